@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+#   make          build/musl/hyperstart (the product) and build/initrd.cpio
+#   make run      boots it in QEMU with a container: a shell, or CMD='…'; ROOTFS=dir for another root
+#   make check    every test there is, with a summary
+#
+# Parts of check: lint unit fuzz host-rig vm-rig. Also: format, bench, clean.
+
+MAKEFLAGS += --no-builtin-rules --no-builtin-variables
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := all
+
+# Every room, lowest layer first. Nothing is built that does not stand here.
+ROOMS := log error arena queue loop json port control mux spec report \
+	child child_path child_user child_rootfs child_exec child_pod cgroup \
+	spawn process container pod commands daemon boot main
+
+# What each unit test links beside itself.
+UNIT_list := log
+UNIT_bytes := log
+UNIT_log := log
+UNIT_error := error
+UNIT_arena := arena error
+UNIT_queue := queue error
+UNIT_json := json arena error
+UNIT_spec := spec json arena error
+UNIT_report := report error
+UNIT_loop := loop log error
+UNIT_port := port loop queue log error
+UNIT_control := control port loop queue arena log error
+UNIT_mux := mux port loop queue log error
+UNIT_child_path := child_path child report error
+UNIT_child_user := child_user child_path child report error
+UNIT_cgroup := cgroup log error
+
+# What each fuzzer links.
+FUZZ_json := spec json arena error
+FUZZ_control := control port loop queue arena log error
+FUZZ_tty := mux port loop queue log error
+
+# Seconds of `make fuzz` for each fuzzer.
+SECONDS := 60
+
+PYTHON := /usr/bin/python3
+# No .pyc files in the tree, no pytest cache.
+PYTEST := PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -p no:cacheprovider
+
+WARNINGS := -Wall -Wextra -Wvla -Wshadow -Wundef -Wimplicit-fallthrough -Wmissing-prototypes -Werror
+CPPFLAGS := -D_GNU_SOURCE -Iinclude
+DEPFLAGS = -MMD -MP
+LANGUAGE := -std=c11 $(WARNINGS)
+
+# The product: small, static, the same in any directory. Never -static-pie: musl-gcc makes a
+# dynamic executable of it, which does not boot.
+MUSL_CC := musl-gcc
+MUSL_CFLAGS := $(LANGUAGE) -Os -isystem build/kh -ffile-prefix-map=$(CURDIR)=. \
+	-ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables -fno-unwind-tables \
+	-fstack-protector-strong
+MUSL_LDFLAGS := -static -s -Wl,--gc-sections -Wl,--build-id=none \
+	-Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack
+
+# The same source for the host rig and the unit tests: glibc, and every mistake is fatal.
+HOST_CC := gcc
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
+HOST_CFLAGS := $(LANGUAGE) -O1 -g -fno-omit-frame-pointer $(SANITIZE)
+
+FUZZ_CC := clang
+FUZZ_CFLAGS := $(LANGUAGE) -O1 -g -fno-omit-frame-pointer $(SANITIZE)
+
+UNIT := $(patsubst tests/unit/test_%.c,%,$(wildcard tests/unit/test_*.c))
+FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+PROG := $(patsubst tests/prog/%.c,%,$(wildcard tests/prog/*.c))
+C_SOURCES := $(wildcard src/*.c tests/*/*.c)
+C_FILES := $(C_SOURCES) $(wildcard include/*.h)
+SHELL_SCRIPTS := .ci/run scripts/build-rootfs scripts/setup
+
+.PHONY: all
+all: build/musl/hyperstart build/initrd.cpio
+
+# --- Packages: looked for once, installed where missing. ------------------------------------------
+
+build/setup-%: scripts/setup
+	@mkdir -p build
+	@scripts/setup $*
+	@touch $@
+
+# --- The product ----------------------------------------------------------------------------------
+
+# musl-gcc sees no kernel headers; here are those, and jsmn.h, and nothing of glibc's.
+build/kh: | build/setup-build
+	@rm -rf $@.new && mkdir -p $@.new
+	@ln -s /usr/include/linux /usr/include/asm-generic /usr/include/jsmn.h $@.new
+	@ln -s /usr/include/$$(gcc -print-multiarch)/asm $@.new/asm
+	@rm -rf $@ && mv $@.new $@
+
+build/musl/hyperstart: $(ROOMS:%=build/musl/%.o)
+	$(MUSL_CC) $(MUSL_LDFLAGS) -o $@ $^
+
+build/musl/%.o: src/%.c Makefile | build/kh
+	@mkdir -p $(@D)
+	$(MUSL_CC) $(CPPFLAGS) $(MUSL_CFLAGS) $(DEPFLAGS) -c -o $@ $<
+
+# --- What it boots with ---------------------------------------------------------------------------
+
+build/kernel/vmlinux: scripts/get-kernel | build/setup-run
+	scripts/get-kernel build/kernel
+
+build/initrd.cpio: build/musl/hyperstart build/kernel/vmlinux scripts/build-initrd
+	scripts/build-initrd --kernel build/kernel --init build/musl/hyperstart $@
+
+build/rootfs: scripts/build-rootfs | build/setup-run
+	scripts/build-rootfs $@
+
+# CMD and ROOTFS reach the script as they were typed: no second reading of $ by make, no shell.
+override export CMD := $(value CMD)
+override export ROOTFS := $(value ROOTFS)
+
+.PHONY: run
+run: build/initrd.cpio build/rootfs
+	@PYTHONDONTWRITEBYTECODE=1 scripts/fake-proxy run
+
+# --- Tests ----------------------------------------------------------------------------------------
+
+build/host/hyperstart: $(ROOMS:%=build/host/%.o)
+	$(HOST_CC) $(SANITIZE) -o $@ $^
+
+build/host/%.o: src/%.c Makefile | build/setup-build build/setup-test
+	@mkdir -p $(@D)
+	$(HOST_CC) $(CPPFLAGS) $(HOST_CFLAGS) $(DEPFLAGS) -c -o $@ $<
+
+define unit_rule
+build/unit/test_$(1): tests/unit/test_$(1).c $(UNIT_$(1):%=build/host/%.o) Makefile
+	@mkdir -p $$(@D)
+	$(HOST_CC) $(CPPFLAGS) $(HOST_CFLAGS) $(DEPFLAGS) $(UNIT_LDFLAGS_$(1)) -o $$@ $$(filter %.c %.o,$$^) -lcmocka
+endef
+$(foreach test,$(UNIT),$(eval $(call unit_rule,$(test))))
+
+define fuzz_rule
+build/fuzz/fuzz_$(1): tests/fuzz/fuzz_$(1).c $(FUZZ_$(1):%=build/fuzz/%.o) Makefile | build/setup-test
+	@mkdir -p $$(@D)
+	$(FUZZ_CC) $(CPPFLAGS) $(FUZZ_CFLAGS) -fsanitize=fuzzer $(DEPFLAGS) -o $$@ $$(filter %.c %.o,$$^)
+endef
+$(foreach fuzzer,$(FUZZ),$(eval $(call fuzz_rule,$(fuzzer))))
+
+build/fuzz/%.o: src/%.c Makefile | build/setup-test
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(CPPFLAGS) $(FUZZ_CFLAGS) -fsanitize=fuzzer-no-link $(DEPFLAGS) -c -o $@ $<
+
+build/prog/%: tests/prog/%.c Makefile | build/kh
+	@mkdir -p $(@D)
+	$(MUSL_CC) $(CPPFLAGS) $(MUSL_CFLAGS) $(DEPFLAGS) $(MUSL_LDFLAGS) -o $@ $<
+
+.PHONY: unit
+unit: $(UNIT:%=build/unit/test_%)
+	@fail=0; for test in $^; do CMOCKA_MESSAGE_OUTPUT=TAP $$test || fail=1; done; exit $$fail
+
+# New findings grow in build/; what is worth keeping is copied to tests/fuzz/corpus by hand.
+.PHONY: fuzz
+fuzz: $(FUZZ:%=run-fuzz-%)
+
+.PHONY: $(FUZZ:%=run-fuzz-%)
+$(FUZZ:%=run-fuzz-%): run-fuzz-%: build/fuzz/fuzz_%
+	@mkdir -p build/fuzz/corpus/$* tests/fuzz/corpus/$*
+	build/fuzz/fuzz_$* -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=1024 -verbosity=0 \
+		-print_final_stats=1 -artifact_prefix=build/fuzz/$*- \
+		build/fuzz/corpus/$* tests/fuzz/corpus/$*
+
+# Everything the rigs start.
+rig := build/musl/hyperstart build/host/hyperstart build/rootfs $(PROG:%=build/prog/%)
+
+.PHONY: host-rig
+host-rig: $(rig)
+	$(PYTEST) tests/scenarios --rig=host --junitxml=build/check/host-rig.xml $(ARGS)
+
+.PHONY: vm-rig check-vm
+vm-rig check-vm: $(rig) build/initrd.cpio
+	$(PYTEST) tests/scenarios --rig=vm --junitxml=build/check/vm-rig.xml $(ARGS)
+
+.PHONY: lint lint-format lint-layers lint-clang lint-tidy lint-cppcheck lint-shell lint-spelling
+lint: lint-format lint-layers lint-clang lint-tidy lint-cppcheck lint-shell lint-spelling
+
+lint-format: | build/setup-test
+	clang-format --dry-run --Werror $(C_FILES)
+
+lint-layers: | build/setup-test
+	scripts/check-layers README.md
+
+# gcc's warnings are errors in both builds already; these are clang's.
+lint-clang: $(ROOMS:%=build/clang/%.o)
+
+build/clang/%.o: src/%.c Makefile | build/setup-test
+	@mkdir -p $(@D)
+	clang $(CPPFLAGS) $(LANGUAGE) -O1 $(DEPFLAGS) -c -o $@ $<
+
+lint-tidy: | build/setup-test
+	clang-tidy --quiet $(wildcard src/*.c) -- $(CPPFLAGS) -std=c11
+
+lint-cppcheck: | build/setup-test
+	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr \
+		--suppress=missingIncludeSystem --error-exitcode=1 $(CPPFLAGS) src
+
+lint-shell: | build/setup-test
+	shellcheck $(SHELL_SCRIPTS)
+
+lint-spelling: | build/setup-test
+	codespell --ignore-words-list=inout,fo,ist README.md Makefile include scripts src tests/*/*.[ch] tests/*/*.py
+
+.PHONY: format
+format: | build/setup-test
+	clang-format -i $(C_FILES)
+
+# All that check runs, so that its steps find it built and can go side by side.
+.PHONY: check-build
+check-build: all $(rig) $(UNIT:%=build/unit/test_%) $(FUZZ:%=build/fuzz/fuzz_%)
+
+.PHONY: check
+check: | build/setup-build build/setup-run build/setup-test
+	@$(PYTHON) scripts/check
+
+.PHONY: bench
+bench: all build/rootfs $(PROG:%=build/prog/%)
+	@PYTHONDONTWRITEBYTECODE=1 scripts/bench
+
+.PHONY: clean
+clean:
+	rm -rf build
+
+-include $(wildcard build/musl/*.d build/host/*.d build/clang/*.d build/fuzz/*.d build/unit/*.d build/prog/*.d)
