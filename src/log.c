@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Levelled one-line messages: subject first, never a payload. */
+#include "log.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "limits.h"
+
+enum log_level log_threshold = LOG_LEVEL_INFO;
+
+static const struct {
+	const char *name;
+	char priority; /* of syslog(2) */
+} levels[] = {
+	[LOG_LEVEL_ERROR] = {"error", '3'},
+	[LOG_LEVEL_WARN] = {"warn", '4'},
+	[LOG_LEVEL_INFO] = {"info", '6'},
+	[LOG_LEVEL_DEBUG] = {"debug", '7'},
+};
+
+#define LEVELS (sizeof(levels) / sizeof(levels[0]))
+
+static struct {
+	int fd; /* not owned */
+	int is_kmsg;
+	time_t second; /* the one `lines` and `lost` count in */
+	unsigned int lines, lost;
+} out = {.fd = -1};
+
+void log_open(int fd, int is_kmsg, enum log_level level)
+{
+	out.fd = fd;
+	out.is_kmsg = is_kmsg;
+	log_threshold = level;
+}
+
+int log_level_parse(const char *name, enum log_level *level)
+{
+	for (size_t i = 0; i < LEVELS; i++) {
+		if (strcmp(name, levels[i].name) == 0) {
+			*level = (enum log_level)i;
+			return 0;
+		}
+	}
+	return -1;
+}
+
+/* kmsg never blocks; of anything else we ask first, for its O_NONBLOCK may be shared with others. */
+static int out_has_room(void)
+{
+	struct pollfd p = {.fd = out.fd, .events = POLLOUT};
+
+	return out.is_kmsg || (poll(&p, 1, 0) == 1 && (p.revents & POLLOUT));
+}
+
+static void line_write(enum log_level level, const char *fmt, va_list args)
+{
+	char line[LOG_LINE_MAX];
+	int start, length;
+
+	if (out.is_kmsg)
+		start = snprintf(line, sizeof(line), "<%c>hyperstart: ", levels[level].priority);
+	else
+		start = snprintf(line, sizeof(line), "hyperstart: %s: ", levels[level].name);
+	length = vsnprintf(line + start, sizeof(line) - (size_t)start, fmt, args);
+	length = length < 0 ? start : start + length;
+	if (length > (int)sizeof(line) - 1)
+		length = (int)sizeof(line) - 1;
+	/* One call, one line: a name from outside must not forge another. */
+	for (int i = start; i < length; i++) {
+		if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
+			line[i] = '?';
+	}
+	line[length++] = '\n';
+	if (!out_has_room() || write(out.fd, line, (size_t)length) < 0)
+		out.lost++;
+}
+
+static void line_print(enum log_level level, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static void line_print(enum log_level level, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	line_write(level, fmt, args);
+	va_end(args);
+}
+
+void log_write(enum log_level level, const char *fmt, ...)
+{
+	int saved_errno = errno;
+	struct timespec now;
+	va_list args;
+
+	if (out.fd < 0)
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (now.tv_sec != out.second) {
+		unsigned int lost = out.lost;
+
+		out.second = now.tv_sec;
+		out.lines = out.lost = 0;
+		if (lost)
+			line_print(LOG_LEVEL_WARN, "log: %u lines lost", lost);
+	}
+	if (out.lines < LOG_BURST) {
+		out.lines++;
+		errno = saved_errno; /* for %m */
+		va_start(args, fmt);
+		line_write(level, fmt, args);
+		va_end(args);
+	} else {
+		out.lost++;
+	}
+	errno = saved_errno;
+}
