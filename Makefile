@@ -118,7 +118,8 @@ override export ROOTFS := $(value ROOTFS)
 
 .PHONY: run
 run: build/initrd.cpio build/rootfs
-	@PYTHONDONTWRITEBYTECODE=1 scripts/fake-proxy run
+	@PYTHONDONTWRITEBYTECODE=1 scripts/fake-proxy run $(ARGS) \
+		$${ROOTFS:+--rootfs "$$ROOTFS"} $${CMD:+-- "$$CMD"}
 
 # --- Tests ----------------------------------------------------------------------------------------
 
