@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The pod's and containers' cgroups (v2): made, joined, killed, removed. */
+#ifndef CGROUP_H
+#define CGROUP_H
+
+#include "error.h"
+
+/* A cgroup directory by O_PATH fd. `name` is one path component below `parent`. Returns the fd,
+ * owned by the caller, or -1 with err. An existing directory is taken over. */
+int cgroup_create(int parent, const char *name, struct error *err);
+
+/* Opens cgroup.procs for writing: a process joins by writing "0". fd (O_CLOEXEC) or -1 with err. */
+int cgroup_open_procs(int cgroup, struct error *err);
+
+/* SIGKILL to every process in it and below, atomically (cgroup.kill, Linux 5.14). Not to one that
+ * has yet to join. 0, or -1 with err. */
+int cgroup_kill(int cgroup, struct error *err);
+
+/* rmdir; -1 with err (EBUSY while a process is left in it). A missing one is no error. */
+int cgroup_remove(int parent, const char *name, struct error *err);
+
+#endif

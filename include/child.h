@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* First and last moments of every child of the daemon. Whatever is named child_* runs after fork
+ * and before exec: straight line, and it may die. */
+#ifndef CHILD_H
+#define CHILD_H
+
+#include <stddef.h>
+
+/* Closes every fd but stdio, the report pipe and the `count` fds of `keep` (each >= 0, any order,
+ * none CLOEXEC-cleared: all stay close-on-exec); resets every signal to default, unblocks all.
+ * Stdio is the daemon's console: a child that runs a program replaces it. */
+void child_begin(int report_fd, const int *keep, size_t count);
+
+/* One ERROR record (errno as it is, and the text), then _exit(1). */
+_Noreturn void die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* die, with ": " and what errno means behind the text. */
+_Noreturn void die_errno(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* A worker's good end: DONE with `length` bytes of result, then _exit(0). */
+_Noreturn void report_done(const void *result, size_t length);
+
+/* DONE from a child that lives on: the report pipe is closed behind it. */
+void report_alive(void);
+
+/* EXECUTING, then execve; on its failure die("exec '<path>': …"). */
+_Noreturn void child_execve(const char *path, char *const argv[], char *const envp[]);
+
+#endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From fork to execve: the first process of a container, or one more in it. */
+#ifndef CHILD_EXEC_H
+#define CHILD_EXEC_H
+
+#include <sys/resource.h>
+
+#include "spec.h"
+
+/* Made by the daemon before the fork; the child reads its copy. All fds are the child's to use. */
+struct child_exec {
+	const struct process_spec *process;
+	const struct container_spec *container; /* the first process: build this root; else NULL */
+	const struct env_spec *container_envs;  /* an exec inherits them */
+	size_t container_envs_count;
+	const char *hostname;
+	const char *run_dir; /* share/ below it is the share, root/ a mount point for anyone */
+
+	int uts_ns, ipc_ns;
+	int mount_ns; /* exec: the container's; -1: the caller is in a fresh copy of the agent's */
+	int cgroup_procs; /* the container's cgroup.procs, -1: none */
+	int devpts;       /* detached devpts mount, for the first process to attach; exec: -1 */
+	int ptmx;         /* with a terminal: its master; the slave is opened with TIOCGPTPEER */
+	int stdio[3];     /* child's ends; -1 where the terminal takes their place */
+	struct rlimit nofile; /* what the agent itself was started with */
+};
+
+/* In the pod's PID namespace. Joins UTS and IPC (and for an exec the container's mount
+ * namespace), its cgroup, makes or enters the root, user, groups, cwd, environment, stdio and
+ * session, then execve. Never returns; on trouble die(). The argument is a struct child_exec. */
+_Noreturn void child_exec_main(const void *child_exec);
+
+#endif

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every path inside a container's root, and below the share: the only room that opens names which
+ * an image or a container controls.
+ *
+ * `root` is a directory fd. No symlink, absolute path or ".." leads out of it, no magic link of
+ * procfs is followed, and what is found is acted on by fd, never looked up twice. */
+#ifndef CHILD_PATH_H
+#define CHILD_PATH_H
+
+#include <sys/types.h>
+
+/* openat2 with open(2)'s flags, O_CLOEXEC always. Leading slashes mean the root. The fd, or -1
+ * with errno. With O_CREAT the mode is 0644. */
+int child_path_open(int root, const char *path, int flags);
+
+/* mkdir -p, each missing directory with `mode`: an O_PATH fd, or -1 with errno. */
+int child_path_directory(int root, const char *path, mode_t mode);
+
+/* Something to mount a file on: what is there, whatever it is, or else a new empty file, its
+ * directories made as well. An fd, or -1 with errno. */
+int child_path_file(int root, const char *path);
+
+#endif

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* First and last moments of every child: its fds and signals, its report, its execve. */
+#include "child.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "report.h"
+
+/* A child is a process of its own: what it reports to is its one global. */
+static int report_pipe = -1;
+
+static void close_from_to(int first, int last)
+{
+	if (first <= last)
+		syscall(SYS_close_range, (unsigned)first, (unsigned)last, 0);
+}
+
+/* The lowest fd >= from that is to stay, or -1. */
+static int next_kept(int from, const int *keep, size_t count)
+{
+	int next = report_pipe >= from ? report_pipe : -1;
+
+	for (size_t i = 0; i < count; i++)
+		if (keep[i] >= from && (next < 0 || keep[i] < next))
+			next = keep[i];
+	return next;
+}
+
+void child_begin(int report_fd, const int *keep, size_t count)
+{
+	int from = STDERR_FILENO + 1, kept;
+	sigset_t none;
+
+	/* Before anything else: a child may live for seconds, and the pipes of other processes that
+	 * it holds would keep those from seeing their end. */
+	report_pipe = report_fd;
+	while ((kept = next_kept(from, keep, count)) >= 0) {
+		close_from_to(from, kept - 1);
+		from = kept + 1;
+	}
+	close_from_to(from, INT_MAX);
+
+	for (int sig = 1; sig < NSIG; sig++)
+		signal(sig, SIG_DFL); /* the few that it must not touch it refuses */
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static _Noreturn void die_with(const struct error *err)
+{
+	struct {
+		uint32_t code;
+		char text[ERROR_TEXT_MAX];
+	} record = {.code = (uint32_t)err->code};
+	size_t length = strlen(err->text);
+
+	memcpy(record.text, err->text, length);
+	report_write(report_pipe, REPORT_ERROR, &record, sizeof(record.code) + length);
+	_exit(1);
+}
+
+void die(const char *fmt, ...)
+{
+	int code = errno;
+	char text[ERROR_TEXT_MAX];
+	struct error err;
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	error_set(&err, code, "%s", text);
+	die_with(&err);
+}
+
+void die_errno(const char *fmt, ...)
+{
+	int code = errno;
+	char text[ERROR_TEXT_MAX];
+	struct error err;
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	error_errno(&err, code, "%s", text);
+	die_with(&err);
+}
+
+void report_done(const void *result, size_t length)
+{
+	report_write(report_pipe, REPORT_DONE, result, length);
+	_exit(0);
+}
+
+void report_alive(void)
+{
+	report_write(report_pipe, REPORT_DONE, NULL, 0);
+	close(report_pipe);
+	report_pipe = -1;
+}
+
+void child_execve(const char *path, char *const argv[], char *const envp[])
+{
+	/* Every fd is close-on-exec from birth; this is for the one that some day is not. */
+	syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
+	report_write(report_pipe, REPORT_EXECUTING, NULL, 0);
+	execve(path, argv, envp);
+	/* ENOENT is also what a script whose #! line names nothing gets; access() on a missing file
+	 * leaves the same errno. */
+	if (errno == ENOENT && access(path, F_OK) == 0)
+		die("exec '%s': the interpreter or loader that it needs is missing", path);
+	die_errno("exec '%s'", path);
+}
