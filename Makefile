@@ -25,7 +25,7 @@ UNIT_arena := arena error
 UNIT_queue := queue error
 UNIT_json := json arena error
 UNIT_spec := spec json arena error
-UNIT_report := report error
+UNIT_report := report queue error
 UNIT_loop := loop log error
 UNIT_port := port loop queue log error
 UNIT_control := control port loop queue arena log error
@@ -47,7 +47,9 @@ PYTHON := /usr/bin/python3
 PYTEST := PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -p no:cacheprovider
 
 WARNINGS := -Wall -Wextra -Wvla -Wshadow -Wundef -Wimplicit-fallthrough -Wmissing-prototypes -Werror
-CPPFLAGS := -D_GNU_SOURCE -Iinclude
+# -iquote: <limits.h> is the system's. (But gcc's then finds ours in place of glibc's part: PATH_MAX comes
+# from <linux/limits.h>.)
+CPPFLAGS := -D_GNU_SOURCE -iquote include
 DEPFLAGS = -MMD -MP
 LANGUAGE := -std=c11 $(WARNINGS)
 
