@@ -1,0 +1,450 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A strict host: it holds both connections, and every byte from the agent is checked.
+
+Checked always, whatever the test is about:
+  * READY is the first message, and comes once;
+  * the NEXTs never add up to more than was written, and to exactly that in the end;
+  * one reply per command, in order, and nothing but replies, NEXTs and due events on control;
+  * no tty frame over 10,240 bytes, none on a seq that no living process has;
+  * the end of a process is told once and in its own form (protocol.md 6 and 7): all data, one EOF on
+    the stdio seq, then either the exit frame at once behind it or the event; nothing after.
+
+Nothing here sleeps: `wait_for` moves bytes until a condition holds or the deadline passes.
+"""
+
+import collections
+import hashlib
+import json
+import select
+import time
+
+from rig.wire import (Code, TtyFrame, Violation, command, control_decoder, tty_decoder,
+                      tty_frames)
+
+WRITE_SIZE = 1 << 16
+
+
+def check(condition, message):
+    if not condition:
+        raise Violation(message)
+
+
+class Digest:
+    """Takes the place of a bytearray where only length and SHA-256 matter."""
+
+    def __init__(self):
+        self.length, self.hash = 0, hashlib.sha256()
+
+    def extend(self, data):
+        self.length += len(data)
+        self.hash.update(data)
+
+    def __len__(self):
+        return self.length
+
+    def hexdigest(self):
+        return self.hash.hexdigest()
+
+
+class Command:
+    """One command on its way, and the reply once it is there."""
+
+    def __init__(self, code):
+        self.code = code
+        self.kind = None  # Code.ACK or Code.ERROR
+        self.payload = b""
+
+    @property
+    def text(self):
+        return self.payload.decode()
+
+
+class Process:
+    """What the host knows of one process: its streams, and how it ended."""
+
+    def __init__(self, host, key, stdio, stderr, out, err):
+        self.host, self.key = host, key  # key: (container, id) where the end is told by an event
+        self.stdio, self.stderr = stdio, stderr
+        self.out = bytearray() if out is None else out
+        self.err = bytearray() if err is None else err
+        self.start = None  # the Command that starts it
+        self.eof = False
+        self.code = None
+
+    def started(self):
+        """Waits for the ACK."""
+        self.host.reply_to(self.start)
+        assert self.start.kind == Code.ACK, f"refused: {self.start.text}"
+        return self
+
+    def refused(self):
+        """Waits for the ERROR; returns its text."""
+        self.host.reply_to(self.start)
+        assert self.start.kind == Code.ERROR, "it was started"
+        check(not (self.out or self.err or self.eof), "a stream frame of a process that never ran")
+        return self.start.text
+
+    def write(self, data, frame=8204):
+        self.host.tty.send(tty_frames(self.stdio, data, frame))
+
+    def close_stdin(self):
+        self.host.tty.send(TtyFrame(self.stdio).build())
+
+    def wait(self, timeout=None):
+        """Waits for the end; returns the exit code."""
+        self.host.wait_for(lambda: self.ended, f"the end of the process on {self.stdio}", timeout)
+        return self.code
+
+    @property
+    def ended(self):
+        return self.eof and self.code is not None
+
+    def wait_output(self, expected, timeout=None):
+        """Waits until stdout holds these bytes."""
+        self.host.wait_for(lambda: expected in self.out, f"{expected!r} in the output", timeout)
+
+
+class Connection:
+    """A socket, what is still to be written to it, and whether the host reads it now."""
+
+    def __init__(self, sock):
+        sock.setblocking(False)
+        self.sock = sock
+        self.chunks = collections.deque()
+        self.written = 0
+        self.reading = True
+        self.read_size = 1 << 18
+
+    def send(self, data, step=None):
+        """Queues bytes; with `step`, no write takes more than that many of them."""
+        view = memoryview(bytes(data))
+        step = step or WRITE_SIZE
+        self.chunks.extend(view[i : i + step] for i in range(0, len(view), step))
+
+    def events(self):
+        return (select.POLLIN if self.reading else 0) | (select.POLLOUT if self.chunks else 0)
+
+    def flush(self):
+        try:
+            while self.chunks:
+                taken = self.sock.send(self.chunks[0])
+                self.written += taken
+                if taken < len(self.chunks[0]):
+                    self.chunks[0] = self.chunks[0][taken:]
+                    return
+                self.chunks.popleft()
+        except BlockingIOError:
+            pass
+
+    def receive(self):
+        """Bytes; b"" when there are none now; None when the agent's side is closed."""
+        try:
+            return self.sock.recv(self.read_size) or None
+        except BlockingIOError:
+            return b""
+        except ConnectionResetError:
+            return None
+
+
+class Host:
+    def __init__(self, guest, timeout):
+        self.guest, self.timeout = guest, timeout
+        self.ready = False
+        self.control = self.tty = None
+        self.commands = collections.deque()  # sent and not yet answered
+        self.streams = collections.defaultdict(list)  # seq -> living processes, the latest last
+        self.by_key = {}
+        self.exit_due = None  # its EOF was the last tty frame: the exit frame is next
+        self.on_tty_frame = None  # sees (seq, payload) before anything else does
+        self.events = []
+        self.next_seq = 1000
+        self.closed_by_agent = False
+        self.pod = False  # STARTPOD was acknowledged
+        self.containers = {}  # by name, the first process
+
+    # Connections
+
+    def connect(self):
+        self.connect_control()
+        self.connect_tty()
+        return self
+
+    def connect_control(self):
+        self.control = Connection(self.guest.connect_control())
+        self.control_frames = control_decoder()
+        self.taken = 0  # the sum of the NEXTs
+
+    def connect_tty(self):
+        self.tty = Connection(self.guest.connect_tty())
+        self.tty_frames = tty_decoder()
+
+    def disconnect_control(self):
+        """Hangs up; what was not answered never will be."""
+        self.control.sock.close()
+        self.control = None
+        self.commands.clear()
+
+    def disconnect_tty(self):
+        self.tty.sock.close()
+        self.tty = None
+
+    def disconnect(self):
+        for connection in (self.control, self.tty):
+            if connection:
+                connection.sock.close()
+        self.control = self.tty = None
+
+    # Moving bytes
+
+    def pump(self, timeout):
+        """One turn: writes and reads what can be, waiting at most `timeout` seconds for it."""
+        poll = select.poll()
+        log = self.guest.log_fd()
+        if log is not None:
+            poll.register(log, select.POLLIN)
+        for connection in (self.control, self.tty):
+            if connection and connection.events():
+                poll.register(connection.sock, connection.events())
+        ready = dict(poll.poll(max(0, timeout) * 1000))
+        if log in ready:
+            self.guest.read_log()
+        # Control before tty: what the agent wrote to tty before an event is then seen with it.
+        if self.control:
+            self._serve(self.control, ready, self._control_bytes)
+        if self.tty:
+            self._serve(self.tty, ready, self._tty_bytes)
+
+    def _serve(self, connection, ready, take):
+        events = ready.get(connection.sock.fileno(), 0)
+        if events & select.POLLOUT:
+            try:
+                connection.flush()
+            except (BrokenPipeError, ConnectionResetError):
+                events |= select.POLLHUP
+        if not connection.reading or not events & (select.POLLIN | select.POLLHUP | select.POLLERR):
+            return
+        data = connection.receive()
+        if data is None:
+            self.closed_by_agent = True
+            if connection is self.control:
+                self.control = None
+            else:
+                self.tty = None
+        elif data:
+            take(data)
+
+    def wait_for(self, condition, what, timeout=None, closing=False):
+        """Moves bytes until condition(). `closing`: the agent may hang up meanwhile."""
+        timeout = self.timeout if timeout is None else timeout
+        end = time.monotonic() + timeout
+        while not condition():
+            left = end - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"waited {timeout} s for {what}\n{self.guest.describe()}")
+            if self.closed_by_agent and not closing:
+                raise Violation(f"the agent hung up (waiting for {what})\n{self.guest.describe()}")
+            self.pump(min(left, self.guest.tick or left, 1 if closing else left))
+
+    def wait_log(self, line, count=1):
+        """Waits until the agent has logged it that many times."""
+        self.wait_for(lambda: self.guest.log.count(line) >= count, f"{line!r} in the log")
+
+    def pump_for(self, seconds):
+        """What a host does that has nothing to do for a while."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self.pump(left)
+
+    # What the agent says
+
+    def _control_bytes(self, data):
+        for frame in self.control_frames.feed(data):
+            self._control_frame(frame.code, frame.payload)
+
+    def _control_frame(self, code, payload):
+        if not self.ready:
+            check(code == Code.READY and not payload, f"the first message is {code}, not READY")
+            self.ready = True
+        elif code == Code.NEXT:
+            check(len(payload) == 4, f"a NEXT of {len(payload)} bytes")
+            self.taken += int.from_bytes(payload, "big")
+            sent = self.control.written
+            check(self.taken <= sent, f"NEXTs sum up to {self.taken}, {sent} were sent")
+        elif code in (Code.ACK, Code.ERROR):
+            check(self.commands, f"a reply to nothing: {payload!r}")
+            self._reply(self.commands.popleft(), code, payload)
+        elif code == Code.PROCESSASYNCEVENT:
+            self._event(json.loads(payload))
+        else:
+            raise Violation(f"control message {code} from the agent")
+
+    def _reply(self, cmd, code, payload):
+        if code == Code.ERROR:
+            text = payload.decode()
+            check(text and "\0" not in text and text == text.strip(), f"error text {text!r}")
+            check(not text.endswith("."), f"a full stop ends {text!r}")
+        cmd.kind, cmd.payload = Code(code), payload
+        process = getattr(cmd, "process", None)
+        if process and code == Code.ERROR:
+            self._forget(process)
+
+    def _event(self, event):
+        self.events.append(event)
+        check(event.get("event") == "finished", f"event {event}")
+        process = self.by_key.pop((event.get("container"), event.get("process")), None)
+        check(process, f"an event of no living process: {event}")
+        if self.guest.ordered and self.tty and self.tty.reading:
+            # The EOF left before the event did, so it is in the socket by now.
+            while not process.eof and (data := self.tty.receive()):
+                self._tty_bytes(data)
+            check(process.eof, "the event came before the EOF")
+        process.code = event["status"]
+
+    def _tty_bytes(self, data):
+        for frame in self.tty_frames.feed(data):
+            if self.on_tty_frame:
+                self.on_tty_frame(frame.seq, frame.payload)
+            self._tty_frame(frame.seq, frame.payload)
+
+    def _tty_frame(self, seq, payload):
+        if self.exit_due:
+            process, self.exit_due = self.exit_due, None
+            check(seq == process.stdio, f"a frame on {seq} between EOF and exit frame")
+            check(len(payload) == 1, f"{len(payload)} bytes for an exit code")
+            process.code = payload[0]
+            return
+        check(self.streams[seq], f"a frame of {len(payload)} bytes on {seq}: {payload[:80]!r}")
+        process = self.streams[seq][-1]
+        if payload:
+            (process.out if seq == process.stdio else process.err).extend(payload)
+            return
+        check(seq == process.stdio, "an EOF on a stderr seq")
+        process.eof = True
+        self._forget(process)
+        if process.key is None:
+            self.exit_due = process
+
+    def _forget(self, process):
+        """Its seqs are no longer its own."""
+        for seq in {process.stdio, process.stderr} - {0}:
+            self.streams[seq].remove(process)
+        if not process.eof and self.by_key.get(process.key) is process:
+            del self.by_key[process.key]
+
+    # What the host says
+
+    def send(self, code, payload=b"", step=None):
+        """A command, not waited for."""
+        cmd = Command(code)
+        self.commands.append(cmd)
+        self.control.send(command(code, payload), step)
+        return cmd
+
+    def send_raw(self, data, replies, step=None):
+        """Bytes that are none of our well-formed commands, and how many replies they deserve."""
+        cmds = [Command(None) for _ in range(replies)]
+        self.commands.extend(cmds)
+        self.control.send(data, step)
+        return cmds
+
+    def reply_to(self, cmd, timeout=None):
+        self.wait_for(lambda: cmd.kind is not None, f"the reply to {cmd.code!r}", timeout)
+        return cmd
+
+    def ack(self, code, payload=b"", timeout=None):
+        """Sends, waits for the ACK, returns its payload."""
+        cmd = self.reply_to(self.send(code, payload), timeout)
+        assert cmd.kind == Code.ACK, f"{code!r}: {cmd.text}"
+        return cmd.payload
+
+    def error(self, code, payload=b"", timeout=None):
+        """Sends, waits for the ERROR, returns its text."""
+        cmd = self.reply_to(self.send(code, payload), timeout)
+        assert cmd.kind == Code.ERROR, f"{code!r} was acknowledged"
+        return cmd.text
+
+    def ping(self, timeout=None):
+        self.ack(Code.PING, timeout=timeout)
+
+    def wait_ready(self):
+        self.wait_for(lambda: self.ready, "READY")
+
+    def startpod(self, **fields):
+        self.ack(Code.STARTPOD, {"hostname": "pod", "shareDir": "share", **fields})
+        self.pod = True
+
+    def newcontainer(self, name, args, image="box", container=None, **process):
+        """Sends NEWCONTAINER; `container` are more fields of it, the rest goes to the process."""
+        process = self._process(name, args, process)
+        spec = {"id": name, "image": image, "rootfs": "rootfs", "process": process["spec"]}
+        self.guest.share.image(image)
+        started = self._start(process, Code.NEWCONTAINER, {**spec, **(container or {})})
+        self.containers.setdefault(name, started)
+        return started
+
+    def execcmd(self, name, args, **process):
+        """Sends EXECCMD into the container."""
+        process = self._process(name, args, process)
+        return self._start(process, Code.EXECCMD, {"container": name, "process": process["spec"]})
+
+    def _process(self, container, args, fields):
+        out, err = fields.pop("out", None), fields.pop("err", None)
+        stdio = fields.pop("stdio", None) or self.fresh_seq()
+        stderr = fields.pop("stderr", None)
+        if stderr is None:
+            stderr = 0 if fields.get("terminal") else self.fresh_seq()
+        spec = {"args": args, "stdio": stdio, "stderr": stderr, **fields}
+        key = (container, fields["id"]) if fields.get("id") else None
+        return {"spec": spec, "process": Process(self, key, stdio, stderr, out, err)}
+
+    def _start(self, started, code, payload):
+        process = started["process"]
+        for seq in {process.stdio, process.stderr} - {0}:
+            self.streams[seq].append(process)
+        if process.key:
+            self.by_key.setdefault(process.key, process)  # an id in use stays the living one's
+        process.start = self.send(code, payload)
+        process.start.process = process
+        return process
+
+    def run(self, container, args, **process):
+        """A process from start to end."""
+        done = self.execcmd(container, args, **process).started()
+        done.wait()
+        return done
+
+    def kill(self, container, signal=9, **fields):
+        self.ack(Code.KILLCONTAINER, {"container": container, "signal": signal, **fields})
+
+    def fresh_seq(self):
+        self.next_seq += 1
+        return self.next_seq
+
+    # The end of a test
+
+    def settle(self):
+        """In step: PING is answered, and the NEXTs add up to what was written."""
+        self.ping()
+        self.wait_for(lambda: self.taken == self.control.written,
+                      f"NEXTs that sum up to {self.control.written}")
+        check(not self.commands, f"{len(self.commands)} commands without a reply")
+
+    def finish(self):
+        """Ends what the test left running, and sees every end told."""
+        if not self.control:
+            self.connect_control()
+        if not self.tty:
+            self.connect_tty()
+        self.tty.reading = self.control.reading = True
+        self.wait_ready()
+        self.settle()
+        for name, process in self.containers.items():
+            if process.start.kind == Code.ACK and not process.ended:
+                self.send(Code.KILLCONTAINER, {"container": name, "signal": 9,
+                                               "allProcesses": True})
+        self.containers.clear()
+        self.settle()
+        self.wait_for(lambda: not any(self.streams.values()) and not self.by_key
+                      and not self.exit_due, "the end of every process")
+        self.settle()
+        check(not self.tty_frames.pending, "half a tty frame at rest")

@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The host rig: the daemon as PID 1 of fresh namespaces on this machine. 0.03 s a start."""
+
+import ctypes
+import fcntl
+import os
+import pathlib
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import traceback
+
+from rig.inspect import IDLE_SCRIPT, STAT_SCRIPT, parse_idle, parse_stat
+from rig.scripts import ROOT
+
+BINARIES = {"asan": ROOT / "build/host/hyperstart", "musl": ROOT / "build/musl/hyperstart"}
+NEW_PID = 0x20000000  # CLONE_NEWPID
+NEW_REST = 0x00020000 | 0x40000000 | 0x04000000 | 0x08000000  # mount, net, uts, ipc
+MS_REC, MS_PRIVATE = 0x4000, 1 << 18
+PR_SET_PDEATHSIG = 1
+SYS_PIDFD_GETFD = 438
+SANITIZER_WORDS = ("AddressSanitizer", "LeakSanitizer", "runtime error:", "UndefinedBehavior")
+START_TIMEOUT = 20
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def call(name, *args):
+    result = getattr(libc, name)(*args)
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+    return result
+
+
+def mount(source, target, fstype, flags=0, data=None):
+    encode = lambda text: None if text is None else os.fsencode(text)
+    call("mount", encode(source), encode(target), encode(fstype), ctypes.c_ulong(flags), encode(data))
+
+
+def cgroup2_mount():
+    for line in pathlib.Path("/proc/self/mounts").read_text().splitlines():
+        _, target, fstype, _ = line.split(maxsplit=3)
+        if fstype == "cgroup2":
+            return pathlib.Path(target)
+    return None
+
+
+class HostGuest:
+    """One daemon, its sockets, and everything of it that can be seen from here."""
+
+    ordered = True  # the two connections keep the order in which the daemon wrote
+    is_vm = False
+    tick = None  # its log is a pipe: the host wakes for it
+    started = 0
+
+    def __init__(self, share, binary="asan", deadline=None, api=None, level="info"):
+        self.share, self.binary = share, binary
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="hyperstart-rig-"))
+        self.log = ""
+        self.status = None  # of waitpid, once it ended
+        self.cgroup = self._make_cgroup()
+        self.listeners = [self._listen(name) for name in ("control", "tty")]
+        (self.dir / "run").mkdir()
+        control, tty = (listener.fileno() for listener in self.listeners)
+        args = [f"--control={control}", f"--tty={tty}", f"--run={self.dir}/run",
+                f"--share={share.directory}", f"--log={level}"]
+        if self.cgroup:
+            args.append(f"--cgroup={self.cgroup}")
+        if deadline:
+            args.append(f"--deadline={deadline}")
+        if api:
+            args.append(f"--api={api}")
+        self._log_fd, log_end = os.pipe()
+        fcntl.fcntl(self._log_fd, fcntl.F_SETPIPE_SZ, 1 << 20)
+        os.set_blocking(self._log_fd, False)
+        self.pid = self._spawn([str(BINARIES[binary]), *args], log_end)
+        os.close(log_end)
+
+    def _listen(self, name):
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(str(self.dir / name))
+        listener.listen(8)
+        listener.set_inheritable(True)
+        return listener
+
+    def _make_cgroup(self):
+        mounted = cgroup2_mount()
+        if not mounted:
+            return None
+        HostGuest.started += 1
+        path = mounted / f"hyperstart-rig-{os.getpid()}-{HostGuest.started}"
+        path.mkdir()
+        return path
+
+    def _spawn(self, argv, log_end):
+        """Steps into a new PID namespace, forks, steps out: the child is its init, and ours."""
+        home = os.open("/proc/self/ns/pid", os.O_RDONLY)
+        call("unshare", NEW_PID)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
+                os.dup2(log_end, 1)
+                os.dup2(log_end, 2)
+                call("unshare", NEW_REST)
+                mount(None, "/", None, MS_REC | MS_PRIVATE)
+                mount("proc", "/proc", "proc")
+                mount("tmpfs", self.dir / "run", "tmpfs", data="mode=0755")
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                os.execve(argv[0], argv, {"ASAN_OPTIONS": "exitcode=99",
+                                          "UBSAN_OPTIONS": "print_stacktrace=1"})
+            except BaseException:
+                traceback.print_exc(file=sys.__stderr__)
+            finally:
+                os._exit(98)
+        call("setns", home, NEW_PID)
+        os.close(home)
+        return pid
+
+    # What the host holds
+
+    def connect_control(self):
+        return self._connect("control")
+
+    def connect_tty(self):
+        return self._connect("tty")
+
+    def _connect(self, name):
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.connect(str(self.dir / name))
+        return sock
+
+    # Its log
+
+    def log_fd(self):
+        return self._log_fd
+
+    def read_log(self):
+        try:
+            while data := os.read(self._log_fd, 1 << 16):
+                self.log += data.decode(errors="replace")
+            os.close(self._log_fd)
+            self._log_fd = None
+        except BlockingIOError:
+            pass
+
+    def describe(self):
+        if self._log_fd is not None:
+            self.read_log()
+        return "the agent's log:\n" + "\n".join(self.log.splitlines()[-40:])
+
+    def complaints(self):
+        """What the sanitizers said."""
+        self.describe()
+        lines = self.log.splitlines()
+        for at, line in enumerate(lines):
+            if any(word in line for word in SANITIZER_WORDS):
+                return "\n".join(lines[at : at + 60])
+        return None
+
+    # What can be seen of it
+
+    def _inspect(self, script, *args):
+        return subprocess.run(["sh", "-c", script, "sh", str(self.pid), *args], check=True,
+                              capture_output=True, text=True, timeout=60).stdout
+
+    def stat(self, host):
+        return parse_stat(self._inspect(STAT_SCRIPT))
+
+    def watch_idle(self, host):
+        """Watches what the daemon does in a second, once it rests; call the result for it."""
+        text = self._inspect(IDLE_SCRIPT, "1")
+        return lambda: parse_idle(text)
+
+    def children(self):
+        """The daemon's own children, by pid on this machine."""
+        path = f"/proc/{self.pid}/task/{self.pid}/children"
+        return [int(pid) for pid in pathlib.Path(path).read_text().split()]
+
+    def zombies(self, host):
+        """Dead and unreaped processes of the daemon's namespace, below its pod inits too."""
+        found, todo = [], [self.pid]
+        while todo:
+            pid = todo.pop()
+            try:
+                path = pathlib.Path(f"/proc/{pid}/task/{pid}/children")
+                todo += [int(child) for child in path.read_text().split()]
+                state = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if state == "Z":
+                found.append(pid)
+        return found
+
+    def agent_socket(self, name):
+        """A duplicate of the daemon's own connected end of that port."""
+        pidfd = os.pidfd_open(self.pid)
+        try:
+            for fd in os.listdir(f"/proc/{self.pid}/fd"):
+                try:
+                    if not os.readlink(f"/proc/{self.pid}/fd/{fd}").startswith("socket:"):
+                        continue
+                    copy = socket.socket(fileno=call("syscall", SYS_PIDFD_GETFD, pidfd, int(fd), 0))
+                except OSError:
+                    continue
+                listening = copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+                if not listening and copy.family == socket.AF_UNIX and \
+                        copy.getsockname() == str(self.dir / name):
+                    return copy
+                copy.close()
+        finally:
+            os.close(pidfd)
+        raise LookupError(f"the daemon has no connection on {name}")
+
+    # Its end
+
+    def has_ended(self):
+        if self.status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.status = status
+        return self.status is not None
+
+    def end_reason(self):
+        """power-off, or what went wrong."""
+        if os.WIFSIGNALED(self.status):
+            number = os.WTERMSIG(self.status)
+            # reboot(RB_POWER_OFF) in a PID namespace ends its init so.
+            return "power-off" if number == signal.SIGINT else f"signal {number}"
+        return f"exit {os.WEXITSTATUS(self.status)}"
+
+    def wait_end(self, host, timeout=20):
+        pidfd = None if self.has_ended() else os.pidfd_open(self.pid)
+        if pidfd is not None:
+            poll = select.poll()
+            poll.register(pidfd, select.POLLIN)
+            try:
+                # The host goes on reading: the daemon drains its ports before it goes.
+                host.wait_for(lambda: poll.poll(0), "the agent's end", timeout, closing=True)
+            finally:
+                os.close(pidfd)
+            self.has_ended()
+        return self.end_reason()
+
+    def stop(self):
+        if not self.has_ended():
+            os.kill(self.pid, signal.SIGKILL)
+            self.status = os.waitpid(self.pid, 0)[1]
+        if self._log_fd is not None:
+            self.read_log()
+        if self._log_fd is not None:
+            os.close(self._log_fd)
+            self._log_fd = None
+        for listener in self.listeners:
+            listener.close()
+        if self.cgroup:
+            for directory, _, _ in os.walk(self.cgroup, topdown=False):
+                os.rmdir(directory)
+        shutil.rmtree(self.dir)

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of the scenarios. --rig=host (default) or --rig=vm says where the daemon runs.
+
+A scenario asks for `host` (connected, READY seen), `pod` (STARTPOD done as well), or `box` (a
+container that just stays, as well). On the host rig each test has a daemon of its own. A guest is
+expensive under TCG: there the tests of a module share one, until one fails, ends it or asks for
+other options.
+"""
+
+import shutil
+import signal
+import tempfile
+
+import pytest
+
+from rig.host import Host
+from rig.host_rig import HostGuest
+from rig.rootfs import Share
+from rig.vm_rig import NoInspection, VmGuest, build_initrd
+
+LIMIT = 60  # seconds for a test that names none
+VM_FACTOR = 5  # what TCG costs
+
+
+def pytest_addoption(parser):
+    parser.addoption("--rig", choices=("host", "vm"), default="host", help="where the daemon runs")
+
+
+def pytest_collection_modifyitems(config, items):
+    rig = config.getoption("rig")
+    for item in items:
+        for mark in item.iter_markers("only"):
+            only, reason = mark.args
+            if only != rig:
+                item.add_marker(pytest.mark.skip(reason=f"{only} rig only: {reason}"))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    report = outcome.get_result()
+    if call.excinfo and call.excinfo.errisinstance(NoInspection):
+        report.outcome = "skipped"
+        reason = f"no look into the guest: {call.excinfo.value}"
+        report.longrepr = (str(item.path), item.location[1], f"Skipped: {reason}")
+    if report.when == "call":
+        item.passed = report.passed
+    guest = getattr(item, "guest", None)
+    if report.failed and guest:
+        report.sections.append(("agent", guest.describe()))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item):
+    """A test that waits for ever fails where it stands."""
+    mark = item.get_closest_marker("limit")
+    limit = mark.args[0] if mark else LIMIT
+    if item.config.getoption("rig") == "vm":
+        limit *= VM_FACTOR
+
+    def overdue(*_):
+        raise TimeoutError(f"the test took more than {limit} s")
+    before = signal.signal(signal.SIGALRM, overdue)
+    signal.alarm(limit)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+class Rig:
+    """Starts guests, and keeps the VM that the next test may use as well."""
+
+    def __init__(self, kind, directory):
+        self.kind = kind
+        self.is_vm = kind == "vm"
+        self.share = Share(f"{directory}/share")
+        self.initrd = build_initrd(directory) if self.is_vm else None
+        self.kept = None  # (key, host)
+
+    def start(self, **options):
+        """A new daemon; returns the host that is connected to it."""
+        if self.is_vm:
+            guest = VmGuest(self.share, self.initrd, **options)
+        else:
+            guest = HostGuest(self.share, **options)
+        return Host(guest, 120 if self.is_vm else 20)
+
+    def take(self, key, options):
+        if self.kept and self.kept[0] == key:
+            host = self.kept[1]
+            self.kept = None
+            return host
+        self.drop()
+        return self.start(**options)
+
+    def keep(self, key, host):
+        self.kept = (key, host)
+
+    def drop(self):
+        if self.kept:
+            self.kept[1].guest.stop()
+            self.kept = None
+
+
+@pytest.fixture(scope="session")
+def rig(request):
+    directory = tempfile.mkdtemp(prefix="hyperstart-share-")
+    rig = Rig(request.config.getoption("rig"), directory)
+    yield rig
+    rig.drop()
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def options(request):
+    mark = request.node.get_closest_marker("options")
+    return dict(mark.kwargs) if mark else {}
+
+
+@pytest.fixture
+def guest_host(request, rig, options):
+    """A host that is not connected yet, unless it is a kept one."""
+    fresh = options.pop("fresh", False)
+    key = (request.module.__name__, tuple(sorted(options.items())))
+    if fresh:
+        rig.drop()
+    host = rig.take(key, options)
+    request.node.guest = host.guest
+    keep = False
+    try:
+        yield host
+        if getattr(request.node, "passed", False) and not host.guest.has_ended():
+            host.finish()
+            keep = rig.is_vm and not fresh
+        assert not (complaints := host.guest.complaints()), complaints
+    finally:
+        if keep:
+            rig.keep(key, host)
+        else:
+            host.disconnect()
+            host.guest.stop()
+
+
+@pytest.fixture
+def host(guest_host):
+    """Connected on both ports, READY seen."""
+    if not guest_host.control:
+        guest_host.connect()
+    guest_host.wait_ready()
+    return guest_host
+
+
+@pytest.fixture
+def pod(host):
+    """A host whose pod stands."""
+    if not host.pod:
+        host.startpod()
+    return host
+
+
+@pytest.fixture
+def box(pod):
+    """A pod with a container named `box<n>`, whose first process stays; .name is on the process."""
+    name = f"box{pod.fresh_seq()}"
+    process = pod.newcontainer(name, ["sleep", "100000"]).started()
+    process.name = name
+    return process
