@@ -12,7 +12,7 @@ MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 .DEFAULT_GOAL := all
 
 # Every room, lowest layer first. Nothing is built that does not stand here.
-ROOMS := log error arena queue loop json port control mux spec report \
+ROOMS := log error arena queue loop json_scan json port control mux spec report \
 	child child_path child_user child_rootfs child_exec child_pod cgroup \
 	spawn process container pod commands daemon boot main
 
@@ -23,8 +23,8 @@ UNIT_log := log
 UNIT_error := error
 UNIT_arena := arena error
 UNIT_queue := queue error
-UNIT_json := json arena error
-UNIT_spec := spec json arena error
+UNIT_json := json json_scan arena error
+UNIT_spec := spec json json_scan arena error
 UNIT_report := report queue error
 UNIT_loop := loop log error
 UNIT_port := port loop queue log error
@@ -35,7 +35,7 @@ UNIT_child_user := child_user child_path child report error
 UNIT_cgroup := cgroup log error
 
 # What each fuzzer links.
-FUZZ_json := spec json arena error
+FUZZ_json := spec json json_scan arena error
 FUZZ_control := control port loop queue arena log error
 FUZZ_tty := mux port loop queue log error
 
@@ -201,7 +201,7 @@ lint-tidy: | build/setup-test
 
 lint-cppcheck: | build/setup-test
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr \
-		--suppress=missingIncludeSystem --error-exitcode=1 $(CPPFLAGS) src
+		--suppress=missingIncludeSystem --error-exitcode=1 -D_GNU_SOURCE -Iinclude src
 
 lint-shell: | build/setup-test
 	shellcheck $(SHELL_SCRIPTS)
@@ -219,7 +219,7 @@ check-build: all $(rig) $(UNIT:%=build/unit/test_%) $(FUZZ:%=build/fuzz/fuzz_%)
 
 .PHONY: check
 check: | build/setup-build build/setup-run build/setup-test
-	@$(PYTHON) scripts/check
+	@scripts/check
 
 .PHONY: bench
 bench: all build/rootfs $(PROG:%=build/prog/%)
