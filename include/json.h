@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* JSON into structs by tables: the only place that walks a JSON text.
+ *
+ *     static const struct json_field process_fields[] = {
+ *             F_STR(process_spec, id, "id", OPT),
+ *             F_STRV(process_spec, args, "args", REQ),
+ *             F_LIST(process_spec, envs, envs_count, "envs", OPT, env_spec),
+ *     };
+ *     static const struct json_schema process_spec_schema =
+ *             JSON_SCHEMA(process_spec, process_fields);
+ *
+ * The text must be RFC 8259 to the letter. Keys come in any order; unknown ones are ignored; of
+ * one that is given twice the last counts, as in Go's decoder. null is the same as not given. */
+#ifndef JSON_H
+#define JSON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "arena.h"
+#include "error.h"
+
+/* A field that is REQ must be given and, where it can be empty, must not be. */
+enum { OPT, REQ };
+
+#define JSON_FIELDS_MAX 32u
+
+struct json_schema {
+	const struct json_field *fields;
+	size_t fields_count;
+	size_t size; /* of the struct */
+};
+
+struct json_field {
+	const char *name;
+	enum {
+		JSON_STRING,
+		JSON_STRINGS,
+		JSON_U64,
+		JSON_U32,
+		JSON_INT,
+		JSON_BOOL,
+		JSON_OBJECT,
+		JSON_OBJECT_POINTER,
+		JSON_LIST,
+	} kind;
+	bool required;
+	size_t offset;
+	size_t count_offset;              /* JSON_LIST */
+	int64_t min;                      /* of a number: 0 or less */
+	uint64_t max;                     /* of a number */
+	const struct json_schema *schema; /* JSON_OBJECT, JSON_OBJECT_POINTER, JSON_LIST */
+};
+
+/* offsetof that compiles only where the member's type is the one that the kind stores. */
+#define JSON_MEMBER(tag, member, type) \
+	(offsetof(struct tag, member) + 0 * sizeof(_Generic(((struct tag *)0)->member, type : 0)))
+
+#define JSON_FIELD(tag, member, type, name_, kind_, required_, ...)        \
+	{                                                                  \
+		.name = (name_), .kind = (kind_), .required = (required_), \
+		.offset = JSON_MEMBER(tag, member, type), __VA_ARGS__      \
+	}
+
+/* const char *. An optional one that is "" is NULL. */
+#define F_STR(tag, member, name, required) \
+	JSON_FIELD(tag, member, const char *, name, JSON_STRING, required, )
+
+/* const char **, NULL-terminated; NULL where the list is not given. */
+#define F_STRV(tag, member, name, required) \
+	JSON_FIELD(tag, member, const char **, name, JSON_STRINGS, required, )
+
+#define F_U64(tag, member, name, required) \
+	JSON_FIELD(tag, member, uint64_t, name, JSON_U64, required, .max = UINT64_MAX)
+
+#define F_U32(tag, member, name, required, max_) \
+	JSON_FIELD(tag, member, uint32_t, name, JSON_U32, required, .max = (max_))
+
+#define F_INT(tag, member, name, required, min_, max_) \
+	JSON_FIELD(tag, member, int, name, JSON_INT, required, .min = (min_), .max = (max_))
+
+/* true and false; also 1 and 0. */
+#define F_BOOL(tag, member, name, required) \
+	JSON_FIELD(tag, member, bool, name, JSON_BOOL, required, )
+
+/* An object as a struct that stands in this one, all 0 where it is not given … */
+#define F_OBJ(tag, member, name, required, object)                          \
+	JSON_FIELD(tag, member, struct object, name, JSON_OBJECT, required, \
+		.schema = &object##_schema)
+
+/* … and as one that is pointed to, NULL where it is not given. */
+#define F_OBJP(tag, member, name, required, object)                                   \
+	JSON_FIELD(tag, member, struct object *, name, JSON_OBJECT_POINTER, required, \
+		.schema = &object##_schema)
+
+/* A list of objects: an array of structs, and their number in a size_t. */
+#define F_LIST(tag, member, count, name, required, object)                  \
+	JSON_FIELD(tag, member, struct object *, name, JSON_LIST, required, \
+		.count_offset = JSON_MEMBER(tag, count, size_t), .schema = &object##_schema)
+
+#define JSON_SCHEMA(tag, fields_)                                                            \
+	{                                                                                    \
+		.fields = (fields_), .fields_count = sizeof(fields_) / sizeof((fields_)[0]), \
+		.size = sizeof(struct tag)                                                   \
+	}
+
+/* The one object that `text` is, into `out`, the schema's struct; what that points to is in the
+ * arena. 0, or -1 with an err that names the field ("containers[1].process.args: expected array");
+ * `out` is then of no use. Takes time linear in `length`. */
+int json_decode(const struct json_schema *schema, const char *text, size_t length,
+	struct arena *arena, void *out, struct error *err);
+
+#endif

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a host describes: the tables of its JSON objects, and what must hold for their values. */
+#include "spec.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "json.h"
+#include "limits.h"
+
+/* --- Tables: protocol.md section 4 ------------------------------------------------------------ */
+
+static const struct json_field env_fields[] = {
+	F_STR(env_spec, env, "env", REQ),
+	F_STR(env_spec, value, "value", OPT),
+};
+static const struct json_schema env_spec_schema = JSON_SCHEMA(env_spec, env_fields);
+
+static const struct json_field process_fields[] = {
+	F_STR(process_spec, id, "id", OPT),
+	F_STR(process_spec, user, "user", OPT),
+	F_STR(process_spec, group, "group", OPT),
+	F_STRV(process_spec, additional_groups, "additionalGroups", OPT),
+	F_BOOL(process_spec, terminal, "terminal", OPT),
+	F_U64(process_spec, stdio_seq, "stdio", OPT),
+	F_U64(process_spec, stderr_seq, "stderr", OPT),
+	F_STRV(process_spec, args, "args", REQ),
+	F_LIST(process_spec, envs, envs_count, "envs", OPT, env_spec),
+	F_STR(process_spec, workdir, "workdir", OPT),
+	F_U32(process_spec, rows, "rows", OPT, UINT16_MAX),
+	F_U32(process_spec, columns, "columns", OPT, UINT16_MAX),
+};
+static const struct json_schema process_spec_schema = JSON_SCHEMA(process_spec, process_fields);
+
+static const struct json_field container_fields[] = {
+	F_STR(container_spec, id, "id", REQ),
+	F_STR(container_spec, rootfs, "rootfs", OPT),
+	F_STR(container_spec, image, "image", REQ),
+	F_BOOL(container_spec, read_only, "readOnly", OPT),
+	F_OBJ(container_spec, process, "process", REQ, process_spec),
+};
+static const struct json_schema container_spec_schema =
+	JSON_SCHEMA(container_spec, container_fields);
+
+static const struct json_field pod_fields[] = {
+	F_STR(pod_spec, hostname, "hostname", OPT),
+	F_STR(pod_spec, share_dir, "shareDir", OPT),
+	F_STRV(pod_spec, dns, "dns", OPT),
+	F_STRV(pod_spec, dns_search, "dnsSearch", OPT),
+	F_STRV(pod_spec, dns_options, "dnsOptions", OPT),
+};
+static const struct json_schema pod_spec_schema = JSON_SCHEMA(pod_spec, pod_fields);
+
+static const struct json_field exec_fields[] = {
+	F_STR(exec_spec, container, "container", REQ),
+	F_OBJ(exec_spec, process, "process", REQ, process_spec),
+};
+static const struct json_schema exec_spec_schema = JSON_SCHEMA(exec_spec, exec_fields);
+
+static const struct json_field kill_fields[] = {
+	F_STR(kill_spec, container, "container", REQ),
+	F_INT(kill_spec, signal, "signal", REQ, 0, 64),
+	F_BOOL(kill_spec, all_processes, "allProcesses", OPT),
+};
+static const struct json_schema kill_spec_schema = JSON_SCHEMA(kill_spec, kill_fields);
+
+static const struct json_field winsize_fields[] = {
+	F_U64(winsize_spec, seq, "seq", OPT),
+	F_STR(winsize_spec, container, "container", OPT),
+	F_STR(winsize_spec, process, "process", OPT),
+	F_U32(winsize_spec, row, "row", OPT, UINT16_MAX),
+	F_U32(winsize_spec, column, "column", OPT, UINT16_MAX),
+};
+static const struct json_schema winsize_spec_schema = JSON_SCHEMA(winsize_spec, winsize_fields);
+
+/* --- Checks ----------------------------------------------------------------------------------- */
+
+/* An id becomes the name of a directory. */
+static int check_id(const char *key, const char *id, struct error *err)
+{
+	if (strlen(id) > ID_MAX)
+		return error_set(err, EINVAL, "%s: longer than %u bytes", key, ID_MAX);
+	if (strchr(id, '/') || strcmp(id, ".") == 0 || strcmp(id, "..") == 0)
+		return error_set(err, EINVAL, "%s: '%s' cannot be an id", key, id);
+	return 0;
+}
+
+/* What is written into a line of resolv.conf or hosts: no space, no control character. */
+static int check_word(const char *key, const char *word, struct error *err)
+{
+	for (const char *c = word; *c; c++) {
+		if ((unsigned char)*c <= ' ' || *c == 0x7f)
+			return error_set(err, EINVAL, "%s: '%s' holds white space", key, word);
+	}
+	return 0;
+}
+
+static int check_words(const char *key, const char **words, struct error *err)
+{
+	for (; words && *words; words++) {
+		if (check_word(key, *words, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int check_envs(struct env_spec *envs, size_t count, struct error *err)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (strchr(envs[i].env, '='))
+			return error_set(err, EINVAL, "process.envs[%zu].env: '%s' holds a '='", i,
+				envs[i].env);
+		if (!envs[i].value)
+			envs[i].value = "";
+	}
+	return 0;
+}
+
+static int check_process(const struct process_spec *process, struct error *err)
+{
+	if (process->id && check_id("process.id", process->id, err) < 0)
+		return -1;
+	if (!*process->args[0])
+		return error_set(err, EINVAL, "process.args[0]: must not be empty");
+	if (process->stdio_seq == 0)
+		return error_set(err, EINVAL, "process.stdio: must not be 0");
+	if (process->stderr_seq == 0 && !process->terminal)
+		return error_set(err, EINVAL, "process.stderr: 0 needs a terminal");
+	return check_envs(process->envs, process->envs_count, err);
+}
+
+int spec_pod(const char *text, size_t length, struct arena *arena, struct pod_spec *out,
+	struct error *err)
+{
+	if (json_decode(&pod_spec_schema, text, length, arena, out, err) < 0)
+		return -1;
+	if (out->hostname && strlen(out->hostname) > HOSTNAME_MAX)
+		return error_set(err, EINVAL, "hostname: longer than %u bytes", HOSTNAME_MAX);
+	if (out->hostname && check_word("hostname", out->hostname, err) < 0)
+		return -1;
+	if (check_words("dns", out->dns, err) < 0 ||
+		check_words("dnsSearch", out->dns_search, err) < 0)
+		return -1;
+	return check_words("dnsOptions", out->dns_options, err);
+}
+
+int spec_container(const char *text, size_t length, struct arena *arena, struct container_spec *out,
+	struct error *err)
+{
+	if (json_decode(&container_spec_schema, text, length, arena, out, err) < 0 ||
+		check_id("id", out->id, err) < 0)
+		return -1;
+	return check_process(&out->process, err);
+}
+
+int spec_exec(const char *text, size_t length, struct arena *arena, struct exec_spec *out,
+	struct error *err)
+{
+	if (json_decode(&exec_spec_schema, text, length, arena, out, err) < 0)
+		return -1;
+	return check_process(&out->process, err);
+}
+
+int spec_kill(const char *text, size_t length, struct arena *arena, struct kill_spec *out,
+	struct error *err)
+{
+	return json_decode(&kill_spec_schema, text, length, arena, out, err);
+}
+
+int spec_winsize(const char *text, size_t length, struct arena *arena, struct winsize_spec *out,
+	struct error *err)
+{
+	if (json_decode(&winsize_spec_schema, text, length, arena, out, err) < 0)
+		return -1;
+	if (out->seq == 0 && (!out->container || !out->process))
+		return error_set(err, EINVAL, "neither seq nor container and process are given");
+	return 0;
+}
