@@ -34,6 +34,10 @@ UNIT_child_path := child_path child report error
 UNIT_child_user := child_user child_path child report error
 UNIT_cgroup := cgroup log error
 
+# Calls that a unit test answers itself: the clock; allocations, to fail each in turn.
+UNIT_LDFLAGS_log := -Wl,--wrap=clock_gettime
+UNIT_LDFLAGS_json := -Wl,--wrap=malloc,--wrap=calloc
+
 # What each fuzzer links.
 FUZZ_json := spec json json_scan arena error
 FUZZ_control := control port loop queue arena log error
@@ -45,6 +49,10 @@ SECONDS := 60
 PYTHON := /usr/bin/python3
 # No .pyc files in the tree, no pytest cache.
 PYTEST := PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -p no:cacheprovider
+
+# make V=1 shows the commands.
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-6s %s\n' $(1) $@)
 
 WARNINGS := -Wall -Wextra -Wvla -Wshadow -Wundef -Wimplicit-fallthrough -Wmissing-prototypes -Werror
 # -iquote: <limits.h> is the system's. (But gcc's then finds ours in place of glibc's part: PATH_MAX comes
@@ -97,22 +105,26 @@ build/kh: | build/setup-build
 	@rm -rf $@ && mv $@.new $@
 
 build/musl/hyperstart: $(ROOMS:%=build/musl/%.o)
-	$(MUSL_CC) $(MUSL_LDFLAGS) -o $@ $^
+	$(call say,LINK)
+	$(Q)$(MUSL_CC) $(MUSL_LDFLAGS) -o $@ $^
 
 build/musl/%.o: src/%.c Makefile | build/kh
 	@mkdir -p $(@D)
-	$(MUSL_CC) $(CPPFLAGS) $(MUSL_CFLAGS) $(DEPFLAGS) -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(MUSL_CC) $(CPPFLAGS) $(MUSL_CFLAGS) $(DEPFLAGS) -c -o $@ $<
 
 # --- What it boots with ---------------------------------------------------------------------------
 
 build/kernel/vmlinux: scripts/get-kernel | build/setup-run
-	scripts/get-kernel build/kernel
+	@scripts/get-kernel build/kernel
 
 build/initrd.cpio: build/musl/hyperstart build/kernel/vmlinux scripts/build-initrd
-	scripts/build-initrd --kernel build/kernel --init build/musl/hyperstart $@
+	$(call say,INITRD)
+	$(Q)scripts/build-initrd --kernel build/kernel --init build/musl/hyperstart $@
 
 build/rootfs: scripts/build-rootfs | build/setup-run
-	scripts/build-rootfs $@
+	$(call say,ROOTFS)
+	$(Q)scripts/build-rootfs $@
 
 # CMD and ROOTFS reach the script as they were typed: no second reading of $ by make, no shell.
 override export CMD := $(value CMD)
@@ -126,33 +138,39 @@ run: build/initrd.cpio build/rootfs
 # --- Tests ----------------------------------------------------------------------------------------
 
 build/host/hyperstart: $(ROOMS:%=build/host/%.o)
-	$(HOST_CC) $(SANITIZE) -o $@ $^
+	$(call say,LINK)
+	$(Q)$(HOST_CC) $(SANITIZE) -o $@ $^
 
 build/host/%.o: src/%.c Makefile | build/setup-build build/setup-test
 	@mkdir -p $(@D)
-	$(HOST_CC) $(CPPFLAGS) $(HOST_CFLAGS) $(DEPFLAGS) -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(HOST_CC) $(CPPFLAGS) $(HOST_CFLAGS) $(DEPFLAGS) -c -o $@ $<
 
 define unit_rule
 build/unit/test_$(1): tests/unit/test_$(1).c $(UNIT_$(1):%=build/host/%.o) Makefile
 	@mkdir -p $$(@D)
-	$(HOST_CC) $(CPPFLAGS) $(HOST_CFLAGS) $(DEPFLAGS) $(UNIT_LDFLAGS_$(1)) -o $$@ $$(filter %.c %.o,$$^) -lcmocka
+	$$(call say,LINK)
+	$(Q)$(HOST_CC) $(CPPFLAGS) $(HOST_CFLAGS) $(DEPFLAGS) $(UNIT_LDFLAGS_$(1)) -o $$@ $$(filter %.c %.o,$$^) -lcmocka
 endef
 $(foreach test,$(UNIT),$(eval $(call unit_rule,$(test))))
 
 define fuzz_rule
 build/fuzz/fuzz_$(1): tests/fuzz/fuzz_$(1).c $(FUZZ_$(1):%=build/fuzz/%.o) Makefile | build/setup-test
 	@mkdir -p $$(@D)
-	$(FUZZ_CC) $(CPPFLAGS) $(FUZZ_CFLAGS) -fsanitize=fuzzer $(DEPFLAGS) -o $$@ $$(filter %.c %.o,$$^)
+	$$(call say,LINK)
+	$(Q)$(FUZZ_CC) $(CPPFLAGS) $(FUZZ_CFLAGS) -fsanitize=fuzzer $(DEPFLAGS) -o $$@ $$(filter %.c %.o,$$^)
 endef
 $(foreach fuzzer,$(FUZZ),$(eval $(call fuzz_rule,$(fuzzer))))
 
 build/fuzz/%.o: src/%.c Makefile | build/setup-test
 	@mkdir -p $(@D)
-	$(FUZZ_CC) $(CPPFLAGS) $(FUZZ_CFLAGS) -fsanitize=fuzzer-no-link $(DEPFLAGS) -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(FUZZ_CC) $(CPPFLAGS) $(FUZZ_CFLAGS) -fsanitize=fuzzer-no-link $(DEPFLAGS) -c -o $@ $<
 
 build/prog/%: tests/prog/%.c Makefile | build/kh
 	@mkdir -p $(@D)
-	$(MUSL_CC) $(CPPFLAGS) $(MUSL_CFLAGS) $(DEPFLAGS) $(MUSL_LDFLAGS) -o $@ $<
+	$(call say,CC)
+	$(Q)$(MUSL_CC) $(CPPFLAGS) $(MUSL_CFLAGS) $(DEPFLAGS) $(MUSL_LDFLAGS) -o $@ $<
 
 .PHONY: unit
 unit: $(UNIT:%=build/unit/test_%)
@@ -194,7 +212,8 @@ lint-clang: $(ROOMS:%=build/clang/%.o)
 
 build/clang/%.o: src/%.c Makefile | build/setup-test
 	@mkdir -p $(@D)
-	clang $(CPPFLAGS) $(LANGUAGE) -O1 $(DEPFLAGS) -c -o $@ $<
+	$(call say,CC)
+	$(Q)clang $(CPPFLAGS) $(LANGUAGE) -O1 $(DEPFLAGS) -c -o $@ $<
 
 lint-tidy: | build/setup-test
 	clang-tidy --quiet $(wildcard src/*.c) -- $(CPPFLAGS) -std=c11
