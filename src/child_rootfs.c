@@ -101,6 +101,8 @@ static int mount_new(const struct base_mount *base)
 		return -1;
 	if (fs < 0)
 		die_errno("file system %s", base->type);
+	/* What mount(8) and df show. */
+	syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "source", base->type, 0);
 	for (size_t i = 0; i < COUNT(base->options) && base->options[i][0] != NULL; i++)
 		if (syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, base->options[i][0],
 			    base->options[i][1], 0) < 0)

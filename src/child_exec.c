@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From fork to execve: the first process of a container, or one more in it. */
+#include "child_exec.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <linux/limits.h>
+
+#include "child.h"
+#include "child_path.h"
+#include "child_rootfs.h"
+#include "child_user.h"
+
+#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+struct environment {
+	char **variables; /* NULL-terminated "name=value" */
+	size_t count;
+};
+
+/* A later value takes the place of an earlier one. */
+static void environment_set(struct environment *env, const char *name, const char *value)
+{
+	size_t length = strlen(name), size = length + strlen(value) + 2, i = 0;
+	char *variable = malloc(size);
+
+	if (variable == NULL)
+		die_errno("environment");
+	snprintf(variable, size, "%s=%s", name, value);
+	while (i < env->count && strncmp(env->variables[i], variable, length + 1) != 0)
+		i++;
+	env->variables[i] = variable;
+	if (i == env->count)
+		env->count++;
+}
+
+static const char *environment_get(const struct environment *env, const char *name)
+{
+	size_t length = strlen(name);
+
+	for (size_t i = 0; i < env->count; i++)
+		if (strncmp(env->variables[i], name, length) == 0 &&
+			env->variables[i][length] == '=')
+			return env->variables[i] + length + 1;
+	return NULL;
+}
+
+static struct environment environment_make(
+	const struct child_exec *exec, const struct child_user *user)
+{
+	const struct process_spec *process = exec->process;
+	size_t defaults = 5, most = defaults + exec->container_envs_count + process->envs_count;
+	struct environment env = {.variables = calloc(most + 1, sizeof(char *))};
+
+	if (env.variables == NULL)
+		die_errno("environment");
+	environment_set(&env, "PATH", DEFAULT_PATH);
+	environment_set(&env, "HOME", user->home);
+	if (user->name[0] != '\0')
+		environment_set(&env, "USER", user->name);
+	if (exec->hostname != NULL)
+		environment_set(&env, "HOSTNAME", exec->hostname);
+	if (exec->ptmx >= 0)
+		environment_set(&env, "TERM", "xterm");
+	for (size_t i = 0; i < exec->container_envs_count; i++)
+		environment_set(&env, exec->container_envs[i].env, exec->container_envs[i].value);
+	for (size_t i = 0; i < process->envs_count; i++)
+		environment_set(&env, process->envs[i].env, process->envs[i].value);
+	return env;
+}
+
+static void namespace_join(int fd, int type, const char *what)
+{
+	if (fd >= 0 && setns(fd, type) < 0)
+		die_errno("join the %s namespace", what);
+}
+
+static void cgroup_join(int procs)
+{
+	if (procs >= 0 && write(procs, "0", 1) < 0)
+		die_errno("join the container's cgroup");
+}
+
+/* The slave is opened through its master: a path could lead to another. */
+static int terminal_open(const struct child_exec *exec)
+{
+	const struct process_spec *process = exec->process;
+	struct winsize size = {
+		.ws_row = (unsigned short)process->rows,
+		.ws_col = (unsigned short)process->columns,
+	};
+	int unlock = 0, slave;
+
+	if (ioctl(exec->ptmx, TIOCSPTLCK, &unlock) < 0)
+		die_errno("unlock the terminal");
+	slave = ioctl(exec->ptmx, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (slave < 0)
+		die_errno("open the terminal");
+	if ((process->rows != 0 || process->columns != 0) && ioctl(slave, TIOCSWINSZ, &size) < 0)
+		die_errno("set the terminal's size");
+	return slave;
+}
+
+/* A session of its own, its terminal if it has one, and fds 0 to 2. */
+static void stdio_set(const struct child_exec *exec, int slave, const struct child_user *user)
+{
+	if (setsid() < 0)
+		die_errno("make a session");
+	if (slave >= 0 && ioctl(slave, TIOCSCTTY, 0) < 0)
+		die_errno("make the terminal the controlling one");
+	/* The group stays devpts's gid=5, which may write to it. */
+	if (slave >= 0 && fchown(slave, user->uid, (gid_t)-1) < 0)
+		die_errno("give the terminal to uid %u", user->uid);
+	for (int i = 0; i < 3; i++) {
+		/* Who opens /dev/stdout opens the pipe anew, and needs to own it. */
+		if (exec->stdio[i] >= 0 && fchown(exec->stdio[i], user->uid, user->gid) < 0)
+			die_errno("give stdio to uid %u", user->uid);
+		if (dup2(exec->stdio[i] >= 0 ? exec->stdio[i] : slave, i) < 0)
+			die_errno("set stdio");
+	}
+}
+
+static void workdir_enter(int root, const char *path)
+{
+	char at[PATH_MAX];
+	int fd = child_path_open(root, path, O_PATH | O_DIRECTORY);
+
+	if (fd < 0 && errno == ENOENT)
+		die("workdir '%s': no such directory", path);
+	if (fd < 0 || fchdir(fd) < 0)
+		die_errno("workdir '%s'", path);
+	close(fd);
+	/* The system call itself: "(unreachable)/…" is its word for a place outside the root. */
+	if (syscall(SYS_getcwd, at, sizeof(at)) < 0)
+		die_errno("workdir '%s'", path);
+	if (at[0] != '/')
+		die("workdir '%s': outside the container", path);
+}
+
+/* As execvp, but by the PATH that the program will have. NULL with errno. */
+static const char *program_find(const char *name, const char *path, char *found, size_t size)
+{
+	int why = ENOENT;
+	struct stat st;
+
+	if (strchr(name, '/') != NULL)
+		return name;
+	for (const char *at = path; at != NULL; at = strchr(at, ':')) {
+		int length;
+
+		at += at != path;
+		length = (int)strcspn(at, ":");
+		if (snprintf(found, size, "%.*s%s%s", length, at, length > 0 ? "/" : "", name) >=
+			(int)size)
+			continue;
+		if (stat(found, &st) < 0 || !S_ISREG(st.st_mode))
+			continue;
+		if (access(found, X_OK) == 0)
+			return found;
+		why = EACCES;
+	}
+	errno = why;
+	return NULL;
+}
+
+void child_exec_main(const void *child_exec)
+{
+	const struct child_exec *exec = child_exec;
+	const struct process_spec *process = exec->process;
+	const char *workdir = process->workdir != NULL ? process->workdir : "/", *program;
+	char found[PATH_MAX];
+	struct child_user user;
+	struct environment env;
+	int slave = -1, root;
+
+	/* Before the container's processes can see this one: its memory is the agent's. */
+	if (prctl(PR_SET_DUMPABLE, 0) < 0)
+		die_errno("become non-dumpable");
+	cgroup_join(exec->cgroup_procs);
+	namespace_join(exec->uts_ns, CLONE_NEWUTS, "UTS");
+	namespace_join(exec->ipc_ns, CLONE_NEWIPC, "IPC");
+	namespace_join(exec->mount_ns, CLONE_NEWNS, "mount");
+	if (exec->ptmx >= 0)
+		slave = terminal_open(exec);
+	if (exec->container != NULL)
+		child_rootfs_build(exec->container, exec->run_dir, exec->devpts, slave);
+
+	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (root < 0)
+		die_errno("open the container's root");
+	child_user_find(root, process, &user);
+	env = environment_make(exec, &user);
+	workdir_enter(root, workdir);
+	stdio_set(exec, slave, &user);
+	umask(022);
+	/* Last but one: with a low limit nothing above might have got its fd. */
+	if (setrlimit(RLIMIT_NOFILE, &exec->nofile) < 0)
+		die_errno("restore the limit of open files");
+	child_user_become(&user);
+
+	program =
+		program_find(process->args[0], environment_get(&env, "PATH"), found, sizeof(found));
+	if (program == NULL)
+		die_errno("exec '%s'", process->args[0]);
+	child_execve(program, (char *const *)process->args, env.variables);
+}

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The children of STARTPOD and DESTROYPOD: what all containers share, and who holds the
+ * namespaces. */
+#include "child_pod.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "child.h"
+#include "child_rootfs.h"
+
+/* cache=mmap: reads and writes go to the host, as without a cache, but a file can be mapped shared
+ * and writable, which apt and databases do. msize: up to 6.1 the kernel takes two contiguous
+ * buffers of this size for each request, so not the 500 KiB that virtio could carry. */
+#define SHARE_OPTIONS "trans=virtio,version=9p2000.L,cache=mmap,msize=131072"
+
+static const char *const pod_files[] = {"resolv.conf", "hosts", "hostname"};
+
+static int run_open(const struct child_pod *pod)
+{
+	int fd = open(pod->run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0 || fchdir(fd) < 0)
+		die_errno("open '%s'", pod->run_dir);
+	return fd;
+}
+
+static int file_create(int run, const char *name)
+{
+	int fd = openat(run, name, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0644);
+
+	if (fd < 0)
+		die_errno("create '%s'", name);
+	return fd;
+}
+
+static void line(int fd, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void line(int fd, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	if (vdprintf(fd, fmt, args) < 0)
+		die_errno("write the pod's files");
+	va_end(args);
+}
+
+/* One line of all of `words`; none without any. */
+static void words(int fd, const char *keyword, const char *const *list)
+{
+	if (list == NULL || list[0] == NULL)
+		return;
+	line(fd, "%s", keyword);
+	for (; *list != NULL; list++)
+		line(fd, " %s", *list);
+	line(fd, "\n");
+}
+
+static void resolv_conf_write(int run, const struct pod_spec *spec)
+{
+	int fd;
+
+	/* Without any of them the image's own file counts. */
+	if (spec->dns == NULL && spec->dns_search == NULL && spec->dns_options == NULL)
+		return;
+	fd = file_create(run, "resolv.conf");
+	words(fd, "search", spec->dns_search);
+	for (const char **server = spec->dns; server != NULL && *server != NULL; server++)
+		line(fd, "nameserver %s\n", *server);
+	words(fd, "options", spec->dns_options);
+	close(fd);
+}
+
+static void hosts_write(int run, const char *hostname)
+{
+	int fd = file_create(run, "hosts");
+
+	line(fd, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+	if (hostname != NULL)
+		line(fd, "127.0.1.1\t%s\n", hostname);
+	close(fd);
+}
+
+static void hostname_write(int run, const char *hostname)
+{
+	int fd;
+
+	if (hostname == NULL)
+		return;
+	fd = file_create(run, "hostname");
+	line(fd, "%s\n", hostname);
+	close(fd);
+}
+
+static void directory_create(int run, const char *name)
+{
+	if (mkdirat(run, name, 0700) < 0 && errno != EEXIST)
+		die_errno("create '%s'", name);
+}
+
+static void share_mount(const struct child_pod *pod)
+{
+	const char *tag = pod->spec->share_dir;
+
+	if (tag == NULL)
+		return;
+	if (pod->share_dir != NULL) {
+		if (mount(pod->share_dir, "share", NULL, MS_BIND | MS_REC, NULL) < 0)
+			die_errno("bind '%s' as share '%s'", pod->share_dir, tag);
+		return;
+	}
+	if (mount(tag, "share", "9p", 0, SHARE_OPTIONS) == 0)
+		return;
+	if (errno == ENODEV)
+		die("share '%s': the kernel has no 9p", tag);
+	if (errno == ENOENT)
+		die("share '%s': no 9p device has this tag", tag);
+	die_errno("mount share '%s'", tag);
+}
+
+void child_pod_prepare(const void *child_pod)
+{
+	const struct child_pod *pod = child_pod;
+	int run = run_open(pod);
+
+	umask(022);
+	directory_create(run, "share");
+	directory_create(run, "root");
+	resolv_conf_write(run, pod->spec);
+	hosts_write(run, pod->spec->hostname);
+	hostname_write(run, pod->spec->hostname);
+	share_mount(pod);
+	report_done(NULL, 0);
+}
+
+void child_pod_release(const void *child_pod)
+{
+	const struct child_pod *pod = child_pod;
+	int run = run_open(pod);
+
+	for (size_t i = 0; i < sizeof(pod_files) / sizeof(pod_files[0]); i++)
+		unlinkat(run, pod_files[i], 0);
+	sync();
+	/* EINVAL: nothing was mounted; ENOENT: it did not come so far. */
+	if (umount2("share", MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL &&
+		errno != ENOENT)
+		die_errno("unmount the share");
+	report_done(NULL, 0);
+}
+
+void child_pod_init(const void *child_pod)
+{
+	const struct child_pod *pod = child_pod;
+	const char *hostname = pod->spec->hostname;
+
+	/* Every container of the pod sees this process; it is a copy of the agent. */
+	if (prctl(PR_SET_DUMPABLE, 0) < 0)
+		die_errno("become non-dumpable");
+	prctl(PR_SET_NAME, "pod-init");
+	if (pod->cgroup_procs >= 0 && write(pod->cgroup_procs, "0", 1) < 0)
+		die_errno("join the pod's cgroup");
+	if (unshare(CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNS) < 0)
+		die_errno("make the pod's namespaces");
+	if (hostname != NULL && sethostname(hostname, strlen(hostname)) < 0)
+		die_errno("set host name '%s'", hostname);
+	child_rootfs_empty(pod->run_dir);
+
+	/* The kernel itself reaps the children of one who ignores SIGCHLD, inherited ones too. */
+	signal(SIGCHLD, SIG_IGN);
+	setsid();
+	for (int fd = 0; fd < 3; fd++)
+		close(fd);
+	if (pod->cgroup_procs >= 0)
+		close(pod->cgroup_procs);
+	report_alive();
+	/* No other signal of the pod's own reaches the init of a PID namespace that has no handler
+	 * for it; the agent's SIGKILL does. */
+	for (;;)
+		pause();
+}
