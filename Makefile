@@ -115,7 +115,7 @@ build/musl/%.o: src/%.c Makefile | build/kh
 
 # --- What it boots with ---------------------------------------------------------------------------
 
-build/kernel/vmlinux: scripts/get-kernel | build/setup-run
+build/kernel/vmlinux: scripts/get-kernel | build/setup-build
 	@scripts/get-kernel build/kernel
 
 build/initrd.cpio: build/musl/hyperstart build/kernel/vmlinux scripts/build-initrd
