@@ -13,7 +13,7 @@ struct child_exec {
 	const struct container_spec *container; /* the first process: build this root; else NULL */
 	const struct env_spec *container_envs;  /* an exec inherits them */
 	size_t container_envs_count;
-	const char *hostname;
+	const char *hostname; /* "": the pod has none */
 	const char *run_dir; /* share/ below it is the share, root/ a mount point for anyone */
 
 	int uts_ns, ipc_ns;

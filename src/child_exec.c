@@ -68,7 +68,7 @@ static struct environment environment_make(
 	environment_set(&env, "HOME", user->home);
 	if (user->name[0] != '\0')
 		environment_set(&env, "USER", user->name);
-	if (exec->hostname != NULL)
+	if (exec->hostname[0] != '\0')
 		environment_set(&env, "HOSTNAME", exec->hostname);
 	if (exec->ptmx >= 0)
 		environment_set(&env, "TERM", "xterm");

@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What only PID 1 of a VM does: from the kernel's hand-over to the two ports, and power off. */
+#include "boot.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <linux/magic.h>
+#include <linux/netlink.h>
+
+#include "limits.h"
+#include "log.h"
+#include "protocol.h"
+
+#define RUN_DIR    "/run/hyperstart"
+#define CGROUP_DIR "/sys/fs/cgroup"
+#define DEADLINE_S 60u
+#define WAIT_MS    10000
+
+#define NOTHING_SPECIAL (MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+#define COUNT(table) (sizeof(table) / sizeof((table)[0]))
+
+/* --- The end ------------------------------------------------------------------------------------ */
+
+void boot_power_off(void)
+{
+	sync();
+	reboot(RB_POWER_OFF);
+	for (;;)
+		pause();
+}
+
+static _Noreturn void fail(const char *what)
+{
+	log_error("boot: %s: %s", what, strerror(errno));
+	boot_power_off();
+}
+
+/* A mistake of ours: PID 1 that dies is a kernel panic, which a host sees as a reset. */
+static void fault(int sig)
+{
+	static char line[] = "hyperstart: fatal signal 00, powering off\n";
+	char *digits = strchr(line, '0');
+
+	digits[0] = (char)('0' + sig / 10);
+	digits[1] = (char)('0' + sig % 10);
+	(void)!write(STDERR_FILENO, line, sizeof(line) - 1);
+	boot_power_off();
+}
+
+static void faults_catch(void)
+{
+	static const int faults[] = {SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGFPE};
+
+	for (size_t i = 0; i < COUNT(faults); i++)
+		signal(faults[i], fault);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+/* --- Mounts ------------------------------------------------------------------------------------- */
+
+static int mount_at(const char *type, const char *at, unsigned long flags, const char *options)
+{
+	if (mkdir(at, 0755) < 0 && errno != EEXIST)
+		return -1;
+	/* EBUSY: it is mounted already. */
+	if (mount(type, at, type, flags, options) < 0 && errno != EBUSY)
+		return -1;
+	return 0;
+}
+
+/* The initramfs is the one root that pivot_root cannot leave: a bind mount of it, moved over it,
+ * is a root like any other. */
+static void root_make_pivotable(void)
+{
+	struct statfs fs;
+
+	if (statfs("/", &fs) < 0 || (fs.f_type != RAMFS_MAGIC && fs.f_type != TMPFS_MAGIC))
+		return;
+	if (mkdir("/run", 0755) < 0 && errno != EEXIST)
+		fail("create /run");
+	if (mount("/", "/run", NULL, MS_BIND, NULL) < 0 || chdir("/run") < 0 ||
+		mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 || chdir("/") < 0)
+		fail("make the root pivotable");
+}
+
+/* Lines go to the console, not to /dev/kmsg: with "quiet" the kernel would show only errors. It is
+ * not waited for: a host that does not read its console must not stop the agent. */
+static void console_open(void)
+{
+	int fd = open("/dev/console", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+	bool is_kmsg = fd < 0;
+
+	if (is_kmsg)
+		fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+	log_open(fd, is_kmsg, LOG_LEVEL_INFO);
+}
+
+/* Children inherit stdio until they have their own: it must not be one of our fds. */
+static void stdio_open(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd > STDERR_FILENO)
+		close(fd);
+}
+
+/* --- The kernel --------------------------------------------------------------------------------- */
+
+static void kernel_check_version(void)
+{
+	struct utsname name;
+	unsigned long major, minor;
+	char *end;
+
+	/* mount_setattr came with 5.12; cgroup.kill, which shows only in a cgroup, with 5.14. */
+	if (syscall(SYS_mount_setattr, -1, "", 0, NULL, 0) < 0 && errno == ENOSYS)
+		log_error("boot: kernel lacks mount_setattr: containers will not start");
+	if (uname(&name) < 0)
+		return;
+	major = strtoul(name.release, &end, 10);
+	minor = *end == '.' ? strtoul(end + 1, NULL, 10) : 0;
+	if (major < 5 || (major == 5 && minor < 15))
+		log_error("boot: Linux %s: 5.15 or newer is needed", name.release);
+}
+
+static void kernel_check_options(void)
+{
+	static const struct {
+		const char *path, *option;
+	} needed[] = {
+		{"/proc/self/ns/pid", "CONFIG_PID_NS"},
+		{"/proc/self/ns/uts", "CONFIG_UTS_NS"},
+		{"/proc/self/ns/ipc", "CONFIG_IPC_NS"},
+		{"/proc/sys/fs/mqueue", "CONFIG_POSIX_MQUEUE"},
+		{"/dev/ptmx", "CONFIG_UNIX98_PTYS"},
+	};
+
+	for (size_t i = 0; i < COUNT(needed); i++)
+		if (access(needed[i].path, F_OK) < 0)
+			log_error("boot: kernel lacks %s", needed[i].option);
+}
+
+/* A small file as a string. Its length, or -1 with errno. */
+static ssize_t file_read(const char *path, char *text, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	size_t length = 0;
+	ssize_t n = -1;
+
+	if (fd < 0)
+		return -1;
+	while (length < size - 1 && (n = read(fd, text + length, size - 1 - length)) > 0)
+		length += (size_t)n;
+	close(fd);
+	if (n > 0)
+		errno = EFBIG;
+	if (n != 0)
+		return -1;
+	text[length] = '\0';
+	return (ssize_t)length;
+}
+
+static bool number_parse(const char *text, uint32_t most, uint32_t *number)
+{
+	char *end;
+	unsigned long value = strtoul(text, &end, 10);
+
+	if (text[0] < '0' || text[0] > '9' || *end != '\0' || value == 0 || value > most)
+		return false;
+	*number = (uint32_t)value;
+	return true;
+}
+
+static bool word_apply(struct daemon_config *config, const char *key, const char *value)
+{
+	enum log_level level;
+	uint32_t seconds;
+
+	if (strcmp(key, "api") == 0)
+		return number_parse(value, UINT32_MAX, &config->api);
+	if (strcmp(key, "deadline") == 0 && number_parse(value, 24 * 3600, &seconds)) {
+		config->deadline_ms = seconds * 1000;
+		return true;
+	}
+	if (strcmp(key, "log") == 0 && log_level_parse(value, &level) == 0) {
+		log_threshold = level;
+		return true;
+	}
+	return false;
+}
+
+static void command_line_apply(struct daemon_config *config)
+{
+	static const char prefix[] = "hyperstart.";
+	char text[4096], *rest = text, *word;
+
+	if (file_read("/proc/cmdline", text, sizeof(text)) < 0)
+		return;
+	while ((word = strsep(&rest, " \t\n")) != NULL) {
+		char *value = strchr(word, '=');
+
+		if (strncmp(word, prefix, sizeof(prefix) - 1) != 0)
+			continue;
+		if (value != NULL)
+			*value++ = '\0';
+		if (value == NULL || !word_apply(config, word + sizeof(prefix) - 1, value))
+			log_warn("boot: kernel command line: %s is not understood", word);
+	}
+}
+
+static void module_load(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	/* EEXIST: it is there, loaded or built in. */
+	if (fd < 0 || (syscall(SYS_finit_module, fd, "", 0) < 0 && errno != EEXIST))
+		log_error("boot: module %s: %s", path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+}
+
+static void modules_load(void)
+{
+	char text[8192], *rest = text, *path;
+
+	if (file_read("/modules/order", text, sizeof(text)) < 0) {
+		if (errno != ENOENT)
+			log_error("boot: /modules/order: %s", strerror(errno));
+		return;
+	}
+	while ((path = strsep(&rest, "\n")) != NULL)
+		if (path[0] != '\0')
+			module_load(path);
+}
+
+static void nofile_raise(struct daemon_config *config)
+{
+	struct rlimit raised = {NOFILE_NEEDED, NOFILE_NEEDED};
+	char text[32];
+
+	if (getrlimit(RLIMIT_NOFILE, &config->nofile) < 0)
+		fail("getrlimit");
+	if (config->nofile.rlim_cur >= NOFILE_NEEDED)
+		return;
+	if (config->nofile.rlim_max > raised.rlim_max)
+		raised.rlim_max = config->nofile.rlim_max;
+	if (file_read("/proc/sys/fs/nr_open", text, sizeof(text)) > 0 &&
+		raised.rlim_max > strtoul(text, NULL, 10))
+		raised.rlim_cur = raised.rlim_max = strtoul(text, NULL, 10);
+	if (setrlimit(RLIMIT_NOFILE, &raised) < 0)
+		log_warn("boot: limit of open files: %s", strerror(errno));
+}
+
+/* --- The ports ---------------------------------------------------------------------------------- */
+
+static const char control_name[] = "sh.hyper.channel.0";
+static const char tty_name[] = "sh.hyper.channel.1";
+
+static int uevents_open(void)
+{
+	struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_groups = 1};
+	int fd = socket(
+		AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
+
+	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+		fail("listen to uevents");
+	return fd;
+}
+
+/* The device node of the directory below /sys/class/virtio-ports, if that is the port `name`. The
+ * fd, or -1 when it is another or not ready: then there will be an event. */
+static int port_open_if(const char *directory, const char *name)
+{
+	char path[128], text[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/class/virtio-ports/%s/name", directory);
+	if (file_read(path, text, sizeof(text)) < 0)
+		return -1;
+	text[strcspn(text, "\n")] = '\0';
+	if (strcmp(text, name) != 0)
+		return -1;
+	snprintf(path, sizeof(path), "/dev/%s", directory);
+	fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0 && errno != ENOENT)
+		log_error("boot: port %s: open %s: %s", name, path, strerror(errno));
+	return fd;
+}
+
+static void ports_look(struct daemon_config *config)
+{
+	DIR *ports = opendir("/sys/class/virtio-ports");
+	struct dirent *entry;
+
+	if (ports == NULL)
+		return;
+	while ((entry = readdir(ports)) != NULL) {
+		if (entry->d_name[0] == '.')
+			continue;
+		if (config->control_fd < 0)
+			config->control_fd = port_open_if(entry->d_name, control_name);
+		if (config->tty_fd < 0)
+			config->tty_fd = port_open_if(entry->d_name, tty_name);
+	}
+	closedir(ports);
+}
+
+/* Waits until something happens to a virtio port, at most WAIT_MS. False when nothing did. The
+ * action is not asked for: a port is there with `add`, but named only with `change`. */
+static bool ports_wait(int uevents)
+{
+	struct pollfd poller = {.fd = uevents, .events = POLLIN};
+	bool seen = false;
+	char event[4096];
+	ssize_t n;
+
+	if (poll(&poller, 1, WAIT_MS) <= 0)
+		return false;
+	/* ENOBUFS: some were lost, perhaps ours. */
+	while ((n = recv(uevents, event, sizeof(event), 0)) > 0 || (n < 0 && errno == ENOBUFS))
+		if (n < 0 || memmem(event, (size_t)n, "virtio-ports", strlen("virtio-ports")))
+			seen = true;
+	return seen;
+}
+
+static int64_t seconds_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec;
+}
+
+static void ports_await(struct daemon_config *config)
+{
+	int64_t start = seconds_now(), said = start;
+	int uevents = uevents_open();
+
+	/* Subscribed first, so that nothing can come between a look and the wait. */
+	ports_look(config);
+	while (config->control_fd < 0 || config->tty_fd < 0) {
+		if (ports_wait(uevents))
+			ports_look(config);
+		if (seconds_now() - said < WAIT_MS / 1000)
+			continue;
+		said = seconds_now();
+		log_warn("boot: waiting for port %s since %d s",
+			config->control_fd < 0 ? control_name : tty_name, (int)(said - start));
+	}
+	close(uevents);
+}
+
+/* --- Before and after READY --------------------------------------------------------------------- */
+
+void boot_start(struct daemon_config *config)
+{
+	faults_catch();
+	umask(022);
+	root_make_pivotable();
+	if (mount_at("devtmpfs", "/dev", MS_NOSUID | MS_NOEXEC, "mode=755") < 0)
+		fail("mount /dev");
+	stdio_open();
+	console_open();
+	if (mount_at("proc", "/proc", NOTHING_SPECIAL, NULL) < 0)
+		fail("mount /proc");
+	if (mount_at("sysfs", "/sys", NOTHING_SPECIAL, NULL) < 0)
+		fail("mount /sys");
+	*config = (struct daemon_config){
+		.control_fd = -1,
+		.tty_fd = -1,
+		.run_dir = RUN_DIR,
+		.api = PROTOCOL_API,
+		.deadline_ms = DEADLINE_S * 1000,
+		.after_ready = boot_finish,
+	};
+	command_line_apply(config);
+	kernel_check_version();
+	nofile_raise(config);
+	modules_load();
+	ports_await(config);
+}
+
+void boot_finish(struct daemon_config *config)
+{
+	if (mount_at("tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=755") < 0 ||
+		(mkdir(RUN_DIR, 0700) < 0 && errno != EEXIST))
+		fail("make " RUN_DIR);
+	if (mount_at("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "mode=0620,gid=5") < 0)
+		log_error("boot: mount /dev/pts: %s", strerror(errno));
+	/* favordynmods, of 6.0: without it, joining a cgroup waits for RCU, 10 to 20 ms. */
+	if (mount_at("cgroup2", CGROUP_DIR, NOTHING_SPECIAL, "favordynmods") == 0 ||
+		(errno == EINVAL && mount_at("cgroup2", CGROUP_DIR, NOTHING_SPECIAL, NULL) == 0))
+		config->cgroup_dir = CGROUP_DIR;
+	else
+		log_error("boot: mount cgroup2: %s: containers cannot be killed as a whole",
+			strerror(errno));
+	kernel_check_options();
+}
