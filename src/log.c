@@ -109,7 +109,7 @@ void log_write(enum log_level level, const char *fmt, ...)
 		out.second = now.tv_sec;
 		out.lines = out.lost = 0;
 		if (lost)
-			line_print(LOG_LEVEL_WARN, "log: %u lines lost", lost);
+			line_print(LOG_LEVEL_WARN, "log: lines lost: %u", lost);
 	}
 	if (out.lines < LOG_BURST) {
 		out.lines++;
