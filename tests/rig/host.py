@@ -375,36 +375,34 @@ class Host:
 
     def newcontainer(self, name, args, image="box", container=None, **process):
         """Sends NEWCONTAINER; `container` are more fields of it, the rest goes to the process."""
-        process = self._process(name, args, process)
-        spec = {"id": name, "image": image, "rootfs": "rootfs", "process": process["spec"]}
         self.guest.share.image(image)
-        started = self._start(process, Code.NEWCONTAINER, {**spec, **(container or {})})
+        spec = {"id": name, "image": image, "rootfs": "rootfs", **(container or {})}
+        started = self._start(Code.NEWCONTAINER, name, spec, args, process)
         self.containers.setdefault(name, started)
         return started
 
     def execcmd(self, name, args, **process):
         """Sends EXECCMD into the container."""
-        process = self._process(name, args, process)
-        return self._start(process, Code.EXECCMD, {"container": name, "process": process["spec"]})
+        return self._start(Code.EXECCMD, name, {"container": name}, args, process)
 
-    def _process(self, container, args, fields):
+    def _start(self, code, container, spec, args, fields):
         out, err = fields.pop("out", None), fields.pop("err", None)
-        stdio = fields.pop("stdio", None) or self.fresh_seq()
-        stderr = fields.pop("stderr", None)
-        if stderr is None:
-            stderr = 0 if fields.get("terminal") else self.fresh_seq()
-        spec = {"args": args, "stdio": stdio, "stderr": stderr, **fields}
-        key = (container, fields["id"]) if fields.get("id") else None
-        return {"spec": spec, "process": Process(self, key, stdio, stderr, out, err)}
+        fields.setdefault("stdio", self.fresh_seq())
+        fields.setdefault("stderr", 0 if fields.get("terminal") else self.fresh_seq())
+        fields["args"] = args
+        process = self.expect_process(container, fields, out, err)
+        process.start = self.send(code, {**spec, "process": fields})
+        process.start.process = process
+        return process
 
-    def _start(self, started, code, payload):
-        process = started["process"]
+    def expect_process(self, container, spec, out=None, err=None):
+        """The process of that description, whose command is about to be sent."""
+        key = (container, spec["id"]) if spec.get("id") else None
+        process = Process(self, key, spec["stdio"], spec.get("stderr", 0), out, err)
         for seq in {process.stdio, process.stderr} - {0}:
             self.streams[seq].append(process)
-        if process.key:
-            self.by_key.setdefault(process.key, process)  # an id in use stays the living one's
-        process.start = self.send(code, payload)
-        process.start.process = process
+        if key:
+            self.by_key.setdefault(key, process)  # an id in use stays the living one's
         return process
 
     def run(self, container, args, **process):

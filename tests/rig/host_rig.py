@@ -51,14 +51,16 @@ def cgroup2_mount():
 
 
 class HostGuest:
-    """One daemon, its sockets, and everything of it that can be seen from here."""
+    """One daemon, its sockets, and everything of it that can be seen from here. Its share is bound,
+    so the tag is no matter."""
 
     ordered = True  # the two connections keep the order in which the daemon wrote
     is_vm = False
     tick = None  # its log is a pipe: the host wakes for it
     started = 0
 
-    def __init__(self, share, binary="asan", deadline=None, api=None, level="info"):
+    def __init__(self, share, binary="asan", deadline=None, api=None, level="info",
+                 tag=None):
         self.share, self.binary = share, binary
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="hyperstart-rig-"))
         self.log = ""

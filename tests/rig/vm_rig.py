@@ -47,14 +47,14 @@ class VmGuest:
     tick = 0.05  # its console is a file: nothing wakes us when it grows
 
     def __init__(self, share, initrd, binary=None, deadline=None, api=None, level="info",
-                 arguments=()):
+                 tag="share", arguments=()):
         self.share = share
         words = [f"hyperstart.log={level}"]
         if deadline:
             words.append(f"hyperstart.deadline={deadline}")
         if api:
             words.append(f"hyperstart.api={api}")
-        self.vm = run_qemu.Vm(initrd=initrd, share=share.directory, append=" ".join(words),
+        self.vm = run_qemu.Vm(initrd=initrd, share=share.directory, tag=tag, append=" ".join(words),
                               arguments=arguments)
         self.vm.start()
         self.reason = None

@@ -4,7 +4,7 @@
 import pytest
 
 from rig.host import Digest
-from rig.programs import pattern, pattern_sha256
+from rig.programs import pattern_sha256
 
 MIB = 1 << 20
 
@@ -132,7 +132,7 @@ def test_a_flood_delays_neither_an_echo_nor_an_exit_by_more_than_three_rounds(po
     pod.guest.watch_idle(pod)
     cat.write(b"ping")
     short.write(b"\n")
-    pod.guest.wait_children_idle(pod)
+    pod.guest.watch_idle(pod)
     frames = []
     pod.on_tty_frame = lambda seq, payload: frames.append((seq, len(payload)))
     pod.tty.reading = True
