@@ -14,7 +14,7 @@ struct child_exec {
 	const struct env_spec *container_envs;  /* an exec inherits them */
 	size_t container_envs_count;
 	const char *hostname; /* "": the pod has none */
-	const char *run_dir; /* share/ below it is the share, root/ a mount point for anyone */
+	const char *run_dir;  /* share/ below it is the share, root/ a mount point for anyone */
 
 	int uts_ns, ipc_ns;
 	int mount_ns; /* exec: the container's; -1: the caller is in a fresh copy of the agent's */

@@ -253,7 +253,7 @@ static void modules_load(void)
 			module_load(path);
 }
 
-static void nofile_raise(struct daemon_config *config)
+void boot_raise_nofile(struct daemon_config *config)
 {
 	struct rlimit raised = {NOFILE_NEEDED, NOFILE_NEEDED};
 	char text[32];
@@ -395,7 +395,7 @@ void boot_start(struct daemon_config *config)
 	};
 	command_line_apply(config);
 	kernel_check_version();
-	nofile_raise(config);
+	boot_raise_nofile(config);
 	modules_load();
 	ports_await(config);
 }

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One container: its mount namespace, terminals and cgroup, and the processes in it. */
+#ifndef CONTAINER_H
+#define CONTAINER_H
+
+#include "process.h"
+
+/* What a pod gives each of its containers. */
+struct container_setting {
+	struct process_table *table;
+	const char *hostname; /* all borrowed from the pod */
+	const char *run_dir;
+	int pid_ns, uts_ns, ipc_ns;
+	int cgroup; /* the pod's; -1: no cgroups */
+	struct rlimit nofile;
+};
+
+struct container {
+	struct list node; /* in pod->containers */
+	const struct container_setting *setting;
+	struct arena arena; /* owned: ids and envs */
+	const char *id;
+	const char *init_id; /* its first process's, or NULL */
+	struct env_spec *envs;
+	size_t envs_count;
+	int mount_ns, devpts, cgroup; /* owned; cgroup may be -1 */
+	struct process init;
+	struct list execs; /* struct exec */
+	/* A start, of the container or of an exec, is over: err NULL, or why not. After a failed
+	 * start of the container itself it is freed. */
+	void (*on_started)(void *context, const struct error *err);
+	/* Its first process was told and nothing else is left in it: a runv one is to be freed now. */
+	void (*on_empty)(struct container *container);
+	void *context;
+};
+
+/* Returns a container whose first process is being set up; or NULL with err. */
+struct container *container_start(const struct container_setting *setting,
+	const struct container_spec *spec,
+	void (*on_started)(void *context, const struct error *err),
+	void (*on_empty)(struct container *container), void *context, struct error *err);
+
+/* Another process in it. 0: on_started will tell; or -1 with err. */
+int container_exec(struct container *container, const struct process_spec *spec, struct error *err);
+
+/* Its first process has not exited. */
+bool container_is_running(const struct container *container);
+/* No process of it is left, and all ends were told. */
+bool container_is_empty(const struct container *container);
+
+/* Its process with that id; NULL: a first process that has none. NULL if there is no such. */
+struct process *container_find_process(struct container *container, const char *id);
+
+/* The process being set up, first or exec: on_started tells the reason. */
+void container_cancel(struct container *container, const char *reason);
+
+/* To the first process; with all, to every process that was started by us, execs first. */
+void container_signal(struct container *container, int signal, bool all);
+
+/* SIGKILL to everything in it, fork bombs included. */
+void container_kill(struct container *container);
+
+/* Removes it from its list and frees it. Only when it is empty. */
+void container_free(struct container *container);
+
+#endif

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The control channel: NEXT accounting, one command at a time, exactly one reply to each, events
+ * in between. */
+#ifndef CONTROL_H
+#define CONTROL_H
+
+#include "arena.h"
+#include "error.h"
+#include "port.h"
+#include "protocol.h"
+
+/* One command from the host. */
+struct message {
+	uint32_t code;
+	uint8_t *payload; /* owned by control; NULL when length is 0 */
+	size_t length, filled;
+	struct arena arena; /* what is decoded from it; lives until the reply */
+};
+
+enum control_state {
+	CONTROL_IDLE,     /* a header is awaited; message is empty */
+	CONTROL_PAYLOAD,  /* message.filled < message.length */
+	CONTROL_SKIP,     /* skip_left > 0; the ERROR for it follows */
+	CONTROL_RUNNING,  /* on_command was called; a reply is owed */
+	CONTROL_REPLYING, /* reply waits for room */
+};
+
+struct control {
+	struct port port;
+	enum control_state state;
+	struct message message;
+	size_t skip_left;
+	uint64_t nexted;      /* how many of in.total are told or dropped */
+	uint64_t ready_mark;  /* READY has left when out.sent gets here */
+	uint64_t muted_until; /* commands that begin before this byte of in get no reply */
+	bool muted;           /* the present one began before that */
+	bool cut;             /* on_cut was called for the present one */
+	uint32_t last_code;   /* of the last command taken up */
+	uint32_t reply_code;
+	size_t reply_length;
+	uint8_t reply[ERROR_TEXT_MAX];
+
+	/* The largest payload a command may have. */
+	size_t (*payload_max)(uint32_t code);
+	/* A whole command: answer now or later with control_ack() or control_error(). */
+	void (*on_command)(struct control *control, struct message *message);
+	/* A DESTROYPOD is next in line: end the command that runs, soon. At most once each. */
+	void (*on_cut)(struct control *control);
+	/* The host is gone; events that have not left (control_has_sent) must be queued again. */
+	void (*on_hangup)(struct control *control);
+};
+
+struct control_options {
+	struct loop *loop;
+	int fd;
+	bool listening;
+	size_t (*payload_max)(uint32_t code);
+	void (*on_command)(struct control *control, struct message *message);
+	void (*on_cut)(struct control *control);
+	void (*on_hangup)(struct control *control);
+};
+
+/* Queues READY. 0, or -1 with err. */
+int control_open(struct control *control, const struct control_options *options, struct error *err);
+void control_close(struct control *control);
+
+/* Takes commands from the queue, puts NEXTs and the reply, writes. Before every sleep. */
+void control_pump(struct control *control);
+
+/* The one reply to the present command; `length` bytes of payload, at most ERROR_TEXT_MAX, are
+ * copied. Asserts that one is owed. The message is gone afterwards. */
+void control_ack(struct control *control, const void *payload, size_t length);
+void control_error(struct control *control, const struct error *err);
+
+/* A PROCESSASYNCEVENT: false when there is no room now; else *mark is for control_has_sent(). */
+bool control_event(struct control *control, const char *container, const char *process, int status,
+	uint64_t *mark);
+bool control_has_sent(const struct control *control, uint64_t mark);
+
+#endif

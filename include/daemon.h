@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The whole program but for the machine: two ports, control, mux and a pod in one loop. */
+#ifndef DAEMON_H
+#define DAEMON_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/resource.h>
+
+#include "error.h"
+
+struct daemon_config {
+	/* Each port is a character device, or a listening socket whose connections are the host. */
+	int control_fd, tty_fd;
+	bool listening;
+	const char *run_dir;    /* an empty directory of the agent's own */
+	const char *share_dir;  /* bound in place of the 9p share; NULL: 9p by tag */
+	const char *cgroup_dir; /* cgroup v2 directory that is ours; NULL: no cgroups */
+	uint32_t api;           /* GETVERSION's answer */
+	uint32_t deadline_ms;   /* for a child that sets something up */
+	struct rlimit nofile;   /* what children get back */
+	/* Called once, right after READY was written or found that it has to wait; or NULL. */
+	void (*after_ready)(struct daemon_config *config);
+};
+
+/* Runs until a DESTROYPOD has been answered and its grace is over: 0. Or -1 with err before anything
+ * was begun. The process is over after it: fds and memory are left to its end. */
+int daemon_run(struct daemon_config *config, struct error *err);
+
+#endif

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An error with its story: errno and a text for the operator, who reads it in the ERROR reply. */
+#ifndef ERROR_H
+#define ERROR_H
+
+#include "limits.h"
+
+/* Untouched on success; set once where it failed, wrapped with context on the way up. */
+struct error {
+	int code; /* errno, 0 where there is none */
+	char text[ERROR_TEXT_MAX];
+};
+
+/* Lower case, no full stop: what, which, why. Returns -1, so that callers can return it. Text
+ * that does not fit is cut at a character. */
+int error_set(struct error *err, int code, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* error_set, with ": " and what `code` (an errno) means behind it. */
+int error_errno(struct error *err, int code, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* Puts "context: " before the text. Returns -1. */
+int error_wrap(struct error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

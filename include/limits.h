@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every cap in the system, and what they add up to in the worst case. */
+#ifndef LIMITS_H
+#define LIMITS_H
+
+#define KIB 1024u
+#define MIB (1024u * KIB)
+
+/* Ports. virtio-serial takes at most 32 KiB a write and gives at most 4 KiB a read. */
+#define PORT_WRITE_MAX    (32 * KIB)
+#define CONTROL_IN_BYTES  (16 * KIB)
+#define CONTROL_OUT_BYTES (16 * KIB)
+#define TTY_IN_BYTES      (32 * KIB)
+#define TTY_OUT_BYTES     (64 * KIB)
+
+/* A length announced in a header is believed up to here; no host goes further (protocol.md, 2). */
+#define FRAME_BELIEVED_MAX (16 * MIB)
+/* cc-shim 2.1 exits on a tty frame that is larger, header included. */
+#define TTY_FRAME_MAX 10240u
+
+/* A command's payload, unless its row in the command table says otherwise. */
+#define MESSAGE_MAX (256 * KIB)
+/* What decoding one message may allocate: strings are never longer than their JSON, and each
+ * token becomes at most one list element. */
+#define MESSAGE_ARENA_MAX (4 * MIB)
+#define JSON_TOKENS_MAX   32768u
+#define JSON_DEPTH_MAX    32u
+
+/* stdin that does not fit a process's pipe. */
+#define STDIN_QUEUE_BYTES (256 * KIB)
+#define STDIN_TOTAL_BYTES (8 * MIB)
+
+#define PROCESSES_MAX   4096u
+#define CONTAINERS_MAX  1024u
+#define KEPT_ARENAS_MAX (8 * MIB)
+#define ID_MAX          128u
+/* What the kernel takes (__NEW_UTS_LEN). */
+#define HOSTNAME_MAX 64u
+
+/* A pty's buffered output at its last call: FIONREAD shows only 4 KiB of it. */
+#define PTY_LAST_CALL_MAX (128 * KIB)
+
+/* Children given up on: killed, but in an uninterruptible wait. */
+#define ABANDONED_MAX 16u
+
+#define ERROR_TEXT_MAX 512u
+
+/* A line of the log, and how many of them a second. */
+#define LOG_LINE_MAX 512u
+#define LOG_BURST    100u
+
+/* A record on the report pipe is written with one write: it must stay below PIPE_BUF. */
+#define REPORT_RECORD_MAX 1024u
+
+/* File descriptors: a container keeps its mount namespace, its devpts and its cgroup, a process
+ * up to three pipe ends; the rest is ports, namespaces, pipes of the one child being set up. */
+#define NOFILE_NEEDED (3 * CONTAINERS_MAX + 3 * PROCESSES_MAX + 256)
+
+/* The worst case, everything full at once:
+ *     queues          16 + 16 + 32 + 64 KiB                       0.1 MiB
+ *     one message     256 KiB + 640 KiB tokens + 4 MiB arena      4.9 MiB
+ *     stdin queues                                                8.0 MiB
+ *     kept arenas                                                 8.0 MiB
+ *     structs         4096 x 0.6 KiB + 1024 x 0.3 KiB             2.7 MiB
+ * below 24 MiB; an ordinary pod stays below 0.3 MiB. */
+
+#endif

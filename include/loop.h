@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The one place where the daemon sleeps: epoll sources, gates of sources, timers. */
+#ifndef LOOP_H
+#define LOOP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "error.h"
+#include "list.h"
+
+struct source;
+
+/* The events of one epoll_wait that have still to be dispatched. */
+struct batch {
+	struct source **sources; /* an entry becomes NULL when its source is removed */
+	int count;
+};
+
+/* An fd with an interest. Embedded in whatever owns the fd; the loop never closes it. */
+struct source {
+	struct list node;
+	int fd;
+	uint32_t armed; /* what epoll was told; 0: epoll does not know the fd */
+	/* The epoll events wanted now, computed from the owner's state; asked before every sleep. */
+	uint32_t (*wants)(struct source *source);
+	/* May add and remove any source, this one included. */
+	void (*ready)(struct source *source, uint32_t events);
+};
+
+/* Runs once, then is idle until set again. */
+struct timer {
+	struct list node; /* soonest first; points at itself while idle */
+	uint64_t at;      /* ms, loop_now() */
+	void (*fire)(struct timer *timer);
+};
+
+struct loop {
+	int epoll; /* owned */
+	struct list sources, timers;
+	struct batch batch;
+	bool stopped;
+};
+
+/* Many sources that all want EPOLLIN for as long as they live, and are let through or held back
+ * together: an epoll of their own inside the loop's. Closing the gate costs one epoll_ctl, however
+ * many there are, and an idle member costs nothing a turn. Members are served in turn: epoll puts
+ * each one that it reports at the end of its line. */
+struct gate {
+	struct source source; /* fd is the inner epoll, owned */
+	struct loop *loop;
+	struct batch batch; /* its count: how many are served in this pass */
+	/* How many members may be served now; 0: closed. */
+	size_t (*admits)(struct gate *gate);
+};
+
+/* 0, or -1 with err. */
+int loop_open(struct loop *loop, struct error *err);
+void loop_close(struct loop *loop);
+
+/* Sleeps, dispatches, calls pump(context) before every sleep; until loop_stop(). */
+void loop_run(struct loop *loop, void (*pump)(void *context), void *context);
+void loop_stop(struct loop *loop);
+
+/* Milliseconds of CLOCK_MONOTONIC: time in which the guest was suspended does not count. */
+uint64_t loop_now(void);
+
+/* source->fd, wants and ready are set by the caller. epoll learns of it before the next sleep. */
+void loop_add(struct loop *loop, struct source *source);
+/* Before the fd is closed: close alone does not take it out of epoll while a forked child shares
+ * it. Harmless on a source that is not in the loop but was initialised with source_init(). */
+void loop_remove(struct loop *loop, struct source *source);
+void source_init(struct source *source, int fd, uint32_t (*wants)(struct source *),
+	void (*ready)(struct source *, uint32_t));
+
+void timer_init(struct timer *timer, void (*fire)(struct timer *));
+void timer_set(struct loop *loop, struct timer *timer, uint64_t in_ms);
+void timer_cancel(struct timer *timer);
+
+int gate_open(
+	struct gate *gate, struct loop *loop, size_t (*admits)(struct gate *), struct error *err);
+void gate_close(struct gate *gate);
+/* source->fd and ready are set by the caller; wants is not asked. 0, or -1 with err. */
+int gate_add(struct gate *gate, struct source *source, struct error *err);
+void gate_remove(struct gate *gate, struct source *source);
+
+#endif

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The pod: its namespaces, its containers by id, how it begins and how it ends. */
+#ifndef POD_H
+#define POD_H
+
+#include "container.h"
+
+enum pod_state {
+	POD_NONE,        /* no namespace, no container */
+	POD_PREPARING,   /* a worker mounts the share and writes the pod's files */
+	POD_STARTING,    /* its init is being set up */
+	POD_RUNNING,     /* containers may come and go */
+	POD_UNDOING,     /* the start failed; a worker takes back what it did */
+	POD_TERMINATING, /* SIGTERM was sent to every process */
+	POD_KILLING,     /* SIGKILL was; ends are told */
+	POD_RELEASING,   /* a worker unmounts and syncs */
+};
+
+struct pod {
+	enum pod_state state;
+	struct container_setting setting; /* the namespace fds are owned */
+	struct spawner *spawner;          /* borrowed */
+	const char *share_dir;            /* borrowed */
+	int cgroup_parent;                /* borrowed; -1: none */
+	struct arena arena;               /* owned: hostname */
+	struct list containers;
+	struct spawn init, worker;
+	struct timer patience;       /* of TERMINATING and KILLING … */
+	bool is_impatient;           /* … and that it is over */
+	struct error failure;        /* why the start is being undone */
+	const struct pod_spec *spec; /* borrowed from the message while PREPARING and STARTING */
+	/* What was asked for last is over: err NULL, or why it failed. */
+	void (*on_done)(struct pod *pod, const struct error *err);
+};
+
+struct pod_options {
+	struct process_table *table;
+	struct spawner *spawner;
+	const char *run_dir;
+	const char *share_dir; /* instead of 9p, or NULL */
+	int cgroup_parent;     /* -1: no cgroups */
+	struct rlimit nofile;
+	void (*on_done)(struct pod *pod, const struct error *err);
+};
+
+void pod_init(struct pod *pod, const struct pod_options *options);
+
+/* These begin something; one at a time. 0: on_done will tell; or -1 with err, and nothing has
+ * changed. The spec must stay until then. */
+int pod_start(struct pod *pod, const struct pod_spec *spec, struct error *err);
+int pod_start_container(struct pod *pod, const struct container_spec *spec, struct error *err);
+int pod_exec(struct pod *pod, const struct exec_spec *spec, struct error *err);
+/* SIGTERM, up to 2 s, SIGKILL, ends told, unmount, sync: on_done within 5 s, never with err. Also
+ * when there is no pod. */
+void pod_destroy(struct pod *pod);
+
+/* What is being set up is killed; on_done tells the reason (static text). */
+void pod_cancel(struct pod *pod, const char *reason);
+
+/* Takes the next step of an end, when it is time. Before every sleep. */
+void pod_pump(struct pod *pod);
+
+/* 0 and *container; or -1 with err. */
+int pod_find_container(
+	struct pod *pod, const char *id, struct container **container, struct error *err);
+
+#endif

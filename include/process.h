@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One process: its three streams, its facts, and the one function that ends it. */
+#ifndef PROCESS_H
+#define PROCESS_H
+
+#include "child_exec.h"
+#include "control.h"
+#include "mux.h"
+#include "spawn.h"
+
+/* What happens to a process, in the order in which it usually does. */
+enum process_fact {
+	PROCESS_STARTED,      /* its program runs; the command was acked */
+	PROCESS_REAPED,       /* its exit code is known */
+	PROCESS_OUT_CLOSED,   /* all of stdout is framed */
+	PROCESS_ERR_CLOSED,   /* all of stderr is framed */
+	PROCESS_EOF_QUEUED,   /* with the exit frame, if it has no id */
+	PROCESS_EVENT_QUEUED, /* PROCESSASYNCEVENT; only with an id */
+	PROCESS_REPORTED,     /* the host has been told all; nothing is left to do */
+	PROCESS_FACTS
+};
+
+/* What all processes share; one, in the daemon. */
+struct process_table {
+	struct loop *loop; /* these four: borrowed */
+	struct control *control;
+	struct mux *mux;
+	struct spawner *spawner;
+	struct list ending; /* processes whose end waits for room or for bytes to leave */
+	size_t count;
+	size_t kept;          /* bytes that containers keep of their descriptions, all together */
+	uint32_t deadline_ms; /* for setting one up */
+};
+
+struct process {
+	struct process_table *table;
+	const char *container; /* borrowed: the container's id, for the event and the log */
+	const char *id;        /* borrowed, NULL: its end is told by an exit frame */
+	uint64_t stdio_seq;
+	bool terminal;
+	unsigned facts; /* bits of enum process_fact */
+	struct list ending;
+	struct spawn spawn;
+	struct input in;
+	struct output out, err;
+	uint64_t eof_mark, event_mark;
+	/* It runs (err NULL), or could not be started and is gone (err says why). */
+	void (*on_started)(struct process *process, const struct error *err);
+	void (*on_reaped)(struct process *process);
+	/* REPORTED: the owner may free it. */
+	void (*on_finished)(struct process *process);
+};
+
+/* How it is to be started. */
+struct process_plan {
+	const struct process_spec *spec;
+	const char *container; /* borrowed for the life of the process, as is `id` */
+	const char *id;
+	int pid_ns;    /* to be born in */
+	int *mount_ns; /* not NULL: in a fresh copy, see spawn_plan */
+	int devpts;    /* detached devpts mount of the container: terminals come from there */
+	struct child_exec child; /* without process, ptmx, stdio: they are made here */
+	void (*on_started)(struct process *process, const struct error *err);
+	void (*on_reaped)(struct process *process);
+	void (*on_finished)(struct process *process);
+};
+
+void process_table_init(struct process_table *table);
+/* Settles what is ending. Before every sleep. */
+void process_table_pump(struct process_table *table);
+/* After a hang-up of control: events that had not left are told again. */
+void process_table_retell(struct process_table *table);
+
+/* Zero or more callbacks follow; -1 with err: none will, and nothing is left. */
+int process_start(struct process *process, struct process_table *table,
+	const struct process_plan *plan, struct error *err);
+
+bool process_is(const struct process *process, enum process_fact fact);
+/* STARTED and not REAPED. */
+bool process_is_running(const struct process *process);
+/* To the process alone; nothing once it is reaped. */
+void process_signal(const struct process *process, int signal);
+/* Kills one that is being set up; on_started tells `reason` (static text). */
+void process_cancel(struct process *process, const char *reason);
+/* A new size for its terminal. 0, or -1 with err (no terminal). */
+int process_resize(
+	const struct process *process, uint32_t rows, uint32_t columns, struct error *err);
+
+#endif

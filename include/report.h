@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The record on the report pipe: how a child tells the daemon what became of it. */
+#ifndef REPORT_H
+#define REPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "error.h"
+#include "limits.h"
+
+enum report_kind {
+	REPORT_EXECUTING = 1, /* the last act before execve; EOF behind it means it succeeded */
+	REPORT_ERROR,         /* a u32 errno, then text */
+	REPORT_DONE,          /* a worker's result, possibly empty */
+};
+
+/* Child: one record with one write (header and payload stay below PIPE_BUF). */
+void report_write(int fd, enum report_kind kind, const void *payload, size_t length);
+
+/* Daemon: what has arrived so far. Zero-initialise. */
+struct report {
+	bool executing, done, failed;
+	struct error error; /* valid when failed */
+	uint8_t record[REPORT_RECORD_MAX];
+	size_t filled;
+};
+
+/* One read of the pipe, records taken in as they complete: IO_AGAIN, IO_EOF, IO_ERROR or n > 0.
+ * A record that is not ours (a child cannot be made to write one, but it is checked) is failed. */
+ssize_t report_read(struct report *report, int fd);
+
+#endif

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Step into namespaces, fork, step out; the report pipe as a source; the only waitpid. */
+#ifndef SPAWN_H
+#define SPAWN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "loop.h"
+#include "report.h"
+
+struct spawn;
+
+struct spawner {
+	struct loop *loop;              /* borrowed */
+	struct source signals;          /* signalfd of SIGCHLD, owned */
+	struct list children;           /* every spawn not yet reaped */
+	int pid_ns, mount_ns;           /* our own, to step back to; owned */
+	pid_t abandoned[ABANDONED_MAX]; /* given up on, still to be reaped; 0: free */
+};
+
+/* One child. Embedded in whatever it is for; owner keeps it until it is both settled and unlinked:
+ * spawn_is_reaped(). */
+struct spawn {
+	struct list node;
+	struct spawner *spawner;
+	pid_t pid;
+	struct source source;  /* report pipe, fd owned; -1 once it is at EOF */
+	struct report *report; /* owned, for as long as an outcome may be asked */
+	struct timer deadline;
+	const char *cancelled; /* why it was killed on purpose; static text */
+	bool reaped;
+	int status; /* of waitpid, once reaped */
+	/* The report is complete (EOF), or the child was reaped: look which. Called for each. */
+	void (*changed)(struct spawn *spawn);
+};
+
+struct spawn_plan {
+	int pid_ns;      /* the child's PID namespace; -1: ours */
+	bool new_pid_ns; /* the child becomes init of a new one */
+	int *mount_ns;   /* not NULL: the child gets a fresh copy of ours; its fd goes there */
+	void (*main)(const void *argument); /* never returns */
+	const void *argument;
+	const int *keep; /* fds that the child keeps */
+	size_t keep_count;
+	uint32_t deadline_ms; /* until the report is complete, then it is killed; 0: none */
+	void (*changed)(struct spawn *spawn);
+};
+
+/* 0, or -1 with err. SIGCHLD is blocked from here on; children get it unblocked. */
+int spawner_open(struct spawner *spawner, struct loop *loop, struct error *err);
+void spawner_close(struct spawner *spawner);
+
+/* 0: the child runs; or -1 with err, nothing left. Aborts when it cannot step back. */
+int spawn_fork(struct spawner *spawner, struct spawn *spawn, const struct spawn_plan *plan,
+	struct error *err);
+
+/* SIGKILL with a reason, which becomes the outcome. Without effect once the report is complete. */
+void spawn_cancel(struct spawn *spawn, const char *reason);
+/* A signal to the child itself; nothing once it was reaped. */
+void spawn_signal(const struct spawn *spawn, int signal);
+
+bool spawn_is_reported(const struct spawn *spawn);
+/* Reported, not cancelled, and what it set out to do was done (EXECUTING, or DONE). */
+bool spawn_succeeded(const struct spawn *spawn);
+/* Why not; to be asked when it is both reported and reaped. Returns -1. */
+int spawn_error(const struct spawn *spawn, struct error *err);
+/* Frees the report; after that no outcome is asked. */
+void spawn_forget_report(struct spawn *spawn);
+
+/* 0..255 as a shell counts: the exit code, or 128 + signal. */
+int spawn_exit_code(const struct spawn *spawn);
+
+#endif

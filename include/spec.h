@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a host describes: the JSON objects of protocol.md section 4 as structs.
+ *
+ * Members carry the JSON names. An absent key, a null, and "" for an optional string are NULL or
+ * 0. Everything points into the arena it was decoded into. */
+#ifndef SPEC_H
+#define SPEC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "arena.h"
+#include "error.h"
+
+struct env_spec {
+	const char *env, *value; /* value is "" when absent */
+};
+
+struct process_spec {
+	const char *id; /* not NULL: its end is told by PROCESSASYNCEVENT */
+	const char *user, *group;
+	const char **additional_groups; /* NULL-terminated, or NULL */
+	bool terminal;
+	uint64_t stdio_seq;  /* "stdio": seq of stdin and stdout, never 0 */
+	uint64_t stderr_seq; /* "stderr": 0 only with a terminal */
+	const char **args;   /* NULL-terminated, at least one */
+	struct env_spec *envs;
+	size_t envs_count;
+	const char *workdir;
+	uint32_t rows, columns;
+};
+
+struct container_spec {
+	const char *id;
+	const char *rootfs, *image;
+	bool read_only;
+	struct process_spec process;
+};
+
+struct pod_spec {
+	const char *hostname;
+	const char *share_dir;                         /* the 9p mount tag; NULL: no share */
+	const char **dns, **dns_search, **dns_options; /* NULL-terminated, or NULL */
+};
+
+struct exec_spec {
+	const char *container;
+	struct process_spec process;
+};
+
+struct kill_spec {
+	const char *container;
+	int signal;
+	bool all_processes;
+};
+
+struct winsize_spec {
+	uint64_t seq; /* cc's form; 0: runV's, by container and process */
+	const char *container, *process;
+	uint32_t row, column;
+};
+
+/* Each decodes and checks one command's payload. 0, or -1 with err naming the field's path; what
+ * was allocated meanwhile goes with the arena. */
+int spec_pod(const char *text, size_t length, struct arena *arena, struct pod_spec *out,
+	struct error *err);
+int spec_container(const char *text, size_t length, struct arena *arena, struct container_spec *out,
+	struct error *err);
+int spec_exec(const char *text, size_t length, struct arena *arena, struct exec_spec *out,
+	struct error *err);
+int spec_kill(const char *text, size_t length, struct arena *arena, struct kill_spec *out,
+	struct error *err);
+int spec_winsize(const char *text, size_t length, struct arena *arena, struct winsize_spec *out,
+	struct error *err);
+
+#endif

@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One container: its mount namespace, terminals and cgroup, and the processes in it.
+ *
+ * It is being set up until its first process has started, RUNNING until that exits, STOPPED from
+ * then on; a stopped container holds no process (what is left is killed at once) but keeps its id,
+ * its mounts and its envs until it is removed.
+ */
+#include "container.h"
+
+#include <errno.h>
+#include <linux/mount.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "cgroup.h"
+#include "child_exec.h"
+#include "log.h"
+
+/* Apart from pod/init, and from the files that the kernel puts beside it. */
+#define CGROUP_PREFIX "c-"
+
+struct exec {
+	struct list node; /* in container->execs */
+	struct container *container;
+	char *id; /* owned, or NULL */
+	struct process process;
+};
+
+static struct container *of_init(struct process *process)
+{
+	return list_entry(process, struct container, init);
+}
+
+static struct exec *of_exec(struct process *process)
+{
+	return list_entry(process, struct exec, process);
+}
+
+bool container_is_running(const struct container *container)
+{
+	return process_is_running(&container->init);
+}
+
+bool container_is_empty(const struct container *container)
+{
+	return process_is(&container->init, PROCESS_REPORTED) && list_is_empty(&container->execs);
+}
+
+struct process *container_find_process(struct container *container, const char *id)
+{
+	if (container->init.id ? id && strcmp(container->init.id, id) == 0 : !id)
+		return &container->init;
+	list_for_each (it, after, &container->execs) {
+		struct exec *exec = list_entry(it, struct exec, node);
+
+		if (id && exec->id && strcmp(exec->id, id) == 0)
+			return &exec->process;
+	}
+	return NULL;
+}
+
+static void each_exec(struct container *container, void (*act)(struct process *, const void *),
+	const void *argument)
+{
+	list_for_each (it, after, &container->execs)
+		act(&list_entry(it, struct exec, node)->process, argument);
+}
+
+static void signal_process(struct process *process, const void *signal)
+{
+	if (process_is_running(process))
+		process_signal(process, *(const int *)signal);
+}
+
+static void cancel_process(struct process *process, const void *reason)
+{
+	if (!process_is(process, PROCESS_STARTED))
+		process_cancel(process, reason);
+}
+
+void container_signal(struct container *container, int signal, bool all)
+{
+	if (all)
+		each_exec(container, signal_process, &signal);
+	signal_process(&container->init, &signal);
+}
+
+void container_cancel(struct container *container, const char *reason)
+{
+	cancel_process(&container->init, reason);
+	each_exec(container, cancel_process, reason);
+}
+
+void container_kill(struct container *container)
+{
+	struct error err;
+
+	/* cgroup.kill does not reach a child that has yet to join; and those that the daemon
+	 * started are all there is where there are no cgroups. */
+	container_cancel(container, "the container is stopped");
+	container_signal(container, SIGKILL, true);
+	if (container->cgroup >= 0 && cgroup_kill(container->cgroup, &err) < 0)
+		log_error("container %s: %s", container->id, err.text);
+}
+
+static void check_empty(struct container *container)
+{
+	if (container_is_empty(container))
+		container->on_empty(container);
+}
+
+static void cgroup_name(const struct container *container, char name[sizeof CGROUP_PREFIX + ID_MAX])
+{
+	snprintf(name, sizeof CGROUP_PREFIX + ID_MAX, CGROUP_PREFIX "%s", container->id);
+}
+
+void container_free(struct container *container)
+{
+	char name[sizeof CGROUP_PREFIX + ID_MAX];
+	struct error err;
+
+	if (container->cgroup >= 0) {
+		close(container->cgroup);
+		cgroup_name(container, name);
+		if (cgroup_remove(container->setting->cgroup, name, &err) < 0)
+			log_warn("container %s: %s", container->id, err.text);
+	}
+	if (container->mount_ns >= 0)
+		close(container->mount_ns);
+	if (container->devpts >= 0)
+		close(container->devpts);
+	list_remove(&container->node);
+	container->setting->table->kept -= container->arena.used;
+	arena_free(&container->arena);
+	free(container);
+}
+
+/* --- the first process --- */
+
+static void init_started(struct process *process, const struct error *err)
+{
+	struct container *container = of_init(process);
+	void (*on_started)(void *, const struct error *) = container->on_started;
+	void *context = container->context;
+	struct error named;
+
+	if (!err) {
+		log_info("container %s: started", container->id);
+		on_started(context, NULL);
+		return;
+	}
+	named = *err;
+	error_wrap(&named, "container '%s'", container->id);
+	container_free(container);
+	on_started(context, &named);
+}
+
+static void init_reaped(struct process *process)
+{
+	struct container *container = of_init(process);
+
+	log_info("container %s: exited with %d", container->id, spawn_exit_code(&process->spawn));
+	container_kill(container);
+}
+
+static void init_finished(struct process *process)
+{
+	check_empty(of_init(process));
+}
+
+/* --- more processes --- */
+
+static void exec_free(struct exec *exec)
+{
+	list_remove(&exec->node);
+	free(exec->id);
+	free(exec);
+}
+
+static void exec_started(struct process *process, const struct error *err)
+{
+	struct exec *exec = of_exec(process);
+	struct container *container = exec->container;
+	struct error named;
+
+	if (!err) {
+		container->on_started(container->context, NULL);
+		return;
+	}
+	named = *err;
+	error_wrap(&named, "container '%s'", container->id);
+	exec_free(exec);
+	container->on_started(container->context, &named);
+	check_empty(container);
+}
+
+static void exec_reaped(struct process *process)
+{
+	log_info("process %s/%s: exited with %d", process->container,
+		process->id ? process->id : "-", spawn_exit_code(&process->spawn));
+}
+
+static void exec_finished(struct process *process)
+{
+	struct exec *exec = of_exec(process);
+	struct container *container = exec->container;
+
+	exec_free(exec);
+	check_empty(container);
+}
+
+static int start_process(struct container *container, struct process *process,
+	struct process_plan *plan, struct error *err)
+{
+	const struct container_setting *setting = container->setting;
+	int rc;
+
+	plan->container = container->id;
+	plan->pid_ns = setting->pid_ns;
+	plan->devpts = container->devpts;
+	plan->child.hostname = setting->hostname;
+	plan->child.run_dir = setting->run_dir;
+	plan->child.uts_ns = setting->uts_ns;
+	plan->child.ipc_ns = setting->ipc_ns;
+	plan->child.nofile = setting->nofile;
+	plan->child.cgroup_procs = -1;
+	if (container->cgroup >= 0) {
+		plan->child.cgroup_procs = cgroup_open_procs(container->cgroup, err);
+		if (plan->child.cgroup_procs < 0)
+			return -1;
+	}
+	rc = process_start(process, setting->table, plan, err);
+	if (plan->child.cgroup_procs >= 0)
+		close(plan->child.cgroup_procs);
+	return rc;
+}
+
+int container_exec(struct container *container, const struct process_spec *spec, struct error *err)
+{
+	struct process_plan plan = {
+		.spec = spec,
+		.child =
+			{
+				.container_envs = container->envs,
+				.container_envs_count = container->envs_count,
+				.mount_ns = container->mount_ns,
+				.devpts = -1,
+			},
+		.on_started = exec_started,
+		.on_reaped = exec_reaped,
+		.on_finished = exec_finished,
+	};
+	struct exec *exec;
+
+	if (!container_is_running(container))
+		return error_set(err, ESRCH, "container '%s' is not running", container->id);
+	if (spec->id && container_find_process(container, spec->id))
+		return error_set(err, EEXIST, "container '%s' has a process '%s' already",
+			container->id, spec->id);
+	exec = calloc(1, sizeof *exec);
+	if (!exec || (spec->id && !(exec->id = strdup(spec->id)))) {
+		free(exec);
+		return error_set(err, ENOMEM, "out of memory");
+	}
+	exec->container = container;
+	plan.id = exec->id;
+	list_push_back(&container->execs, &exec->node);
+	if (start_process(container, &exec->process, &plan, err) < 0) {
+		exec_free(exec);
+		return error_wrap(err, "container '%s'", container->id);
+	}
+	return 0;
+}
+
+/* What is needed for as long as the container exists, out of the message it came in. */
+static int keep_spec(
+	struct container *container, const struct container_spec *spec, struct error *err)
+{
+	struct process_table *table = container->setting->table;
+	const struct process_spec *process = &spec->process;
+	struct arena *arena = &container->arena;
+	bool complete;
+
+	arena_init(arena, KEPT_ARENAS_MAX - table->kept);
+	container->id = arena_strndup(arena, spec->id, strlen(spec->id));
+	container->init_id =
+		process->id ? arena_strndup(arena, process->id, strlen(process->id)) : NULL;
+	container->envs = arena_calloc(arena, process->envs_count, sizeof *container->envs);
+	complete = container->id && container->envs && (!process->id || container->init_id);
+	for (size_t i = 0; complete && i < process->envs_count; i++) {
+		const struct env_spec *from = &process->envs[i];
+		struct env_spec *to = &container->envs[i];
+
+		to->env = arena_strndup(arena, from->env, strlen(from->env));
+		to->value = arena_strndup(arena, from->value, strlen(from->value));
+		complete = to->env && to->value;
+	}
+	container->envs_count = process->envs_count;
+	table->kept += arena->used;
+	return complete ? 0 : error_set(err, ENOMEM, "the containers' environments take too much");
+}
+
+/* A devpts of its own, attached nowhere: its first process mounts it, and the daemon opens terminals
+ * in it without going through any path that the container controls. */
+static int open_devpts(struct container *container, struct error *err)
+{
+	static const char *const options[][2] = {
+		{"ptmxmode", "0666"},
+		{"mode", "0620"},
+		{"gid", "5"},
+	};
+	int fs = (int)syscall(SYS_fsopen, "devpts", FSOPEN_CLOEXEC);
+
+	if (fs < 0)
+		return error_errno(err, errno, "devpts");
+	syscall(SYS_fsconfig, fs, FSCONFIG_SET_FLAG, "newinstance", NULL, 0);
+	for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+		syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, options[i][0], options[i][1], 0);
+	if (syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
+		container->devpts = (int)syscall(
+			SYS_fsmount, fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
+	if (container->devpts < 0)
+		error_errno(err, errno, "devpts");
+	close(fs);
+	return container->devpts < 0 ? -1 : 0;
+}
+
+static int open_cgroup(struct container *container, struct error *err)
+{
+	char name[sizeof CGROUP_PREFIX + ID_MAX];
+
+	if (container->setting->cgroup < 0)
+		return 0;
+	cgroup_name(container, name);
+	container->cgroup = cgroup_create(container->setting->cgroup, name, err);
+	return container->cgroup < 0 ? -1 : 0;
+}
+
+struct container *container_start(const struct container_setting *setting,
+	const struct container_spec *spec,
+	void (*on_started)(void *context, const struct error *err),
+	void (*on_empty)(struct container *container), void *context, struct error *err)
+{
+	struct container *container = calloc(1, sizeof *container);
+	struct process_plan plan = {
+		.spec = &spec->process,
+		.child = {.container = spec, .mount_ns = -1},
+		.on_started = init_started,
+		.on_reaped = init_reaped,
+		.on_finished = init_finished,
+	};
+
+	if (!container) {
+		error_set(err, ENOMEM, "out of memory");
+		return NULL;
+	}
+	container->setting = setting;
+	container->on_started = on_started;
+	container->on_empty = on_empty;
+	container->context = context;
+	container->mount_ns = container->devpts = container->cgroup = -1;
+	list_init(&container->node);
+	list_init(&container->execs);
+	if (keep_spec(container, spec, err) < 0 || open_cgroup(container, err) < 0 ||
+		open_devpts(container, err) < 0)
+		goto fail;
+	plan.id = container->init_id;
+	plan.mount_ns = &container->mount_ns;
+	plan.child.devpts = container->devpts;
+	if (start_process(container, &container->init, &plan, err) < 0)
+		goto fail;
+	return container;
+
+fail:
+	error_wrap(err, "container '%s'", spec->id);
+	container_free(container);
+	return NULL;
+}

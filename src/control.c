@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The control channel.
+ *
+ * Theory of operation. Bytes that the port has read are accounted for at once: the difference of
+ * in.total and `nexted` is what the next NEXT says, so the sum is exact whatever the reads looked
+ * like. Commands are taken from the queue one at a time; while one runs nothing is taken, the queue
+ * fills, the port stops reading and the host waits. This room alone knows whether a reply is owed:
+ * on_command opens the debt, control_ack() or control_error() settles it, and the next command
+ * begins only behind that.
+ *
+ *     IDLE ──header──▶ PAYLOAD ──all of it──▶ RUNNING ──ack, error──▶ REPLYING ──room──▶ IDLE
+ *       └──over-long──▶ SKIP ──all of it──▶ (error) ──────────────────────┘
+ *
+ * At a hang-up (protocol.md, 9) every byte of the old host is marked: commands that were complete
+ * still run, but their replies go nowhere; NEXTs and replies that have not left are dropped; READY
+ * and events are kept by whoever queued them until control_has_sent() and are queued again.
+ */
+#include "control.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bytes.h"
+#include "log.h"
+
+/* Two ids, each byte of which may take six characters, and the rest of the object. */
+#define EVENT_MAX (CONTROL_HEADER + 2 * 6 * ID_MAX + 128)
+
+static bool put_frame(struct control *control, uint32_t code, const void *payload, size_t length)
+{
+	struct queue *out = &control->port.out;
+	uint8_t *to = queue_reserve(out, CONTROL_HEADER + length);
+
+	if (!to)
+		return false;
+	store_be32(to, code);
+	store_be32(to + 4, (uint32_t)(CONTROL_HEADER + length));
+	if (length)
+		memcpy(to + CONTROL_HEADER, payload, length);
+	queue_commit(out, CONTROL_HEADER + length);
+	return true;
+}
+
+static void put_ready(struct control *control)
+{
+	put_frame(control, READY, NULL, 0);
+	control->ready_mark = control->port.out.total;
+}
+
+static void put_next(struct control *control)
+{
+	uint64_t owed = control->port.in.total - control->nexted;
+	uint8_t payload[4];
+
+	store_be32(payload, (uint32_t)owed);
+	if (owed && put_frame(control, NEXT, payload, sizeof payload))
+		control->nexted += owed;
+}
+
+bool control_has_sent(const struct control *control, uint64_t mark)
+{
+	return control->port.out.sent >= mark;
+}
+
+static void message_free(struct message *message)
+{
+	free(message->payload);
+	arena_free(&message->arena);
+	*message = (struct message){0};
+}
+
+static void set_reply(struct control *control, uint32_t code, const void *payload, size_t length)
+{
+	assert(control->state == CONTROL_RUNNING && length <= ERROR_TEXT_MAX);
+	message_free(&control->message);
+	control->reply_length = length;
+	control->reply_code = code;
+	if (length)
+		memcpy(control->reply, payload, length);
+	control->state = control->muted ? CONTROL_IDLE : CONTROL_REPLYING;
+}
+
+void control_ack(struct control *control, const void *payload, size_t length)
+{
+	log_debug("control: command %u: ack", control->last_code);
+	set_reply(control, ACK, payload, length);
+}
+
+void control_error(struct control *control, const struct error *err)
+{
+	log_info("control: command %u: error: %s", control->last_code, err->text);
+	set_reply(control, ERROR, err->text, strlen(err->text));
+}
+
+/* A reply without the command's room having been asked. */
+static void refuse(struct control *control, const struct error *err)
+{
+	control->state = CONTROL_RUNNING;
+	control_error(control, err);
+}
+
+/* The header at the head of the queue, whole. */
+static void take_header(struct control *control)
+{
+	struct message *message = &control->message;
+	struct queue *in = &control->port.in;
+	const uint8_t *header = queue_peek(in);
+	uint32_t announced = load_be32(header + 4);
+	struct error err;
+
+	control->last_code = message->code = load_be32(header);
+	message->length = port_frame_length(&control->port, header) - CONTROL_HEADER;
+	control->muted = in->sent < control->muted_until;
+	control->cut = false;
+	queue_consume(in, CONTROL_HEADER);
+	arena_init(&message->arena, MESSAGE_ARENA_MAX);
+	if (announced != message->length + CONTROL_HEADER) {
+		error_set(&err, EPROTO, "command %u: bad length %u", message->code, announced);
+		refuse(control, &err);
+	} else if (message->length > control->payload_max(message->code)) {
+		control->skip_left = message->length;
+		control->state = CONTROL_SKIP;
+	} else if (message->length && !(message->payload = malloc(message->length))) {
+		control->skip_left = message->length;
+		control->state = CONTROL_SKIP;
+	} else {
+		control->state = CONTROL_PAYLOAD;
+	}
+}
+
+static void take_payload(struct control *control)
+{
+	struct message *message = &control->message;
+	struct queue *in = &control->port.in;
+	size_t n = message->length - message->filled;
+
+	if (n > queue_length(in))
+		n = queue_length(in);
+	if (n)
+		memcpy(message->payload + message->filled, queue_peek(in), n);
+	message->filled += n;
+	queue_consume(in, n);
+	if (message->filled == message->length) {
+		control->state = CONTROL_RUNNING;
+		control->on_command(control, message);
+	}
+}
+
+static void skip_payload(struct control *control)
+{
+	struct queue *in = &control->port.in;
+	size_t n = control->skip_left, max = control->payload_max(control->message.code);
+	struct error err;
+
+	if (n > queue_length(in))
+		n = queue_length(in);
+	queue_consume(in, n);
+	control->skip_left -= n;
+	if (control->skip_left)
+		return;
+	if (control->message.length > max)
+		error_set(&err, EMSGSIZE, "command %u: %zu bytes of payload are more than %zu",
+			control->message.code, control->message.length, max);
+	else
+		error_set(&err, ENOMEM, "command %u: out of memory", control->message.code);
+	refuse(control, &err);
+}
+
+/* One step; false when nothing can move. */
+static bool control_step(struct control *control)
+{
+	const struct queue *in = &control->port.in;
+
+	switch (control->state) {
+	case CONTROL_IDLE:
+		if (queue_length(in) < CONTROL_HEADER)
+			return false;
+		take_header(control);
+		return true;
+	case CONTROL_PAYLOAD:
+		if (queue_is_empty(in) && control->message.length)
+			return false;
+		take_payload(control);
+		return true;
+	case CONTROL_SKIP:
+		if (queue_is_empty(in))
+			return false;
+		skip_payload(control);
+		return true;
+	case CONTROL_RUNNING:
+		if (!control->cut && queue_length(in) >= CONTROL_HEADER &&
+			load_be32(queue_peek(in)) == DESTROYPOD) {
+			control->cut = true;
+			control->on_cut(control);
+			return true;
+		}
+		return false;
+	case CONTROL_REPLYING:
+		if (!put_frame(control, control->reply_code, control->reply, control->reply_length))
+			return false;
+		control->state = CONTROL_IDLE;
+		return true;
+	}
+	return false;
+}
+
+void control_pump(struct control *control)
+{
+	do
+		put_next(control);
+	while (control_step(control));
+	port_pump(&control->port);
+}
+
+/* A JSON string, quotes included. Returns the end of what was written; it always fits EVENT_MAX,
+ * ids are at most ID_MAX bytes. */
+static char *put_json_string(char *to, const char *text)
+{
+	*to++ = '"';
+	for (; *text; text++) {
+		unsigned char c = (unsigned char)*text;
+
+		if (c < ' ') {
+			to += sprintf(to, "\\u%04x", c);
+			continue;
+		}
+		if (c == '"' || c == '\\')
+			*to++ = '\\';
+		*to++ = (char)c;
+	}
+	*to++ = '"';
+	return to;
+}
+
+bool control_event(struct control *control, const char *container, const char *process, int status,
+	uint64_t *mark)
+{
+	char text[EVENT_MAX], *to = text;
+
+	/* runv matches keys by name, but recorded sessions have this order. */
+	to += sprintf(to, "{\"container\":");
+	to = put_json_string(to, container);
+	to += sprintf(to, ",\"process\":");
+	to = put_json_string(to, process);
+	to += sprintf(to, ",\"event\":\"finished\",\"status\":%d}", status);
+	if (!put_frame(control, PROCESSASYNCEVENT, text, (size_t)(to - text)))
+		return false;
+	*mark = control->port.out.total;
+	return true;
+}
+
+static void control_hung_up(struct port *port)
+{
+	struct control *control = list_entry(port, struct control, port);
+	bool taking = control->state == CONTROL_PAYLOAD || control->state == CONTROL_SKIP;
+	size_t rest = 0;
+
+	if (control->state == CONTROL_PAYLOAD)
+		rest = control->message.length - control->message.filled;
+	else if (control->state == CONTROL_SKIP)
+		rest = control->skip_left;
+	if (!port_forget_partial(port, rest)) {
+		message_free(&control->message);
+		taking = false;
+		control->state = CONTROL_IDLE;
+	}
+	if (control->state == CONTROL_REPLYING)
+		control->state = CONTROL_IDLE;
+	control->muted = taking || control->state == CONTROL_RUNNING;
+	control->muted_until = control->nexted = port->in.total;
+	queue_unput(&port->out, queue_length(&port->out));
+	if (!control_has_sent(control, control->ready_mark))
+		put_ready(control);
+	control->on_hangup(control);
+}
+
+int control_open(struct control *control, const struct control_options *options, struct error *err)
+{
+	const struct port_options port_options = {
+		.name = "control",
+		.fd = options->fd,
+		.listening = options->listening,
+		.in_bytes = CONTROL_IN_BYTES,
+		.out_bytes = CONTROL_OUT_BYTES,
+		.header = CONTROL_HEADER,
+		.on_hangup = control_hung_up,
+	};
+
+	*control = (struct control){
+		.payload_max = options->payload_max,
+		.on_command = options->on_command,
+		.on_cut = options->on_cut,
+		.on_hangup = options->on_hangup,
+	};
+	if (port_open(&control->port, options->loop, &port_options, err) < 0)
+		return -1;
+	put_ready(control);
+	return 0;
+}
+
+void control_close(struct control *control)
+{
+	message_free(&control->message);
+	port_close(&control->port);
+}

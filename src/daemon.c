@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The whole program but for the machine: wires ports, control, mux and pod together. */
+#include "daemon.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "commands.h"
+#include "log.h"
+
+/* From the ACK of a DESTROYPOD to the end, for the host to read what is left (protocol.md, 8). */
+#define GRACE_MS 2000
+
+struct daemon {
+	struct loop loop;
+	struct spawner spawner;
+	struct control control;
+	struct mux mux;
+	struct process_table processes;
+	struct pod pod;
+	struct commands commands;
+	struct timer grace;
+	struct daemon_config *config;
+};
+
+static void run_command(struct control *control, struct message *message)
+{
+	commands_run(&list_entry(control, struct daemon, control)->commands, message);
+}
+
+static void cut_command(struct control *control)
+{
+	commands_cut(&list_entry(control, struct daemon, control)->commands);
+}
+
+static void control_gone(struct control *control)
+{
+	struct daemon *daemon = list_entry(control, struct daemon, control);
+
+	process_table_retell(&daemon->processes);
+	if (daemon->commands.destroyed)
+		loop_stop(&daemon->loop);
+}
+
+static void pod_done(struct pod *pod, const struct error *err)
+{
+	commands_done(&list_entry(pod, struct daemon, pod)->commands, err);
+}
+
+static void grace_over(struct timer *timer)
+{
+	loop_stop(&list_entry(timer, struct daemon, grace)->loop);
+}
+
+/* Changes with every byte that has moved between queues or out of them. */
+static uint64_t bytes_moved(const struct daemon *daemon)
+{
+	const struct port *control = &daemon->control.port, *tty = &daemon->mux.port;
+
+	return control->in.sent + control->out.total + control->out.sent + tty->in.sent +
+		tty->out.total + tty->out.sent;
+}
+
+/* What can move moves, until nothing does: an EOF that has left lets an event go, an event that has
+ * left lets a process go, and with the last one a DESTROYPOD may be answered. */
+static void pump(void *context)
+{
+	struct daemon *daemon = context;
+	uint64_t before;
+
+	do {
+		before = bytes_moved(daemon);
+		process_table_pump(&daemon->processes);
+		pod_pump(&daemon->pod);
+		control_pump(&daemon->control);
+		mux_pump(&daemon->mux);
+	} while (bytes_moved(daemon) != before);
+	if (daemon->commands.destroyed && list_is_empty(&daemon->grace.node))
+		timer_set(&daemon->loop, &daemon->grace, GRACE_MS);
+}
+
+static int open_cgroup(const char *path)
+{
+	int fd = path ? open(path, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+
+	if (path && fd < 0)
+		log_warn("daemon: no cgroups: cannot open '%s'", path);
+	return fd;
+}
+
+static int open_ports(struct daemon *daemon, struct error *err)
+{
+	const struct daemon_config *config = daemon->config;
+	const struct control_options control = {
+		.loop = &daemon->loop,
+		.fd = config->control_fd,
+		.listening = config->listening,
+		.payload_max = commands_payload_max,
+		.on_command = run_command,
+		.on_cut = cut_command,
+		.on_hangup = control_gone,
+	};
+	const struct mux_options mux = {
+		.loop = &daemon->loop,
+		.fd = config->tty_fd,
+		.listening = config->listening,
+	};
+
+	if (control_open(&daemon->control, &control, err) < 0)
+		return -1;
+	return mux_open(&daemon->mux, &mux, err);
+}
+
+static void open_pod(struct daemon *daemon)
+{
+	const struct daemon_config *config = daemon->config;
+	const struct pod_options pod = {
+		.table = &daemon->processes,
+		.spawner = &daemon->spawner,
+		.run_dir = config->run_dir,
+		.share_dir = config->share_dir,
+		.cgroup_parent = open_cgroup(config->cgroup_dir),
+		.nofile = config->nofile,
+		.on_done = pod_done,
+	};
+
+	daemon->processes = (struct process_table){
+		.loop = &daemon->loop,
+		.control = &daemon->control,
+		.mux = &daemon->mux,
+		.spawner = &daemon->spawner,
+		.deadline_ms = config->deadline_ms,
+	};
+	process_table_init(&daemon->processes);
+	pod_init(&daemon->pod, &pod);
+	daemon->commands = (struct commands){
+		.control = &daemon->control,
+		.pod = &daemon->pod,
+		.mux = &daemon->mux,
+		.api = config->api,
+	};
+}
+
+int daemon_run(struct daemon_config *config, struct error *err)
+{
+	struct daemon daemon = {.config = config};
+
+	signal(SIGPIPE, SIG_IGN);
+	timer_init(&daemon.grace, grace_over);
+	if (loop_open(&daemon.loop, err) < 0 ||
+		spawner_open(&daemon.spawner, &daemon.loop, err) < 0 ||
+		open_ports(&daemon, err) < 0)
+		return -1;
+	control_pump(&daemon.control); /* READY */
+	if (config->after_ready)
+		config->after_ready(config);
+	open_pod(&daemon);
+	loop_run(&daemon.loop, pump, &daemon);
+	log_info("daemon: done");
+	return 0;
+}

@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The tty channel.
+ *
+ * Theory of operation. Output: the outputs sit behind one gate, which admits as many as `tty.out`
+ * has room for whole frames. An output reads from its pipe straight into tty.out, behind a header
+ * written once the length is known: one copy. The gate serves its members in turn, a frame each; one
+ * that is ready alone may fill a whole port write. MUX_END_RESERVE bytes are never given to output,
+ * so an exit report waits for the frames that are queued, not for those that flood.
+ *
+ * Input: a frame is streamed, not collected. What the stdin pipe takes goes there straight from
+ * `tty.in`; what it does not take goes into the process's queue; when that is full, tty.in is not
+ * consumed any further and the pressure travels back to the host. The channel has no credit per
+ * process, so stdin of others then waits, too; output, exits and control do not. The jam ends when
+ * the process reads, closes its stdin (EPIPE), or ends.
+ *
+ * An output's end is its last call: when waitpid has returned, all that the process wrote is in the
+ * pipe, also where a grandchild still holds the other end. Exactly that much is read, then the fd is
+ * closed; so no background process can hold the exit report hostage.
+ */
+#include "mux.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "bytes.h"
+#include "log.h"
+#include "protocol.h"
+
+#define PAYLOAD_MAX (TTY_FRAME_MAX - TTY_HEADER)
+/* As many whole frames as one port write takes. */
+#define FRAMES_MAX (PORT_WRITE_MAX / TTY_FRAME_MAX)
+
+static struct list *bucket_of(struct mux *mux, uint64_t seq)
+{
+	return &mux->inputs[seq % MUX_BUCKETS];
+}
+
+struct input *mux_find_input(struct mux *mux, uint64_t seq)
+{
+	list_for_each (it, after, bucket_of(mux, seq)) {
+		struct input *input = list_entry(it, struct input, node);
+
+		if (input->seq == seq)
+			return input;
+	}
+	return NULL;
+}
+
+/* --- host to process --- */
+
+static void input_drop_queue(struct input *input)
+{
+	if (!input->queue.data)
+		return;
+	loop_remove(input->mux->port.loop, &input->source);
+	queue_close(&input->queue);
+	input->mux->queued_inputs--;
+}
+
+/* What follows for it is discarded, but its process lives: it still stands before an older one of
+ * the same seq. */
+static void input_shut(struct input *input)
+{
+	if (input->source.fd < 0)
+		return;
+	input_drop_queue(input);
+	close(input->source.fd);
+	input->source.fd = -1;
+}
+
+void input_close(struct input *input)
+{
+	input_shut(input);
+	list_remove(&input->node);
+	if (input->mux->frame_input == input)
+		input->mux->frame_input = NULL;
+}
+
+static uint32_t input_wants(struct source *source)
+{
+	(void)source;
+	return EPOLLOUT;
+}
+
+/* The queue has bytes and the fd takes some. */
+static void input_ready(struct source *source, uint32_t events)
+{
+	struct input *input = list_entry(source, struct input, source);
+	ssize_t n = queue_drain(&input->queue, source->fd, SIZE_MAX);
+
+	(void)events;
+	if (n == IO_ERROR || (queue_is_empty(&input->queue) && input->ends))
+		input_shut(input); /* EPIPE: the process closed its stdin */
+	else if (queue_is_empty(&input->queue))
+		input_drop_queue(input);
+}
+
+void input_open(struct input *input, struct mux *mux, uint64_t seq, int fd, bool is_terminal)
+{
+	*input = (struct input){.mux = mux, .seq = seq, .is_terminal = is_terminal};
+	source_init(&input->source, fd, input_wants, input_ready);
+	list_push_front(bucket_of(mux, seq), &input->node);
+}
+
+/* Takes up to `size` bytes; fewer mean that it is full. */
+static size_t input_take(struct input *input, const uint8_t *bytes, size_t size)
+{
+	struct mux *mux = input->mux;
+	size_t taken = 0, room;
+	ssize_t n;
+
+	if (!input->queue.data) {
+		n = io_write(input->source.fd, bytes, size);
+		if (n == IO_ERROR) {
+			input_shut(input);
+			return size;
+		}
+		taken = (size_t)n;
+		if (taken == size)
+			return size;
+		if ((mux->queued_inputs + 1) * STDIN_QUEUE_BYTES > STDIN_TOTAL_BYTES ||
+			queue_open(&input->queue, STDIN_QUEUE_BYTES) < 0)
+			return taken;
+		mux->queued_inputs++;
+		loop_add(mux->port.loop, &input->source);
+	}
+	room = queue_room(&input->queue);
+	if (room > size - taken)
+		room = size - taken;
+	queue_put(&input->queue, bytes + taken, room);
+	return taken + room;
+}
+
+static void input_end(struct input *input)
+{
+	if (input->is_terminal) /* there is no closing a terminal from outside */
+		return;
+	input->ends = true;
+	if (!input->queue.data)
+		input_shut(input);
+}
+
+/* One frame's header, or some of its payload; false when nothing can move. */
+static bool take_input(struct mux *mux)
+{
+	struct queue *in = &mux->port.in;
+	size_t size, taken;
+
+	if (!mux->frame_left) {
+		if (queue_length(in) < TTY_HEADER)
+			return false;
+		mux->frame_input = mux_find_input(mux, load_be64(queue_peek(in)));
+		mux->frame_left = port_frame_length(&mux->port, queue_peek(in)) - TTY_HEADER;
+		if (mux->frame_input && load_be32(queue_peek(in) + 8) == TTY_HEADER)
+			input_end(mux->frame_input);
+		queue_consume(in, TTY_HEADER);
+		return true;
+	}
+	size = queue_length(in) < mux->frame_left ? queue_length(in) : mux->frame_left;
+	taken = size;
+	if (size && mux->frame_input && mux->frame_input->source.fd >= 0 && !mux->frame_input->ends)
+		taken = input_take(mux->frame_input, queue_peek(in), size);
+	queue_consume(in, taken);
+	mux->frame_left -= taken;
+	return taken > 0;
+}
+
+void mux_pump(struct mux *mux)
+{
+	while (take_input(mux))
+		;
+	port_pump(&mux->port);
+}
+
+/* --- process to host --- */
+
+static size_t outputs_admitted(struct gate *gate)
+{
+	struct mux *mux = list_entry(gate, struct mux, outputs);
+	size_t room = queue_room(&mux->port.out);
+
+	return room < MUX_END_RESERVE ? 0 : (room - MUX_END_RESERVE) / TTY_FRAME_MAX;
+}
+
+void output_close(struct output *output)
+{
+	if (output->source.fd < 0)
+		return;
+	gate_remove(&output->mux->outputs, &output->source);
+	close(output->source.fd);
+	output->source.fd = -1;
+}
+
+static void output_end(struct output *output)
+{
+	output_close(output);
+	output->on_closed(output);
+}
+
+static bool is_readable(int fd)
+{
+	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+
+	return poll(&poll_fd, 1, 0) > 0 && poll_fd.revents & POLLIN;
+}
+
+/* Reads into as many frames as `max` bytes need, with one readv; the headers are filled in behind
+ * it. n > 0: bytes read; or IO_*. */
+static ssize_t read_frames(struct queue *out, uint64_t seq, int fd, size_t max)
+{
+	size_t frames = (max + PAYLOAD_MAX - 1) / PAYLOAD_MAX, left;
+	struct iovec parts[FRAMES_MAX];
+	uint8_t *to = queue_reserve(out, max + frames * TTY_HEADER);
+	ssize_t n;
+
+	for (size_t i = 0; i < frames; i++) {
+		parts[i].iov_base = to + i * TTY_FRAME_MAX + TTY_HEADER;
+		parts[i].iov_len = i + 1 < frames ? PAYLOAD_MAX : max - i * PAYLOAD_MAX;
+	}
+	do
+		n = readv(fd, parts, (int)frames);
+	while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		return n == 0 || errno == EIO ? IO_EOF : errno == EAGAIN ? IO_AGAIN : IO_ERROR;
+	for (left = (size_t)n; left; to += TTY_FRAME_MAX) {
+		size_t length = left < PAYLOAD_MAX ? left : PAYLOAD_MAX;
+
+		store_be64(to, seq);
+		store_be32(to + 8, (uint32_t)(TTY_HEADER + length));
+		queue_commit(out, TTY_HEADER + length);
+		left -= length;
+	}
+	return n;
+}
+
+/* In its turn: one frame, or a port write's worth for an output that is ready alone. */
+static void output_ready(struct source *source, uint32_t events)
+{
+	struct output *output = list_entry(source, struct output, source);
+	struct mux *mux = output->mux;
+	size_t frames = outputs_admitted(&mux->outputs);
+	size_t max;
+	ssize_t n;
+
+	(void)events;
+	if (!frames || !output->started)
+		return;
+	if (mux->outputs.batch.count > 1)
+		frames = 1;
+	max = (frames < FRAMES_MAX ? frames : FRAMES_MAX) * PAYLOAD_MAX;
+	if (output->last_call && max > output->last_left)
+		max = output->last_left;
+	n = read_frames(&mux->port.out, output->seq, source->fd, max);
+	if (n == IO_AGAIN && !output->last_call)
+		return;
+	if (n > 0 && !output->last_call)
+		return;
+	if (n > 0)
+		output->last_left -= (size_t)n;
+	if (n <= 0 || !output->last_left || (output->is_terminal && !is_readable(source->fd)))
+		output_end(output);
+}
+
+int output_open(struct output *output, struct mux *mux, uint64_t seq, int fd, bool is_terminal,
+	void (*on_closed)(struct output *), struct error *err)
+{
+	*output = (struct output){
+		.mux = mux,
+		.seq = seq,
+		.is_terminal = is_terminal,
+		.on_closed = on_closed,
+	};
+	source_init(&output->source, fd, NULL, output_ready);
+	if (gate_add(&mux->outputs, &output->source, err) < 0) {
+		output_close(output);
+		return -1;
+	}
+	return 0;
+}
+
+void output_start(struct output *output)
+{
+	output->started = true;
+}
+
+void output_last_call(struct output *output)
+{
+	int waiting = 0;
+
+	if (output->source.fd < 0)
+		return;
+	output->last_call = true;
+	if (output->is_terminal) {
+		/* FIONREAD shows only the line discipline's 4 KiB of what a pty holds. poll and
+		 * read flush the rest of its buffer into view (n_tty.c). */
+		output->last_left = PTY_LAST_CALL_MAX;
+		waiting = is_readable(output->source.fd);
+	} else if (ioctl(output->source.fd, FIONREAD, &waiting) == 0) {
+		output->last_left = (size_t)waiting;
+	}
+	if (!waiting)
+		output_end(output);
+}
+
+bool mux_put_end(struct mux *mux, uint64_t seq, int exit_code)
+{
+	uint8_t frames[2 * TTY_HEADER + 1];
+	uint8_t *exit_frame = frames + TTY_HEADER;
+
+	store_be64(frames, seq);
+	store_be32(frames + 8, TTY_HEADER);
+	store_be64(exit_frame, seq);
+	store_be32(exit_frame + 8, TTY_HEADER + 1);
+	exit_frame[TTY_HEADER] = (uint8_t)exit_code;
+	return queue_put(&mux->port.out, frames, exit_code < 0 ? TTY_HEADER : sizeof frames);
+}
+
+uint64_t mux_mark(const struct mux *mux)
+{
+	return mux->port.out.total;
+}
+
+bool mux_has_sent(const struct mux *mux, uint64_t mark)
+{
+	return mux->port.out.sent >= mark;
+}
+
+static void mux_hung_up(struct port *port)
+{
+	struct mux *mux = list_entry(port, struct mux, port);
+
+	/* A half-received frame is forgotten; what a process got of it already, it has. */
+	if (!port_forget_partial(port, mux->frame_left)) {
+		mux->frame_left = 0;
+		mux->frame_input = NULL;
+	}
+}
+
+int mux_open(struct mux *mux, const struct mux_options *options, struct error *err)
+{
+	const struct port_options port_options = {
+		.name = "tty",
+		.fd = options->fd,
+		.listening = options->listening,
+		.in_bytes = TTY_IN_BYTES,
+		.out_bytes = TTY_OUT_BYTES,
+		.header = TTY_HEADER,
+		.keeps_frames = true,
+		.on_hangup = mux_hung_up,
+	};
+
+	*mux = (struct mux){0};
+	for (size_t i = 0; i < MUX_BUCKETS; i++)
+		list_init(&mux->inputs[i]);
+	if (port_open(&mux->port, options->loop, &port_options, err) < 0)
+		return -1;
+	if (gate_open(&mux->outputs, options->loop, outputs_admitted, err) < 0) {
+		port_close(&mux->port);
+		return -1;
+	}
+	return 0;
+}
+
+void mux_close(struct mux *mux)
+{
+	gate_close(&mux->outputs);
+	port_close(&mux->port);
+}

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One process: its three streams, its facts, and the one function that ends it.
+ *
+ * Theory of operation. A process is set up (its spawn has not reported), STARTED, REAPED, told. The
+ * handlers of its pipes and of its spawn record one fact each and call process_settle(), which looks
+ * at all of them and takes the next step, if it is time:
+ *
+ *     REAPED                       its stdin is closed, its outputs get their last call
+ *     REAPED, OUT and ERR_CLOSED   EOF on the stdio seq, with no id the exit frame at once behind it
+ *     EOF has left, with an id     PROCESSASYNCEVENT
+ *     told                         REPORTED, and the owner is called
+ *
+ * A step that needs room in a queue, or bytes to have left it, is tried again before every sleep:
+ * from REAPED to REPORTED the process is in table->ending. stdin is routed from the moment of the
+ * command on, not from STARTED: a host sends it right behind. Outputs are not read before STARTED,
+ * so no byte of a process precedes the ACK of its command.
+ */
+#include "process.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "log.h"
+
+static const char *const fact_names[] = {
+	[PROCESS_STARTED] = "STARTED",
+	[PROCESS_REAPED] = "REAPED",
+	[PROCESS_OUT_CLOSED] = "OUT_CLOSED",
+	[PROCESS_ERR_CLOSED] = "ERR_CLOSED",
+	[PROCESS_EOF_QUEUED] = "EOF_QUEUED",
+	[PROCESS_EVENT_QUEUED] = "EVENT_QUEUED",
+	[PROCESS_REPORTED] = "REPORTED",
+};
+static_assert(sizeof fact_names / sizeof *fact_names == PROCESS_FACTS, "a name for each fact");
+
+bool process_is(const struct process *process, enum process_fact fact)
+{
+	return process->facts & 1u << fact;
+}
+
+static void process_set(struct process *process, enum process_fact fact)
+{
+	log_debug("process %s/%s: +%s", process->container, process->id ? process->id : "-",
+		fact_names[fact]);
+	process->facts |= 1u << fact;
+}
+
+bool process_is_running(const struct process *process)
+{
+	return process_is(process, PROCESS_STARTED) && !process_is(process, PROCESS_REAPED);
+}
+
+static void process_settle(struct process *process)
+{
+	struct process_table *table = process->table;
+	int code;
+
+	if (!process_is(process, PROCESS_REAPED) || !process_is(process, PROCESS_OUT_CLOSED) ||
+		!process_is(process, PROCESS_ERR_CLOSED))
+		return;
+	code = spawn_exit_code(&process->spawn);
+	if (!process_is(process, PROCESS_EOF_QUEUED)) {
+		if (!mux_put_end(table->mux, process->stdio_seq, process->id ? -1 : code))
+			return;
+		process->eof_mark = mux_mark(table->mux);
+		process_set(process, PROCESS_EOF_QUEUED);
+	}
+	if (process->id && !process_is(process, PROCESS_EVENT_QUEUED)) {
+		/* runv pairs the event with the end of the stream: the EOF must be out first. */
+		if (!mux_has_sent(table->mux, process->eof_mark) ||
+			!control_event(table->control, process->container, process->id, code,
+				&process->event_mark))
+			return;
+		process_set(process, PROCESS_EVENT_QUEUED);
+	}
+	if (process->id && !control_has_sent(table->control, process->event_mark))
+		return;
+	process_set(process, PROCESS_REPORTED);
+	list_remove(&process->ending);
+	table->count--;
+	process->on_finished(process);
+}
+
+void process_table_init(struct process_table *table)
+{
+	list_init(&table->ending);
+}
+
+void process_table_pump(struct process_table *table)
+{
+	list_for_each (it, after, &table->ending)
+		process_settle(list_entry(it, struct process, ending));
+}
+
+void process_table_retell(struct process_table *table)
+{
+	list_for_each (it, after, &table->ending)
+		list_entry(it, struct process, ending)->facts &= ~(1u << PROCESS_EVENT_QUEUED);
+}
+
+static void out_closed(struct output *output)
+{
+	process_set(list_entry(output, struct process, out), PROCESS_OUT_CLOSED);
+}
+
+static void err_closed(struct output *output)
+{
+	process_set(list_entry(output, struct process, err), PROCESS_ERR_CLOSED);
+}
+
+static void process_reaped(struct process *process)
+{
+	process_set(process, PROCESS_REAPED);
+	list_push_back(&process->table->ending, &process->ending);
+	input_close(&process->in);
+	process->on_reaped(process);
+	output_last_call(&process->out);
+	output_last_call(&process->err);
+}
+
+static void process_started(struct process *process)
+{
+	process_set(process, PROCESS_STARTED);
+	spawn_forget_report(&process->spawn);
+	output_start(&process->out);
+	output_start(&process->err);
+	process->on_started(process, NULL);
+}
+
+static void close_streams(struct process *process)
+{
+	input_close(&process->in);
+	output_close(&process->out);
+	output_close(&process->err);
+}
+
+static void process_failed(struct process *process)
+{
+	struct error err;
+
+	spawn_error(&process->spawn, &err);
+	spawn_forget_report(&process->spawn);
+	close_streams(process);
+	process->table->count--;
+	process->on_started(process, &err);
+}
+
+static void process_changed(struct spawn *spawn)
+{
+	struct process *process = list_entry(spawn, struct process, spawn);
+
+	if (process_is(process, PROCESS_STARTED)) {
+		process_reaped(process);
+	} else if (spawn_succeeded(spawn)) {
+		process_started(process);
+		if (spawn->reaped)
+			process_reaped(process);
+	} else if (spawn_is_reported(spawn) && spawn->reaped) {
+		process_failed(process);
+	}
+}
+
+/* A pipe between the daemon, whose end does not block, and a child. 0, or -1 with err. */
+static int open_pipe(int *ours, int *childs, bool child_writes, struct error *err)
+{
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return error_errno(err, errno, "pipe");
+	*ours = ends[!child_writes];
+	*childs = ends[child_writes];
+	fcntl(*ours, F_SETFL, O_NONBLOCK);
+	return 0;
+}
+
+/* The daemon's and the child's ends of what the process reads and writes. On -1 what was opened is
+ * in `ours` and in `child`, to be closed by the caller. */
+static int open_stdio(
+	const struct process_plan *plan, int ours[3], struct child_exec *child, struct error *err)
+{
+	const struct process_spec *spec = plan->spec;
+
+	if (spec->terminal) {
+		child->ptmx =
+			openat(plan->devpts, "ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+		if (child->ptmx < 0)
+			return error_errno(err, errno, "open a terminal");
+		/* One fd each way: they close on their own. */
+		ours[0] = fcntl(child->ptmx, F_DUPFD_CLOEXEC, 0);
+		ours[1] = fcntl(child->ptmx, F_DUPFD_CLOEXEC, 0);
+		if (ours[0] < 0 || ours[1] < 0)
+			return error_errno(err, errno, "open a terminal");
+	} else if (open_pipe(&ours[0], &child->stdio[0], false, err) < 0 ||
+		open_pipe(&ours[1], &child->stdio[1], true, err) < 0) {
+		return -1;
+	}
+	if (spec->stderr_seq)
+		return open_pipe(&ours[2], &child->stdio[2], true, err);
+	return 0;
+}
+
+static void close_all(const int *fds, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+}
+
+/* Hands the daemon's ends to the mux. On -1 they are closed. */
+static int open_streams(struct process *process, const struct process_spec *spec, const int ours[3],
+	struct error *err)
+{
+	struct mux *mux = process->table->mux;
+
+	input_open(&process->in, mux, spec->stdio_seq, ours[0], spec->terminal);
+	process->err.source.fd = -1;
+	if (!spec->stderr_seq)
+		process_set(process, PROCESS_ERR_CLOSED);
+	if (output_open(&process->out, mux, spec->stdio_seq, ours[1], spec->terminal, out_closed,
+		    err) < 0) {
+		close_all(&ours[2], 1);
+	} else if (!spec->stderr_seq ||
+		output_open(&process->err, mux, spec->stderr_seq, ours[2], false, err_closed,
+			err) == 0) {
+		return 0;
+	}
+	close_streams(process);
+	return -1;
+}
+
+int process_start(struct process *process, struct process_table *table,
+	const struct process_plan *plan, struct error *err)
+{
+	struct child_exec child = plan->child;
+	int ours[3] = {-1, -1, -1};
+	int rc = -1;
+
+	child.process = plan->spec;
+	child.ptmx = child.stdio[0] = child.stdio[1] = child.stdio[2] = -1;
+	*process = (struct process){
+		.table = table,
+		.container = plan->container,
+		.id = plan->id,
+		.stdio_seq = plan->spec->stdio_seq,
+		.terminal = plan->spec->terminal,
+		.on_started = plan->on_started,
+		.on_reaped = plan->on_reaped,
+		.on_finished = plan->on_finished,
+	};
+	list_init(&process->ending);
+	if (table->count >= PROCESSES_MAX)
+		return error_set(err, EAGAIN, "too many processes: %u", PROCESSES_MAX);
+	if (open_stdio(plan, ours, &child, err) < 0) {
+		close_all(ours, 3);
+	} else if (open_streams(process, plan->spec, ours, err) == 0) {
+		const int keep[] = {child.uts_ns, child.ipc_ns, child.mount_ns, child.cgroup_procs,
+			child.devpts, child.ptmx, child.stdio[0], child.stdio[1], child.stdio[2]};
+		const struct spawn_plan spawn_plan = {
+			.pid_ns = plan->pid_ns,
+			.mount_ns = plan->mount_ns,
+			.main = child_exec_main,
+			.argument = &child,
+			.keep = keep,
+			.keep_count = sizeof keep / sizeof *keep,
+			.deadline_ms = table->deadline_ms,
+			.changed = process_changed,
+		};
+
+		rc = spawn_fork(table->spawner, &process->spawn, &spawn_plan, err);
+		if (rc == 0)
+			table->count++;
+		else
+			close_streams(process);
+	}
+	close_all(child.stdio, 3);
+	close_all(&child.ptmx, 1);
+	return rc;
+}
+
+void process_signal(const struct process *process, int signal)
+{
+	spawn_signal(&process->spawn, signal);
+}
+
+void process_cancel(struct process *process, const char *reason)
+{
+	spawn_cancel(&process->spawn, reason);
+}
+
+int process_resize(
+	const struct process *process, uint32_t rows, uint32_t columns, struct error *err)
+{
+	struct winsize size = {.ws_row = (unsigned short)rows, .ws_col = (unsigned short)columns};
+
+	if (!process->terminal)
+		return error_set(err, ENOTTY, "process has no terminal");
+	if (ioctl(process->in.source.fd, TIOCSWINSZ, &size) < 0)
+		return error_errno(err, errno, "resize the terminal");
+	return 0;
+}

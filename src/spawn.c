@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Step into namespaces, fork, step out; the report pipe as a source; the only waitpid.
+ *
+ * Theory of operation. The daemon has one thread, so it may itself enter the PID namespace that a
+ * child is to be born in, and unshare the mount namespace that it is to have; then a plain fork(),
+ * and back. The child is our direct child: no double fork, no pid to be passed, and its mount
+ * namespace is in hand before it exists. Raw clone would do it in one call, but under musl such a
+ * child keeps the parent's cached tid, and its raise() or abort() would hit PID 1.
+ *
+ * A spawn tells two facts, in whichever order they happen: the report pipe is at EOF, and the child
+ * was reaped. A killed child leaves just the same EOF as one that executed its program, so success
+ * is the record EXECUTING (or DONE) in front of it.
+ *
+ * Children are unreaped until we reap them, so a pid can be signalled without a race. A child that
+ * does not go within KILL_MS of its SIGKILL waits in the kernel (D state); it is abandoned: its
+ * spawn is told that it is over, its pid is reaped whenever it comes.
+ */
+#include "spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "child.h"
+#include "log.h"
+#include "queue.h"
+
+#define KILL_MS 2000
+
+static bool is_abandoned(struct spawner *spawner, pid_t pid)
+{
+	for (size_t i = 0; i < ABANDONED_MAX; i++)
+		if (spawner->abandoned[i] == pid) {
+			spawner->abandoned[i] = 0;
+			return true;
+		}
+	return false;
+}
+
+static void spawn_reaped(struct spawn *spawn, int status)
+{
+	spawn->reaped = true;
+	spawn->status = status;
+	list_remove(&spawn->node);
+	timer_cancel(&spawn->deadline);
+	spawn->changed(spawn);
+}
+
+static void reap_one(struct spawner *spawner, pid_t pid, int status)
+{
+	list_for_each (it, after, &spawner->children) {
+		struct spawn *spawn = list_entry(it, struct spawn, node);
+
+		if (spawn->pid == pid) {
+			spawn_reaped(spawn, status);
+			return;
+		}
+	}
+	/* An orphan that PID 1 inherited, or one that was given up on. */
+	if (is_abandoned(spawner, pid))
+		log_warn("spawn: abandoned child %d is gone at last", (int)pid);
+}
+
+static uint32_t signals_wants(struct source *source)
+{
+	(void)source;
+	return EPOLLIN;
+}
+
+static void signals_ready(struct source *source, uint32_t events)
+{
+	struct spawner *spawner = list_entry(source, struct spawner, signals);
+	struct signalfd_siginfo info[4];
+	int status;
+	pid_t pid;
+
+	(void)events;
+	/* SIGCHLDs merge: what counts is who can be waited for. */
+	(void)!read(source->fd, info, sizeof info);
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		reap_one(spawner, pid, status);
+}
+
+int spawner_open(struct spawner *spawner, struct loop *loop, struct error *err)
+{
+	sigset_t set;
+
+	*spawner = (struct spawner){.loop = loop};
+	list_init(&spawner->children);
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	source_init(&spawner->signals, signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC),
+		signals_wants, signals_ready);
+	spawner->pid_ns = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+	spawner->mount_ns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	if (spawner->signals.fd < 0 || spawner->pid_ns < 0 || spawner->mount_ns < 0) {
+		error_errno(err, errno, "spawner");
+		spawner_close(spawner);
+		return -1;
+	}
+	loop_add(loop, &spawner->signals);
+	return 0;
+}
+
+void spawner_close(struct spawner *spawner)
+{
+	loop_remove(spawner->loop, &spawner->signals);
+	if (spawner->signals.fd >= 0)
+		close(spawner->signals.fd);
+	if (spawner->pid_ns >= 0)
+		close(spawner->pid_ns);
+	if (spawner->mount_ns >= 0)
+		close(spawner->mount_ns);
+}
+
+bool spawn_is_reported(const struct spawn *spawn)
+{
+	return spawn->source.fd < 0;
+}
+
+static void report_close(struct spawn *spawn)
+{
+	loop_remove(spawn->spawner->loop, &spawn->source);
+	close(spawn->source.fd);
+	spawn->source.fd = -1;
+}
+
+static uint32_t report_wants(struct source *source)
+{
+	(void)source;
+	return EPOLLIN;
+}
+
+static void report_ready(struct source *source, uint32_t events)
+{
+	struct spawn *spawn = list_entry(source, struct spawn, source);
+	ssize_t n = report_read(spawn->report, source->fd);
+
+	(void)events;
+	if (n == IO_EOF || n == IO_ERROR) {
+		report_close(spawn);
+		if (spawn_succeeded(spawn))
+			timer_cancel(&spawn->deadline);
+		spawn->changed(spawn);
+	}
+}
+
+static void abandon(struct spawn *spawn)
+{
+	struct spawner *spawner = spawn->spawner;
+
+	log_error("spawn: child %d does not go: abandoned", (int)spawn->pid);
+	spawn_signal(spawn, SIGKILL);
+	for (size_t i = 0; i < ABANDONED_MAX; i++)
+		if (!spawner->abandoned[i]) {
+			spawner->abandoned[i] = spawn->pid;
+			break;
+		}
+	if (!spawn_is_reported(spawn))
+		report_close(spawn);
+	spawn_reaped(spawn, SIGKILL); /* as waitpid would tell it */
+}
+
+static void deadline_passed(struct timer *timer)
+{
+	struct spawn *spawn = list_entry(timer, struct spawn, deadline);
+
+	if (spawn->cancelled || spawn_is_reported(spawn))
+		abandon(spawn);
+	else
+		spawn_cancel(spawn, "not done before the deadline");
+}
+
+void spawn_signal(const struct spawn *spawn, int signal)
+{
+	if (!spawn->reaped)
+		kill(spawn->pid, signal);
+}
+
+void spawn_cancel(struct spawn *spawn, const char *reason)
+{
+	if (spawn->reaped || spawn->cancelled || spawn_is_reported(spawn))
+		return;
+	spawn->cancelled = reason;
+	spawn_signal(spawn, SIGKILL);
+	timer_set(spawn->spawner->loop, &spawn->deadline, KILL_MS);
+}
+
+bool spawn_succeeded(const struct spawn *spawn)
+{
+	return spawn_is_reported(spawn) && !spawn->cancelled && !spawn->report->failed &&
+		(spawn->report->executing || spawn->report->done);
+}
+
+int spawn_error(const struct spawn *spawn, struct error *err)
+{
+	if (spawn->cancelled)
+		return error_set(err, ECANCELED, "%s", spawn->cancelled);
+	if (spawn->report->failed)
+		return error_set(err, spawn->report->error.code, "%s", spawn->report->error.text);
+	if (WIFSIGNALED(spawn->status))
+		return error_set(err, EINTR, "killed by signal %d while being set up",
+			WTERMSIG(spawn->status));
+	return error_set(
+		err, EPROTO, "exited with %d while being set up", WEXITSTATUS(spawn->status));
+}
+
+void spawn_forget_report(struct spawn *spawn)
+{
+	free(spawn->report);
+	spawn->report = NULL;
+}
+
+int spawn_exit_code(const struct spawn *spawn)
+{
+	return WIFSIGNALED(spawn->status) ? 128 + WTERMSIG(spawn->status)
+					  : WEXITSTATUS(spawn->status);
+}
+
+/* Where the next fork is to happen. Returns 0, or -1 with err; step_out() either way. */
+static int step_in(const struct spawn_plan *plan, struct error *err)
+{
+	if (plan->pid_ns >= 0 && setns(plan->pid_ns, CLONE_NEWPID) < 0)
+		return error_errno(err, errno, "enter the pod's PID namespace");
+	if (plan->new_pid_ns && unshare(CLONE_NEWPID) < 0)
+		return error_errno(err, errno, "make a PID namespace");
+	if (!plan->mount_ns)
+		return 0;
+	if (unshare(CLONE_NEWNS) < 0)
+		return error_errno(err, errno, "make a mount namespace");
+	*plan->mount_ns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	if (*plan->mount_ns < 0)
+		return error_errno(err, errno, "open the new mount namespace");
+	return 0;
+}
+
+static void step_out(const struct spawner *spawner, const struct spawn_plan *plan)
+{
+	/* In a container's namespaces this process is nobody's agent any more: better an end that
+	 * is seen. */
+	if ((plan->pid_ns >= 0 || plan->new_pid_ns) && setns(spawner->pid_ns, CLONE_NEWPID) < 0)
+		abort();
+	if (plan->mount_ns && setns(spawner->mount_ns, CLONE_NEWNS) < 0)
+		abort();
+}
+
+static bool too_many_abandoned(const struct spawner *spawner)
+{
+	for (size_t i = 0; i < ABANDONED_MAX; i++)
+		if (!spawner->abandoned[i])
+			return false;
+	return true;
+}
+
+int spawn_fork(struct spawner *spawner, struct spawn *spawn, const struct spawn_plan *plan,
+	struct error *err)
+{
+	int report[2], rc;
+
+	*spawn = (struct spawn){.spawner = spawner, .changed = plan->changed};
+	list_init(&spawn->node);
+	timer_init(&spawn->deadline, deadline_passed);
+	source_init(&spawn->source, -1, report_wants, report_ready);
+	if (plan->mount_ns)
+		*plan->mount_ns = -1;
+	if (too_many_abandoned(spawner))
+		return error_set(err, EAGAIN, "%u children hang in the kernel", ABANDONED_MAX);
+	spawn->report = calloc(1, sizeof *spawn->report);
+	if (!spawn->report)
+		return error_set(err, ENOMEM, "out of memory");
+	if (pipe2(report, O_CLOEXEC) < 0) {
+		error_errno(err, errno, "report pipe");
+		goto free_report;
+	}
+	rc = step_in(plan, err);
+	if (rc == 0) {
+		spawn->pid = fork();
+		if (spawn->pid == 0) {
+			child_begin(report[1], plan->keep, plan->keep_count);
+			plan->main(plan->argument);
+			_exit(1); /* not reached */
+		}
+		/* The kernel's word for a fork into a PID namespace whose init is dead. */
+		if (spawn->pid < 0 && errno == ENOMEM && plan->pid_ns >= 0)
+			rc = error_set(err, ESRCH, "pod is gone (or out of memory)");
+		else if (spawn->pid < 0)
+			rc = error_errno(err, errno, "fork");
+	}
+	step_out(spawner, plan);
+	close(report[1]);
+	if (rc < 0)
+		goto close_report;
+	fcntl(report[0], F_SETFL, O_NONBLOCK);
+	spawn->source.fd = report[0];
+	loop_add(spawner->loop, &spawn->source);
+	list_push_back(&spawner->children, &spawn->node);
+	if (plan->deadline_ms)
+		timer_set(spawner->loop, &spawn->deadline, plan->deadline_ms);
+	return 0;
+
+close_report:
+	close(report[0]);
+	if (plan->mount_ns && *plan->mount_ns >= 0) {
+		close(*plan->mount_ns);
+		*plan->mount_ns = -1;
+	}
+free_report:
+	spawn_forget_report(spawn);
+	return -1;
+}
