@@ -3,6 +3,7 @@
 #include "spec.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "json.h"
@@ -97,8 +98,11 @@ static int check_word(const char *key, const char *word, struct error *err)
 
 static int check_words(const char *key, const char **words, struct error *err)
 {
-	for (; words && *words; words++) {
-		if (check_word(key, *words, err) < 0)
+	for (size_t i = 0; words && words[i]; i++) {
+		char entry[32];
+
+		snprintf(entry, sizeof(entry), "%s[%zu]", key, i);
+		if (check_word(entry, words[i], err) < 0)
 			return -1;
 	}
 	return 0;

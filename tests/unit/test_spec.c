@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "limits.h"
+#include "spec.h"
+
+static struct arena arena;
+static struct error err;
+
+static int arena_setup(void **state)
+{
+	(void)state;
+	arena_init(&arena, MESSAGE_ARENA_MAX);
+	return 0;
+}
+
+static int arena_teardown(void **state)
+{
+	(void)state;
+	arena_free(&arena);
+	return 0;
+}
+
+#define assert_taken(spec, json, out)                                    \
+	do {                                                             \
+		if (spec((json), strlen(json), &arena, (out), &err) < 0) \
+			fail_msg("%s", err.text);                        \
+	} while (0)
+
+#define assert_refused(spec, json, out, error)                                         \
+	do {                                                                           \
+		assert_int_equal(spec((json), strlen(json), &arena, (out), &err), -1); \
+		assert_string_equal(err.text, (error));                                \
+	} while (0)
+
+/* An exec with this process, written with ' for ". */
+static const char *exec_with(const char *process)
+{
+	static char text[1024];
+
+	snprintf(text, sizeof(text), "{'container':'c1','process':{%s}}", process);
+	for (char *c = text; *c; c++) {
+		if (*c == '\'')
+			*c = '"';
+	}
+	return text;
+}
+
+static void assert_process_refused(const char *process, const char *error)
+{
+	struct exec_spec exec;
+
+	assert_refused(spec_exec, exec_with(process), &exec, error);
+}
+
+/* What virtcontainers sends, field by field (cc30), and nothing of it is taken amiss. */
+static void a_container_of_clear_containers_3_is_taken(void **state)
+{
+	static const char text[] =
+		"{\"id\":\"web\",\"image\":\"web\",\"rootfs\":\"rootfs\",\"addr\":\"\","
+		"\"scsiAddr\":\"\",\"fstype\":\"\",\"volumes\":null,\"fsmap\":[],\"sysctl\":null,"
+		"\"systemMountsInfo\":{\"bindMountDev\":false,\"devShmSize\":67108864},"
+		"\"constraints\":{\"CPUQuota\":0,\"CPUPeriod\":0,\"CPUShares\":0},"
+		"\"restartPolicy\":\"\",\"initialize\":false,\"readOnly\":true,\"process\":{"
+		"\"user\":\"0\",\"group\":\"0\",\"additionalGroups\":null,\"terminal\":true,"
+		"\"stdio\":18446744073709551615,\"stderr\":9007199254740993,\"args\":[\"sh\",\"-"
+		"c\",\"\"],"
+		"\"envs\":[{\"env\":\"PATH\",\"value\":\"/"
+		"bin\"},{\"env\":\"EMPTY\",\"value\":\"\"},"
+		"{\"env\":\"NONE\"}],\"workdir\":\"/\",\"noNewPrivileges\":false,"
+		"\"capabilities\":{\"bounding\":null,\"effective\":[],\"inheritable\":null,"
+		"\"permitted\":[\"CAP_CHOWN\"],\"ambient\":null},\"rlimits\":null,"
+		"\"rows\":24,\"columns\":80}}";
+	struct container_spec c;
+
+	(void)state;
+	assert_taken(spec_container, text, &c);
+	assert_string_equal(c.id, "web");
+	assert_string_equal(c.image, "web");
+	assert_string_equal(c.rootfs, "rootfs");
+	assert_true(c.read_only);
+	assert_null(c.process.id);
+	assert_string_equal(c.process.user, "0");
+	assert_null(c.process.additional_groups);
+	assert_true(c.process.terminal);
+	assert_true(c.process.stdio_seq == UINT64_MAX);
+	assert_true(c.process.stderr_seq == 9007199254740993);
+	assert_string_equal(c.process.args[0], "sh");
+	assert_string_equal(c.process.args[2], "");
+	assert_null(c.process.args[3]);
+	assert_int_equal(c.process.envs_count, 3);
+	assert_string_equal(c.process.envs[0].value, "/bin");
+	assert_string_equal(c.process.envs[1].value, "");
+	assert_string_equal(c.process.envs[2].value, "");
+	assert_string_equal(c.process.workdir, "/");
+	assert_int_equal(c.process.rows, 24);
+	assert_int_equal(c.process.columns, 80);
+}
+
+static void a_container_needs_id_image_and_process(void **state)
+{
+	struct container_spec c;
+
+	(void)state;
+	assert_refused(spec_container, "{}", &c, "id: missing");
+	assert_refused(spec_container, "{\"id\":\"\"}", &c, "id: must not be empty");
+	assert_refused(spec_container, "{\"id\":\"a\"}", &c, "image: missing");
+	assert_refused(
+		spec_container, "{\"id\":\"a\",\"image\":\"\"}", &c, "image: must not be empty");
+	assert_refused(spec_container, "{\"id\":\"a\",\"image\":\"a\"}", &c, "process: missing");
+	assert_refused(spec_container, "{\"id\":\"a\",\"image\":\"a\",\"process\":null}", &c,
+		"process: missing");
+}
+
+static void an_id_cannot_be_a_path(void **state)
+{
+	static const char *const ids[] = {".", "..", "a/b", "/", "../a", "a/"};
+	struct container_spec c;
+	char text[400], error[200], longest[ID_MAX + 2];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
+		snprintf(text, sizeof(text),
+			"{\"id\":\"%s\",\"image\":\"a\",\"process\":{\"args\":[\"a\"],\"stdio\":1,"
+			"\"stderr\":2}}",
+			ids[i]);
+		snprintf(error, sizeof(error), "id: '%s' cannot be an id", ids[i]);
+		assert_refused(spec_container, text, &c, error);
+	}
+	for (size_t length = ID_MAX; length <= ID_MAX + 1; length++) {
+		memset(longest, 'x', length);
+		longest[length] = '\0';
+		snprintf(text, sizeof(text),
+			"{\"id\":\"%s\",\"image\":\"a\",\"process\":{\"args\":[\"a\"],\"stdio\":1,"
+			"\"stderr\":2}}",
+			longest);
+		if (length == ID_MAX)
+			assert_taken(spec_container, text, &c);
+		else
+			assert_refused(spec_container, text, &c, "id: longer than 128 bytes");
+	}
+}
+
+static void a_process_needs_a_program(void **state)
+{
+	(void)state;
+	assert_process_refused("'stdio':1,'stderr':2", "process.args: missing");
+	assert_process_refused("'stdio':1,'stderr':2,'args':null", "process.args: missing");
+	assert_process_refused("'stdio':1,'stderr':2,'args':[]", "process.args: must not be empty");
+	assert_process_refused(
+		"'stdio':1,'stderr':2,'args':['']", "process.args[0]: must not be empty");
+	assert_process_refused(
+		"'stdio':1,'stderr':2,'args':['a',1]", "process.args[1]: expected string");
+	assert_process_refused(
+		"'stdio':1,'stderr':2,'args':['a\\u0000']", "process.args[0]: \\u0000 in a string");
+}
+
+static void a_process_needs_its_streams(void **state)
+{
+	struct exec_spec exec;
+
+	(void)state;
+	assert_process_refused("'args':['a']", "process.stdio: must not be 0");
+	assert_process_refused("'args':['a'],'stdio':0,'stderr':1", "process.stdio: must not be 0");
+	assert_process_refused("'args':['a'],'stdio':1", "process.stderr: 0 needs a terminal");
+	assert_taken(spec_exec, exec_with("'args':['a'],'stdio':1,'terminal':true"), &exec);
+	assert_int_equal(exec.process.stderr_seq, 0);
+	assert_taken(
+		spec_exec, exec_with("'args':['a'],'stdio':1,'stderr':2,'terminal':true"), &exec);
+	assert_int_equal(exec.process.stderr_seq, 2);
+	assert_taken(spec_exec, exec_with("'args':['a'],'stdio':1,'stderr':2"), &exec);
+}
+
+static void a_process_may_have_an_id(void **state)
+{
+	struct exec_spec exec;
+
+	(void)state;
+	assert_taken(spec_exec, exec_with("'id':'p1','args':['a'],'stdio':1,'stderr':2"), &exec);
+	assert_string_equal(exec.process.id, "p1");
+	assert_taken(spec_exec, exec_with("'id':'','args':['a'],'stdio':1,'stderr':2"), &exec);
+	assert_null(exec.process.id);
+	assert_process_refused("'id':'a/b','args':['a'],'stdio':1,'stderr':2",
+		"process.id: 'a/b' cannot be an id");
+}
+
+static void an_environment_variable_has_a_name(void **state)
+{
+	(void)state;
+	assert_process_refused("'args':['a'],'stdio':1,'stderr':2,'envs':[{'value':'b'}]",
+		"process.envs[0].env: missing");
+	assert_process_refused("'args':['a'],'stdio':1,'stderr':2,'envs':[{'env':'A'},{'env':''}]",
+		"process.envs[1].env: must not be empty");
+	assert_process_refused("'args':['a'],'stdio':1,'stderr':2,'envs':[{'env':'A=B'}]",
+		"process.envs[0].env: 'A=B' holds a '='");
+}
+
+static void a_terminal_size_fits_the_kernel(void **state)
+{
+	(void)state;
+	assert_process_refused("'rows':65536,'args':['a'],'stdio':1,'stderr':2",
+		"process.rows: out of range 0 to 65535");
+	assert_process_refused("'columns':-1,'args':['a'],'stdio':1,'stderr':2",
+		"process.columns: out of range 0 to 65535");
+}
+
+static void an_exec_needs_a_container(void **state)
+{
+	struct exec_spec exec;
+
+	(void)state;
+	assert_refused(spec_exec, "{}", &exec, "container: missing");
+	assert_refused(spec_exec, "{\"container\":\"c\"}", &exec, "process: missing");
+}
+
+static void a_pod_may_be_empty(void **state)
+{
+	struct pod_spec pod;
+
+	(void)state;
+	assert_taken(spec_pod, "{}", &pod);
+	assert_null(pod.hostname);
+	assert_null(pod.share_dir);
+	assert_null(pod.dns);
+}
+
+static void a_pod_of_clear_containers_2_is_taken(void **state)
+{
+	static const char text[] =
+		"{\"hostname\":\"pod-1\",\"shareDir\":\"rootfs\",\"containers\":[],"
+		"\"interfaces\":[{\"macAddr\":\"02:00:00:00:00:01\",\"mtu\":\"1500\"}],"
+		"\"routes\":[{\"dest\":\"default\"}],\"iptableRules\":\"*filter\\nCOMMIT\\n\","
+		"\"dns\":[\"8.8.8.8\",\"fe80::1%eth0\"],\"dnsSearch\":[\"a.example\"],"
+		"\"dnsOptions\":[\"ndots:5\"],\"restartPolicy\":\"never\"}";
+	struct pod_spec pod;
+
+	(void)state;
+	assert_taken(spec_pod, text, &pod);
+	assert_string_equal(pod.hostname, "pod-1");
+	assert_string_equal(pod.share_dir, "rootfs");
+	assert_string_equal(pod.dns[1], "fe80::1%eth0");
+	assert_null(pod.dns[2]);
+	assert_string_equal(pod.dns_search[0], "a.example");
+	assert_string_equal(pod.dns_options[0], "ndots:5");
+}
+
+static void a_line_of_resolv_conf_cannot_be_forged(void **state)
+{
+	struct pod_spec pod;
+
+	(void)state;
+	assert_refused(spec_pod, "{\"dns\":[\"1.1.1.1\",\"8.8.8.8\\nsearch x\"]}", &pod,
+		"dns[1]: '8.8.8.8\nsearch x' holds white space");
+	assert_refused(spec_pod, "{\"dnsSearch\":[\"a b\"]}", &pod,
+		"dnsSearch[0]: 'a b' holds white space");
+	assert_refused(spec_pod, "{\"dnsOptions\":[\"a\\tb\"]}", &pod,
+		"dnsOptions[0]: 'a\tb' holds white space");
+	assert_refused(
+		spec_pod, "{\"hostname\":\"a\\nb\"}", &pod, "hostname: 'a\nb' holds white space");
+}
+
+static void a_hostname_has_64_bytes_at_most(void **state)
+{
+	char text[100];
+	struct pod_spec pod;
+
+	(void)state;
+	snprintf(text, sizeof(text), "{\"hostname\":\"%064d\"}", 0);
+	assert_taken(spec_pod, text, &pod);
+	snprintf(text, sizeof(text), "{\"hostname\":\"%065d\"}", 0);
+	assert_refused(spec_pod, text, &pod, "hostname: longer than 64 bytes");
+}
+
+static void a_kill_names_container_and_signal(void **state)
+{
+	struct kill_spec kill;
+
+	(void)state;
+	assert_taken(spec_kill, "{\"container\":\"c\",\"signal\":64,\"allProcesses\":true}", &kill);
+	assert_string_equal(kill.container, "c");
+	assert_int_equal(kill.signal, 64);
+	assert_true(kill.all_processes);
+	assert_taken(spec_kill, "{\"container\":\"c\",\"signal\":0}", &kill);
+	assert_false(kill.all_processes);
+	assert_refused(spec_kill, "{\"signal\":9}", &kill, "container: missing");
+	assert_refused(spec_kill, "{\"container\":\"c\"}", &kill, "signal: missing");
+	assert_refused(spec_kill, "{\"container\":\"c\",\"signal\":65}", &kill,
+		"signal: out of range 0 to 64");
+	assert_refused(spec_kill, "{\"container\":\"c\",\"signal\":-1}", &kill,
+		"signal: out of range 0 to 64");
+	assert_refused(spec_kill, "{\"container\":\"c\",\"signal\":\"9\"}", &kill,
+		"signal: expected integer");
+}
+
+static void a_window_size_comes_in_two_forms(void **state)
+{
+	struct winsize_spec size;
+
+	(void)state;
+	assert_taken(
+		spec_winsize, "{\"seq\":18446744073709551615,\"row\":1,\"column\":65535}", &size);
+	assert_true(size.seq == UINT64_MAX && size.row == 1 && size.column == 65535);
+	assert_taken(spec_winsize,
+		"{\"container\":\"c\",\"process\":\"init\",\"row\":24,\"column\":80}", &size);
+	assert_true(size.seq == 0);
+	assert_string_equal(size.container, "c");
+	assert_string_equal(size.process, "init");
+	assert_refused(spec_winsize, "{\"container\":\"c\",\"row\":1,\"column\":1}", &size,
+		"neither seq nor container and process are given");
+	assert_refused(
+		spec_winsize, "{\"seq\":1,\"row\":65536}", &size, "row: out of range 0 to 65535");
+}
+
+#define test_with_arena(test) cmocka_unit_test_setup_teardown(test, arena_setup, arena_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		test_with_arena(a_container_of_clear_containers_3_is_taken),
+		test_with_arena(a_container_needs_id_image_and_process),
+		test_with_arena(an_id_cannot_be_a_path),
+		test_with_arena(a_process_needs_a_program),
+		test_with_arena(a_process_needs_its_streams),
+		test_with_arena(a_process_may_have_an_id),
+		test_with_arena(an_environment_variable_has_a_name),
+		test_with_arena(a_terminal_size_fits_the_kernel),
+		test_with_arena(an_exec_needs_a_container),
+		test_with_arena(a_pod_may_be_empty),
+		test_with_arena(a_pod_of_clear_containers_2_is_taken),
+		test_with_arena(a_line_of_resolv_conf_cannot_be_forged),
+		test_with_arena(a_hostname_has_64_bytes_at_most),
+		test_with_arena(a_kill_names_container_and_signal),
+		test_with_arena(a_window_size_comes_in_two_forms),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
