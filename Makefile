@@ -30,9 +30,9 @@ UNIT_loop := loop log error
 UNIT_port := port loop queue log error
 UNIT_control := control port loop queue arena log error
 UNIT_mux := mux port loop queue log error
-UNIT_child_path := child_path child report error
-UNIT_child_user := child_user child_path child report error
-UNIT_cgroup := cgroup log error
+UNIT_child_path := child_path
+UNIT_child_user := child_user child_path child report queue error
+UNIT_cgroup := cgroup error
 
 # Calls that a unit test answers itself: the clock; allocations, to fail each in turn.
 UNIT_LDFLAGS_log := -Wl,--wrap=clock_gettime

@@ -67,10 +67,11 @@ static void fault(int sig)
 static void faults_catch(void)
 {
 	static const int faults[] = {SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGFPE};
+	/* Once: a fault in the handler has nothing left to say. */
+	const struct sigaction action = {.sa_handler = fault, .sa_flags = SA_RESETHAND};
 
 	for (size_t i = 0; i < COUNT(faults); i++)
-		signal(faults[i], fault);
-	signal(SIGPIPE, SIG_IGN);
+		sigaction(faults[i], &action, NULL);
 }
 
 /* --- Mounts ------------------------------------------------------------------------------------- */
