@@ -262,8 +262,8 @@ def test_a_program_that_is_not_executable_is_an_error_that_names_it(pod, box):
     ({"user": "root"}, "0 0 0"),
     ({"user": "alice"}, "1000 1000 1000 10"),
     ({"user": "1000"}, "1000 1000 1000 10"),
-    ({"user": "alice", "group": "video"}, "1000 44 44 10"),
-    ({"user": "alice", "group": "7"}, "1000 7 7 10"),
+    ({"user": "alice", "group": "video"}, "1000 44 44"),
+    ({"user": "alice", "group": "7"}, "1000 7 7"),
     ({"user": "4711", "group": "4712"}, "4711 4712 4712"),
     ({"user": "daemon", "additionalGroups": ["video", "99"]}, "1 1 1 44 99"),
 ])
@@ -291,9 +291,10 @@ def test_every_process_leads_a_session_of_its_own(pod, box):
 
 
 def test_a_process_inherits_no_descriptor_but_its_stdio(pod, box):
-    assert sh(pod, box, "ls /proc/$$/fd").split() == ["0", "1", "2"]
-    assert sh(pod, box, "ls /proc/$$/fd | grep -vx '[012]' | xargs -I% readlink /proc/$$/fd/%; true",
-              terminal=True).strip() in ("", "/dev/tty")
+    assert sh(pod, box, "ls /proc/$$/fd; true").split() == ["0", "1", "2"]
+    # A shell with a terminal opens it once more, by name, for its job control.
+    links = sh(pod, box, "for f in /proc/$$/fd/*; do readlink $f; done; true", terminal=True).split()
+    assert {link for link in links if not link.startswith("/dev/pts/")} <= {"/dev/tty"}
 
 
 # Terminals
