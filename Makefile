@@ -30,6 +30,7 @@ UNIT_loop := loop log error
 UNIT_port := port loop queue log error
 UNIT_control := control port loop queue arena log error
 UNIT_mux := mux port loop queue log error
+UNIT_child := child report queue error
 UNIT_child_path := child_path
 UNIT_child_user := child_user child_path child report queue error
 UNIT_cgroup := cgroup error
@@ -228,7 +229,7 @@ lint-shell: | build/setup-test
 	shellcheck $(SHELL_SCRIPTS)
 
 lint-spelling: | build/setup-test
-	codespell --ignore-words-list=inout,fo,ist README.md Makefile include scripts src tests/*/*.[ch] tests/*/*.py
+	codespell --ignore-words-list=childs,nulll,ue README.md Makefile include scripts src tests/*/*.[ch] tests/*/*.py
 
 .PHONY: format
 format: | build/setup-test

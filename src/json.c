@@ -236,9 +236,9 @@ static int decode_value(
 	const struct decoder *d, const struct json_field *field, const jsmntok_t *value, void *out)
 {
 	char *member = (char *)out + field->offset;
-	const char *string;
-	uint64_t magnitude;
-	bool negative;
+	const char *string = NULL;
+	uint64_t magnitude = 0;
+	bool negative = false;
 	void *objects = NULL; /* copied as bytes: the member is a pointer to some struct */
 	int result = -1;
 

@@ -68,7 +68,7 @@ static int utf16_unit(const char *at, const char *end)
 	if (end - at < 6 || at[0] != '\\' || at[1] != 'u')
 		return -1;
 	for (int i = 2; i < 6; i++) {
-		int c = at[i], digit;
+		int c = (unsigned char)at[i], digit;
 
 		if (c >= '0' && c <= '9')
 			digit = c - '0';

@@ -308,7 +308,7 @@ int pod_start_container(struct pod *pod, const struct container_spec *spec, stru
 
 int pod_exec(struct pod *pod, const struct exec_spec *spec, struct error *err)
 {
-	struct container *container;
+	struct container *container = NULL;
 
 	if (check_running(pod, err) < 0 ||
 		pod_find_container(pod, spec->container, &container, err) < 0)
