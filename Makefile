@@ -203,10 +203,12 @@ vm-rig check-vm: $(rig) build/initrd.cpio
 lint: lint-format lint-layers lint-clang lint-tidy lint-cppcheck lint-shell lint-spelling
 
 lint-format: | build/setup-test
-	clang-format --dry-run --Werror $(C_FILES)
+	$(call say,LINT)
+	$(Q)clang-format --dry-run --Werror $(C_FILES)
 
 lint-layers: | build/setup-test
-	scripts/check-layers README.md
+	$(call say,LINT)
+	$(Q)scripts/check-layers README.md
 
 # gcc's warnings are errors in both builds already; these are clang's.
 lint-clang: $(ROOMS:%=build/clang/%.o)
@@ -217,23 +219,28 @@ build/clang/%.o: src/%.c Makefile | build/setup-test
 	$(Q)clang $(CPPFLAGS) $(LANGUAGE) -O1 $(DEPFLAGS) -c -o $@ $<
 
 lint-tidy: | build/setup-test
-	clang-tidy --quiet $(wildcard src/*.c) -- $(CPPFLAGS) -std=c11
+	$(call say,LINT)
+	$(Q)clang-tidy --quiet $(wildcard src/*.c) -- $(CPPFLAGS) -std=c11
 
 # cppcheck 2.10 does not know _Noreturn.
 lint-cppcheck: | build/setup-test
-	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr \
+	$(call say,LINT)
+	$(Q)cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr \
 		--suppress=missingIncludeSystem --error-exitcode=1 -D_GNU_SOURCE \
 		'-D_Noreturn=__attribute__((noreturn))' -Iinclude src
 
 lint-shell: | build/setup-test
-	shellcheck $(SHELL_SCRIPTS)
+	$(call say,LINT)
+	$(Q)shellcheck $(SHELL_SCRIPTS)
 
 lint-spelling: | build/setup-test
-	codespell --ignore-words-list=childs,nulll,ue README.md Makefile include scripts src tests/*/*.[ch] tests/*/*.py
+	$(call say,LINT)
+	$(Q)codespell --ignore-words-list=childs,nulll,ue README.md Makefile include scripts src tests/*/*.[ch] tests/*/*.py
 
 .PHONY: format
 format: | build/setup-test
-	clang-format -i $(C_FILES)
+	$(call say,LINT)
+	$(Q)clang-format -i $(C_FILES)
 
 # All that check runs, so that its steps find it built and can go side by side.
 .PHONY: check-build

@@ -30,7 +30,7 @@
 #define RUN_DIR    "/run/hyperstart"
 #define CGROUP_DIR "/sys/fs/cgroup"
 #define DEADLINE_S 60u
-#define WAIT_MS    10000
+#define SAY_MS     10000
 
 #define NOTHING_SPECIAL (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
@@ -326,16 +326,16 @@ static void ports_look(struct daemon_config *config)
 	closedir(ports);
 }
 
-/* Waits until something happens to a virtio port, at most WAIT_MS. False when nothing did. The
- * action is not asked for: a port is there with `add`, but named only with `change`. */
-static bool ports_wait(int uevents)
+/* Waits until something happens to a virtio port. False when nothing did. The action is not asked
+ * for: a port is there with `add`, but named only with `change`. */
+static bool ports_wait(int uevents, int64_t timeout_ms)
 {
 	struct pollfd poller = {.fd = uevents, .events = POLLIN};
 	bool seen = false;
 	char event[4096];
 	ssize_t n;
 
-	if (poll(&poller, 1, WAIT_MS) <= 0)
+	if (poll(&poller, 1, (int)timeout_ms) <= 0)
 		return false;
 	/* ENOBUFS: some were lost, perhaps ours. */
 	while ((n = recv(uevents, event, sizeof(event), 0)) > 0 || (n < 0 && errno == ENOBUFS))
@@ -344,29 +344,33 @@ static bool ports_wait(int uevents)
 	return seen;
 }
 
-static int64_t seconds_now(void)
+static int64_t now_ms(void)
 {
 	struct timespec now;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec;
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 static void ports_await(struct daemon_config *config)
 {
-	int64_t start = seconds_now(), said = start;
+	int64_t start = now_ms(), say = start + SAY_MS;
 	int uevents = uevents_open();
 
 	/* Subscribed first, so that nothing can come between a look and the wait. */
 	ports_look(config);
 	while (config->control_fd < 0 || config->tty_fd < 0) {
-		if (ports_wait(uevents))
-			ports_look(config);
-		if (seconds_now() - said < WAIT_MS / 1000)
+		int64_t now = now_ms();
+
+		if (now >= say) {
+			say += SAY_MS;
+			log_warn("boot: port %s is not there, waiting since %d s",
+				config->control_fd < 0 ? control_name : tty_name,
+				(int)((now - start) / 1000));
 			continue;
-		said = seconds_now();
-		log_warn("boot: waiting for port %s since %d s",
-			config->control_fd < 0 ? control_name : tty_name, (int)(said - start));
+		}
+		if (ports_wait(uevents, say - now))
+			ports_look(config);
 	}
 	close(uevents);
 }
