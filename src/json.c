@@ -236,7 +236,7 @@ static int decode_value(
 	const struct decoder *d, const struct json_field *field, const jsmntok_t *value, void *out)
 {
 	char *member = (char *)out + field->offset;
-	const char *string = NULL;
+	const char *string = "";
 	uint64_t magnitude = 0;
 	bool negative = false;
 	void *objects = NULL; /* copied as bytes: the member is a pointer to some struct */
