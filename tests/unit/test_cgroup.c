@@ -149,5 +149,7 @@ int main(void)
 		cmocka_unit_test(what_is_no_cgroup_is_an_error),
 	};
 
+	/* A kill that does not come would be waited for. */
+	alarm(30);
 	return cmocka_run_group_tests(tests, find_parent, NULL);
 }
