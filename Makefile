@@ -37,6 +37,7 @@ UNIT_cgroup := cgroup error
 
 # Calls that a unit test answers itself: the clock; allocations, to fail each in turn.
 UNIT_LDFLAGS_log := -Wl,--wrap=clock_gettime
+UNIT_LDFLAGS_control := -Wl,--wrap=malloc
 UNIT_LDFLAGS_json := -Wl,--wrap=malloc,--wrap=calloc
 
 # What each fuzzer links.

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -434,5 +435,6 @@ int main(void)
 		cmocka_unit_test(a_device_that_has_a_host_again_is_watched_again),
 	};
 
+	signal(SIGPIPE, SIG_IGN); /* as daemon_run() does */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
