@@ -6,8 +6,8 @@
 
 #include <stddef.h>
 
-/* Closes every fd but stdio, the report pipe and the `count` fds of `keep` (each >= 0, any order,
- * none CLOEXEC-cleared: all stay close-on-exec); resets every signal to default, unblocks all.
+/* Closes every fd but stdio, the report pipe and the `count` fds of `keep` (in any order, -1 for
+ * none; all stay close-on-exec); resets every signal to default, unblocks all.
  * Stdio is the daemon's console: a child that runs a program replaces it. */
 void child_begin(int report_fd, const int *keep, size_t count);
 
