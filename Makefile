@@ -13,8 +13,8 @@ MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 
 # Every room, lowest layer first. Nothing is built that does not stand here.
 ROOMS := log error arena queue loop json_scan json port control mux spec report \
-	child child_path child_user child_rootfs child_exec child_pod cgroup \
-	spawn process container pod commands daemon boot main
+	child child_path child_user child_rootfs child_exec child_clock child_pod child_files \
+	child_hotplug cgroup spawn worker process container pod commands daemon boot main
 
 # What each unit test links beside itself.
 UNIT_list := log
@@ -66,7 +66,7 @@ LANGUAGE := -std=c11 $(WARNINGS)
 # The product: small, static, the same in any directory. Never -static-pie: musl-gcc makes a
 # dynamic executable of it, which does not boot.
 MUSL_CC := musl-gcc
-MUSL_CFLAGS := $(LANGUAGE) -Os -isystem build/kh -ffile-prefix-map=$(CURDIR)=. \
+MUSL_CFLAGS := $(LANGUAGE) -Os -isystem build/kh "-ffile-prefix-map=$(CURDIR)=." \
 	-ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables -fno-unwind-tables \
 	-fstack-protector-strong
 MUSL_LDFLAGS := -static -s -Wl,--gc-sections -Wl,--build-id=none \

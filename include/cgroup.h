@@ -3,6 +3,8 @@
 #ifndef CGROUP_H
 #define CGROUP_H
 
+#include <sys/types.h>
+
 #include "error.h"
 
 /* A cgroup directory by O_PATH fd. `name` is one path component below `parent`. Returns the fd,
@@ -15,6 +17,10 @@ int cgroup_open_procs(int cgroup, struct error *err);
 /* SIGKILL to every process in it and below, atomically (cgroup.kill, Linux 5.14). Not to one that
  * has yet to join. 0, or -1 with err. */
 int cgroup_kill(int cgroup, struct error *err);
+
+/* `signal` to every process in it but `except`. One that is forked meanwhile may be missed. 0, or -1
+ * with err. */
+int cgroup_signal(int cgroup, int signal, pid_t except, struct error *err);
 
 /* rmdir; -1 with err (EBUSY while a process is left in it). A missing one is no error. */
 int cgroup_remove(int parent, const char *name, struct error *err);

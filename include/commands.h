@@ -9,9 +9,11 @@
 struct command;
 
 struct commands {
-	struct control *control; /* these three: borrowed */
+	struct control *control; /* these four: borrowed */
 	struct pod *pod;
 	struct mux *mux;
+	struct worker *worker;
+	uint32_t deadline_ms;          /* for a worker */
 	uint32_t api;                  /* GETVERSION's answer */
 	bool destroyed;                /* a DESTROYPOD was answered: the daemon is in its grace */
 	const struct command *pending; /* the one that waits for the pod; NULL: none */

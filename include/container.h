@@ -5,6 +5,8 @@
 
 #include "process.h"
 
+#define CONTAINER_AGENT "hyperstart"
+
 /* What a pod gives each of its containers. */
 struct container_setting {
 	struct process_table *table;
@@ -24,6 +26,7 @@ struct container {
 	struct env_spec *envs;
 	size_t envs_count;
 	int mount_ns, devpts, cgroup; /* owned; cgroup may be -1 */
+	bool is_agent;                /* the agent's own place: there is no first process */
 	struct process init;
 	struct list execs; /* struct exec */
 	/* A start, of the container or of an exec, is over: err NULL, or why not. After a failed
@@ -40,11 +43,19 @@ struct container *container_start(const struct container_setting *setting,
 	void (*on_started)(void *context, const struct error *err),
 	void (*on_empty)(struct container *container), void *context, struct error *err);
 
+/* The container CONTAINER_AGENT: processes in the agent's own namespaces and root, a cgroup of their
+ * own. The setting has no namespaces. NULL with err. */
+struct container *container_open_agent(const struct container_setting *setting,
+	void (*on_started)(void *context, const struct error *err),
+	void (*on_empty)(struct container *container), void *context, struct error *err);
+
 /* Another process in it. 0: on_started will tell; or -1 with err. */
 int container_exec(struct container *container, const struct process_spec *spec, struct error *err);
 
-/* Its first process has not exited. */
+/* Its first process has not exited; the agent's own is always running. */
 bool container_is_running(const struct container *container);
+/* No process that was started in it runs. */
+bool container_is_quiet(const struct container *container);
 /* No process of it is left, and all ends were told. */
 bool container_is_empty(const struct container *container);
 
@@ -54,7 +65,7 @@ struct process *container_find_process(struct container *container, const char *
 /* The process being set up, first or exec: on_started tells the reason. */
 void container_cancel(struct container *container, const char *reason);
 
-/* To the first process; with all, to every process that was started by us, execs first. */
+/* To the first process; with all, to every process in it, the first one last. */
 void container_signal(struct container *container, int signal, bool all);
 
 /* SIGKILL to everything in it, fork bombs included. */

@@ -37,7 +37,10 @@ struct control {
 	bool cut;             /* on_cut was called for the present one */
 	uint32_t last_code;   /* of the last command taken up */
 	uint32_t reply_code;
-	size_t reply_length;
+	size_t reply_length,
+		reply_put;    /* bytes of its payload: all, and those put into the queue */
+	bool reply_begun;     /* its header was put: nothing else may come in between */
+	uint8_t *reply_owned; /* its payload; NULL: it is in reply[] */
 	uint8_t reply[ERROR_TEXT_MAX];
 
 	/* The largest payload a command may have. */
@@ -71,6 +74,8 @@ void control_pump(struct control *control);
  * copied. Asserts that one is owed. The message is gone afterwards. */
 void control_ack(struct control *control, const void *payload, size_t length);
 void control_error(struct control *control, const struct error *err);
+/* As control_ack, but any length, and `payload` (malloc, or NULL) is taken over. */
+void control_ack_owned(struct control *control, uint8_t *payload, size_t length);
 
 /* A PROCESSASYNCEVENT: false when there is no room now; else *mark is for control_has_sent(). */
 bool control_event(struct control *control, const char *container, const char *process, int status,

@@ -51,6 +51,10 @@
 
 /* A record on the report pipe is written with one write: it must stay below PIPE_BUF. */
 #define REPORT_RECORD_MAX 1024u
+/* READFILE's file, WRITEFILE's data, and with them a worker's result; PSCONTAINER's text is less. */
+#define RESULT_MAX (4 * MIB)
+/* A WRITEFILE: its data and the JSON in front of it. */
+#define WRITEFILE_MAX (RESULT_MAX + 64 * KIB)
 
 /* File descriptors: a container keeps its mount namespace, its devpts and its cgroup, a process
  * up to three pipe ends; the rest is ports, namespaces, pipes of the one child being set up. */
@@ -59,6 +63,7 @@
 /* The worst case, everything full at once:
  *     queues          16 + 16 + 32 + 64 KiB                       0.1 MiB
  *     one message     256 KiB + 640 KiB tokens + 4 MiB arena      4.9 MiB
+ *                     (or a WRITEFILE, or a READFILE's reply: less)
  *     stdin queues                                                8.0 MiB
  *     kept arenas                                                 8.0 MiB
  *     structs         4096 x 0.6 KiB + 1024 x 0.3 KiB             2.7 MiB

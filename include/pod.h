@@ -4,13 +4,14 @@
 #define POD_H
 
 #include "container.h"
+#include "worker.h"
 
 enum pod_state {
 	POD_NONE,        /* no namespace, no container */
 	POD_PREPARING,   /* a worker mounts the share and writes the pod's files */
 	POD_STARTING,    /* its init is being set up */
+	POD_FILLING,     /* the containers that STARTPOD brought are started in order */
 	POD_RUNNING,     /* containers may come and go */
-	POD_UNDOING,     /* the start failed; a worker takes back what it did */
 	POD_TERMINATING, /* SIGTERM was sent to every process */
 	POD_KILLING,     /* SIGKILL was; ends are told */
 	POD_RELEASING,   /* a worker unmounts and syncs */
@@ -19,23 +20,26 @@ enum pod_state {
 struct pod {
 	enum pod_state state;
 	struct container_setting setting; /* the namespace fds are owned */
-	struct spawner *spawner;          /* borrowed */
+	struct container_setting agent;   /* of the container CONTAINER_AGENT: no namespaces */
+	struct worker *worker;            /* borrowed */
 	const char *share_dir;            /* borrowed */
 	int cgroup_parent;                /* borrowed; -1: none */
 	struct arena arena;               /* owned: hostname */
 	struct list containers;
-	struct spawn init, worker;
-	struct timer patience;       /* of TERMINATING and KILLING … */
-	bool is_impatient;           /* … and that it is over */
-	struct error failure;        /* why the start is being undone */
-	const struct pod_spec *spec; /* borrowed from the message while PREPARING and STARTING */
+	struct spawn init;
+	struct timer patience; /* of TERMINATING and KILLING … */
+	bool is_impatient;     /* … and that it is over */
+	bool failed;           /* it ends because its start failed, for this reason: */
+	struct error failure;
+	const struct pod_spec *spec; /* borrowed from the message until RUNNING */
+	size_t filled;               /* how many of its containers were begun */
 	/* What was asked for last is over: err NULL, or why it failed. */
 	void (*on_done)(struct pod *pod, const struct error *err);
 };
 
 struct pod_options {
 	struct process_table *table;
-	struct spawner *spawner;
+	struct worker *worker;
 	const char *run_dir;
 	const char *share_dir; /* instead of 9p, or NULL */
 	int cgroup_parent;     /* -1: no cgroups */
@@ -59,6 +63,9 @@ void pod_cancel(struct pod *pod, const char *reason);
 
 /* Takes the next step of an end, when it is time. Before every sleep. */
 void pod_pump(struct pod *pod);
+
+/* 0: it is stopped and every trace of it is gone; or -1 with err. */
+int pod_remove_container(struct pod *pod, const char *id, struct error *err);
 
 /* 0 and *container; or -1 with err. */
 int pod_find_container(

@@ -80,6 +80,8 @@ bool process_is(const struct process *process, enum process_fact fact);
 bool process_is_running(const struct process *process);
 /* To the process alone; nothing once it is reaped. */
 void process_signal(const struct process *process, int signal);
+/* To its process group: each process begins as the leader of its own. */
+void process_signal_group(const struct process *process, int signal);
 /* Kills one that is being set up; on_started tells `reason` (static text). */
 void process_cancel(struct process *process, const char *reason);
 /* A new size for its terminal. 0, or -1 with err (no terminal). */

@@ -14,16 +14,19 @@
 enum report_kind {
 	REPORT_EXECUTING = 1, /* the last act before execve; EOF behind it means it succeeded */
 	REPORT_ERROR,         /* a u32 errno, then text */
-	REPORT_DONE,          /* a worker's result, possibly empty */
+	REPORT_DONE,          /* a worker's result, possibly empty, at most RESULT_MAX */
 };
 
-/* Child: one record with one write (header and payload stay below PIPE_BUF). */
+/* Child: one record. One that fits REPORT_RECORD_MAX is written at once; a longer result blocks
+ * until the daemon has read it. */
 void report_write(int fd, enum report_kind kind, const void *payload, size_t length);
 
 /* Daemon: what has arrived so far. Zero-initialise. */
 struct report {
 	bool executing, done, failed;
 	struct error error; /* valid when failed */
+	uint8_t *result;    /* owned; NULL when it is empty */
+	size_t result_length, result_filled;
 	uint8_t record[REPORT_RECORD_MAX];
 	size_t filled;
 };
@@ -31,5 +34,8 @@ struct report {
 /* One read of the pipe, records taken in as they complete: IO_AGAIN, IO_EOF, IO_ERROR or n > 0.
  * A record that is not ours (a child cannot be made to write one, but it is checked) is failed. */
 ssize_t report_read(struct report *report, int fd);
+
+/* Frees what it owns. */
+void report_close(struct report *report);
 
 #endif

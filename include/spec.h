@@ -42,11 +42,32 @@ struct pod_spec {
 	const char *hostname;
 	const char *share_dir;                         /* the 9p mount tag; NULL: no share */
 	const char **dns, **dns_search, **dns_options; /* NULL-terminated, or NULL */
+	struct container_spec *containers;             /* the old form: started with it, in order */
+	size_t containers_count;
 };
 
 struct exec_spec {
 	const char *container;
 	struct process_spec process;
+};
+
+struct file_spec {
+	const char *container, *file;
+};
+
+struct remove_spec {
+	const char *container;
+};
+
+struct signal_spec {
+	const char *container, *process;
+	int signal;
+};
+
+struct ps_spec {
+	const char *container;
+	const char *format;  /* "table" or "json" */
+	const char **psargs; /* NULL-terminated, or NULL */
 };
 
 struct kill_spec {
@@ -72,6 +93,15 @@ int spec_exec(const char *text, size_t length, struct arena *arena, struct exec_
 int spec_kill(const char *text, size_t length, struct arena *arena, struct kill_spec *out,
 	struct error *err);
 int spec_winsize(const char *text, size_t length, struct arena *arena, struct winsize_spec *out,
+	struct error *err);
+/* *end: where the object ends; a WRITEFILE's data begin there. */
+int spec_file(const char *text, size_t length, struct arena *arena, struct file_spec *out,
+	size_t *end, struct error *err);
+int spec_remove(const char *text, size_t length, struct arena *arena, struct remove_spec *out,
+	struct error *err);
+int spec_signal(const char *text, size_t length, struct arena *arena, struct signal_spec *out,
+	struct error *err);
+int spec_ps(const char *text, size_t length, struct arena *arena, struct ps_spec *out,
 	struct error *err);
 
 #endif

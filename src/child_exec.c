@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -183,9 +182,6 @@ void child_exec_main(const void *child_exec)
 	struct environment env;
 	int slave = -1, root;
 
-	/* Before the container's processes can see this one: its memory is the agent's. */
-	if (prctl(PR_SET_DUMPABLE, 0) < 0)
-		die_errno("become non-dumpable");
 	cgroup_join(exec->cgroup_procs);
 	namespace_join(exec->uts_ns, CLONE_NEWUTS, "UTS");
 	namespace_join(exec->ipc_ns, CLONE_NEWIPC, "IPC");

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "child.h"
+#include "child_clock.h"
 #include "child_rootfs.h"
 
 /* cache=mmap: reads and writes go to the host, as without a cache, but a file can be mapped shared
@@ -134,6 +135,7 @@ void child_pod_prepare(const void *child_pod)
 	int run = run_open(pod);
 
 	umask(022);
+	child_clock_set();
 	directory_create(run, "share");
 	directory_create(run, "root");
 	resolv_conf_write(run, pod->spec);
@@ -163,9 +165,6 @@ void child_pod_init(const void *child_pod)
 	const struct child_pod *pod = child_pod;
 	const char *hostname = pod->spec->hostname;
 
-	/* Every container of the pod sees this process; it is a copy of the agent. */
-	if (prctl(PR_SET_DUMPABLE, 0) < 0)
-		die_errno("become non-dumpable");
 	prctl(PR_SET_NAME, "pod-init");
 	if (pod->cgroup_procs >= 0 && write(pod->cgroup_procs, "0", 1) < 0)
 		die_errno("join the pod's cgroup");

@@ -11,6 +11,8 @@
 #include <string.h>
 
 #include "bytes.h"
+#include "child_files.h"
+#include "child_hotplug.h"
 #include "spec.h"
 
 enum outcome { NOW, LATER, ANSWERED, FAILED };
@@ -51,7 +53,8 @@ static enum outcome command_getversion(
 	return ANSWERED;
 }
 
-static enum outcome command_ping(
+/* For what the host only wants to be acknowledged: PING, GETPOD. */
+static enum outcome command_nothing(
 	struct commands *commands, struct message *message, struct error *err)
 {
 	(void)commands;
@@ -118,6 +121,17 @@ static enum outcome command_killcontainer(
 	return NOW;
 }
 
+static int find_process(struct commands *commands, const char *container_id, const char *id,
+	struct container **container, struct process **process, struct error *err)
+{
+	if (pod_find_container(commands->pod, container_id, container, err) < 0)
+		return -1;
+	*process = container_find_process(*container, id);
+	if (*process)
+		return 0;
+	return error_set(err, ENOENT, "container '%s' has no process '%s'", container_id, id);
+}
+
 static enum outcome command_winsize(
 	struct commands *commands, struct message *message, struct error *err)
 {
@@ -137,27 +151,140 @@ static enum outcome command_winsize(
 				&ignored);
 		return NOW;
 	}
-	if (pod_find_container(commands->pod, spec.container, &container, err) < 0)
+	if (find_process(commands, spec.container, spec.process, &container, &process, err) < 0)
 		return FAILED;
-	process = container_find_process(container, spec.process);
-	if (!process) {
-		error_set(err, ENOENT, "container '%s' has no process '%s'", spec.container,
-			spec.process);
+	return process_resize(process, spec.row, spec.column, err) < 0 ? FAILED : NOW;
+}
+
+static enum outcome command_signalprocess(
+	struct commands *commands, struct message *message, struct error *err)
+{
+	struct container *container;
+	struct process *process;
+	struct signal_spec spec;
+
+	if (DECODE(spec_signal, message, &spec, err) < 0 ||
+		find_process(commands, spec.container, spec.process, &container, &process, err) < 0)
+		return FAILED;
+	if (!process_is_running(process)) {
+		error_set(err, ESRCH, "process '%s' of container '%s' is gone", spec.process,
+			spec.container);
 		return FAILED;
 	}
-	return process_resize(process, spec.row, spec.column, err) < 0 ? FAILED : NOW;
+	process_signal_group(process, spec.signal);
+	return NOW;
+}
+
+static enum outcome command_removecontainer(
+	struct commands *commands, struct message *message, struct error *err)
+{
+	struct remove_spec spec;
+
+	if (DECODE(spec_remove, message, &spec, err) < 0)
+		return FAILED;
+	return pod_remove_container(commands->pod, spec.container, err) < 0 ? FAILED : NOW;
+}
+
+/* --- commands that a worker does ------------------------------------------------------------- */
+
+static void work_done(void *context, const struct error *err, uint8_t *result, size_t length)
+{
+	struct commands *commands = context;
+
+	if (err) {
+		commands_done(commands, err);
+		return;
+	}
+	commands->pending = NULL;
+	control_ack_owned(commands->control, result, length);
+}
+
+/* The worker keeps `fd` and, if it is not -1, `other`. */
+static enum outcome work(struct commands *commands, void (*main)(const void *),
+	const void *argument, int fd, int other, struct error *err)
+{
+	const int keep[] = {fd, other};
+	const struct worker_plan plan = {
+		.main = main,
+		.argument = argument,
+		.keep = keep,
+		.keep_count = 2,
+		.deadline_ms = commands->deadline_ms,
+		.on_done = work_done,
+		.context = commands,
+	};
+
+	return later(worker_start(commands->worker, &plan, err));
+}
+
+static enum outcome command_ready(
+	struct commands *commands, struct message *message, struct error *err)
+{
+	(void)message;
+	return work(commands, child_hotplug_rescan, NULL, -1, -1, err);
+}
+
+static enum outcome command_onlinecpumem(
+	struct commands *commands, struct message *message, struct error *err)
+{
+	(void)message;
+	return work(commands, child_hotplug_online, NULL, -1, -1, err);
+}
+
+static enum outcome file_work(struct commands *commands, struct message *message,
+	void (*main)(const void *), struct error *err)
+{
+	struct container *container;
+	struct child_files files;
+	struct file_spec spec;
+	size_t end;
+
+	if (spec_file((const char *)message->payload, message->length, &message->arena, &spec, &end,
+		    err) < 0 ||
+		pod_find_container(commands->pod, spec.container, &container, err) < 0)
+		return FAILED;
+	if (container->mount_ns < 0) {
+		error_set(err, EINVAL, "container '%s' has no root of its own", spec.container);
+		return FAILED;
+	}
+	files = (struct child_files){
+		.mount_ns = container->mount_ns,
+		.file = spec.file,
+		.data = message->payload + end,
+		.length = message->length - end,
+	};
+	return work(commands, main, &files, container->mount_ns, -1, err);
+}
+
+static enum outcome command_readfile(
+	struct commands *commands, struct message *message, struct error *err)
+{
+	return file_work(commands, message, child_files_read, err);
+}
+
+static enum outcome command_writefile(
+	struct commands *commands, struct message *message, struct error *err)
+{
+	return file_work(commands, message, child_files_write, err);
 }
 
 /* clang-format off */
 static const struct command command_table[] = {
-	[GETVERSION]    = { "getversion",    MESSAGE_MAX, command_getversion },
-	[STARTPOD]      = { "startpod",      MESSAGE_MAX, command_startpod },
-	[DESTROYPOD]    = { "destroypod",    MESSAGE_MAX, command_destroypod },
-	[EXECCMD]       = { "execcmd",       MESSAGE_MAX, command_execcmd },
-	[WINSIZE]       = { "winsize",       MESSAGE_MAX, command_winsize },
-	[PING]          = { "ping",          MESSAGE_MAX, command_ping },
-	[NEWCONTAINER]  = { "newcontainer",  MESSAGE_MAX, command_newcontainer },
-	[KILLCONTAINER] = { "killcontainer", MESSAGE_MAX, command_killcontainer },
+	[GETVERSION]      = { "getversion",      MESSAGE_MAX,   command_getversion },
+	[STARTPOD]        = { "startpod",        MESSAGE_MAX,   command_startpod },
+	[GETPOD]          = { "getpod",          MESSAGE_MAX,   command_nothing },
+	[DESTROYPOD]      = { "destroypod",      MESSAGE_MAX,   command_destroypod },
+	[EXECCMD]         = { "execcmd",         MESSAGE_MAX,   command_execcmd },
+	[READY]           = { "ready",           MESSAGE_MAX,   command_ready },
+	[WINSIZE]         = { "winsize",         MESSAGE_MAX,   command_winsize },
+	[PING]            = { "ping",            MESSAGE_MAX,   command_nothing },
+	[WRITEFILE]       = { "writefile",       WRITEFILE_MAX, command_writefile },
+	[READFILE]        = { "readfile",        MESSAGE_MAX,   command_readfile },
+	[NEWCONTAINER]    = { "newcontainer",    MESSAGE_MAX,   command_newcontainer },
+	[KILLCONTAINER]   = { "killcontainer",   MESSAGE_MAX,   command_killcontainer },
+	[ONLINECPUMEM]    = { "onlinecpumem",    MESSAGE_MAX,   command_onlinecpumem },
+	[REMOVECONTAINER] = { "removecontainer", MESSAGE_MAX,   command_removecontainer },
+	[SIGNALPROCESS]   = { "signalprocess",   MESSAGE_MAX,   command_signalprocess },
 };
 /* clang-format on */
 
@@ -215,6 +342,8 @@ void commands_done(struct commands *commands, const struct error *err)
 
 void commands_cut(struct commands *commands)
 {
-	if (commands->pending)
-		pod_cancel(commands->pod, "cut short by a destroypod");
+	static const char reason[] = "cut short by a destroypod";
+
+	pod_cancel(commands->pod, reason);
+	worker_cancel(commands->worker, reason);
 }

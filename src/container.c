@@ -8,6 +8,7 @@
 #include "container.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/mount.h>
 #include <signal.h>
 #include <stdio.h>
@@ -42,12 +43,13 @@ static struct exec *of_exec(struct process *process)
 
 bool container_is_running(const struct container *container)
 {
-	return process_is_running(&container->init);
+	return container->is_agent || process_is_running(&container->init);
 }
 
 bool container_is_empty(const struct container *container)
 {
-	return process_is(&container->init, PROCESS_REPORTED) && list_is_empty(&container->execs);
+	return (container->is_agent || process_is(&container->init, PROCESS_REPORTED)) &&
+		list_is_empty(&container->execs);
 }
 
 struct process *container_find_process(struct container *container, const char *id)
@@ -82,10 +84,23 @@ static void cancel_process(struct process *process, const void *reason)
 		process_cancel(process, reason);
 }
 
+bool container_is_quiet(const struct container *container)
+{
+	list_for_each (it, after, &container->execs)
+		if (process_is_running(&list_entry(it, struct exec, node)->process))
+			return false;
+	return container->is_agent || !container_is_running(container);
+}
+
 void container_signal(struct container *container, int signal, bool all)
 {
-	if (all)
+	struct error err;
+
+	if (all && container->cgroup < 0)
 		each_exec(container, signal_process, &signal);
+	else if (all &&
+		cgroup_signal(container->cgroup, signal, container->init.spawn.pid, &err) < 0)
+		log_error("container %s: %s", container->id, err.text);
 	signal_process(&container->init, &signal);
 }
 
@@ -97,12 +112,14 @@ void container_cancel(struct container *container, const char *reason)
 
 void container_kill(struct container *container)
 {
+	const int signal = SIGKILL;
 	struct error err;
 
-	/* cgroup.kill does not reach a child that has yet to join; and those that the daemon
-	 * started are all there is where there are no cgroups. */
+	/* cgroup.kill does not reach a child that has yet to join, and where there are no cgroups
+	 * our own children are all there is. */
 	container_cancel(container, "the container is stopped");
-	container_signal(container, SIGKILL, true);
+	each_exec(container, signal_process, &signal);
+	signal_process(&container->init, &signal);
 	if (container->cgroup >= 0 && cgroup_kill(container->cgroup, &err) < 0)
 		log_error("container %s: %s", container->id, err.text);
 }
@@ -340,19 +357,12 @@ static int open_cgroup(struct container *container, struct error *err)
 	return container->cgroup < 0 ? -1 : 0;
 }
 
-struct container *container_start(const struct container_setting *setting,
-	const struct container_spec *spec,
+/* What every container begins with; it holds nothing yet. */
+static struct container *container_new(const struct container_setting *setting,
 	void (*on_started)(void *context, const struct error *err),
 	void (*on_empty)(struct container *container), void *context, struct error *err)
 {
 	struct container *container = calloc(1, sizeof *container);
-	struct process_plan plan = {
-		.spec = &spec->process,
-		.child = {.container = spec, .mount_ns = -1},
-		.on_started = init_started,
-		.on_reaped = init_reaped,
-		.on_finished = init_finished,
-	};
 
 	if (!container) {
 		error_set(err, ENOMEM, "out of memory");
@@ -365,6 +375,25 @@ struct container *container_start(const struct container_setting *setting,
 	container->mount_ns = container->devpts = container->cgroup = -1;
 	list_init(&container->node);
 	list_init(&container->execs);
+	return container;
+}
+
+struct container *container_start(const struct container_setting *setting,
+	const struct container_spec *spec,
+	void (*on_started)(void *context, const struct error *err),
+	void (*on_empty)(struct container *container), void *context, struct error *err)
+{
+	struct container *container = container_new(setting, on_started, on_empty, context, err);
+	struct process_plan plan = {
+		.spec = &spec->process,
+		.child = {.container = spec, .mount_ns = -1},
+		.on_started = init_started,
+		.on_reaped = init_reaped,
+		.on_finished = init_finished,
+	};
+
+	if (!container)
+		return NULL;
 	if (keep_spec(container, spec, err) < 0 || open_cgroup(container, err) < 0 ||
 		open_devpts(container, err) < 0)
 		goto fail;
@@ -379,4 +408,22 @@ fail:
 	error_wrap(err, "container '%s'", spec->id);
 	container_free(container);
 	return NULL;
+}
+
+struct container *container_open_agent(const struct container_setting *setting,
+	void (*on_started)(void *context, const struct error *err),
+	void (*on_empty)(struct container *container), void *context, struct error *err)
+{
+	struct container *container = container_new(setting, on_started, on_empty, context, err);
+
+	if (!container)
+		return NULL;
+	container->id = CONTAINER_AGENT;
+	container->is_agent = true;
+	container->devpts = open("/dev/pts", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (open_cgroup(container, err) < 0) {
+		container_free(container);
+		return NULL;
+	}
+	return container;
 }

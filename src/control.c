@@ -29,24 +29,30 @@
 /* Two ids, each byte of which may take six characters, and the rest of the object. */
 #define EVENT_MAX (CONTROL_HEADER + 2 * 6 * ID_MAX + 128)
 
+static bool put_header(struct queue *out, uint32_t code, size_t length)
+{
+	uint8_t header[CONTROL_HEADER];
+
+	store_be32(header, code);
+	store_be32(header + 4, (uint32_t)(CONTROL_HEADER + length));
+	return queue_put(out, header, sizeof header);
+}
+
+/* A whole frame, and never within a reply that has begun. */
 static bool put_frame(struct control *control, uint32_t code, const void *payload, size_t length)
 {
 	struct queue *out = &control->port.out;
-	uint8_t *to = queue_reserve(out, CONTROL_HEADER + length);
 
-	if (!to)
+	if (control->reply_begun || queue_room(out) < CONTROL_HEADER + length)
 		return false;
-	store_be32(to, code);
-	store_be32(to + 4, (uint32_t)(CONTROL_HEADER + length));
-	if (length)
-		memcpy(to + CONTROL_HEADER, payload, length);
-	queue_commit(out, CONTROL_HEADER + length);
+	put_header(out, code, length);
+	queue_put(out, payload, length);
 	return true;
 }
 
 static void put_ready(struct control *control)
 {
-	put_frame(control, READY, NULL, 0);
+	put_frame(control, READY, "", 0);
 	control->ready_mark = control->port.out.total;
 }
 
@@ -72,27 +78,69 @@ static void message_free(struct message *message)
 	*message = (struct message){0};
 }
 
-static void set_reply(struct control *control, uint32_t code, const void *payload, size_t length)
+static void reply_end(struct control *control)
 {
-	assert(control->state == CONTROL_RUNNING && length <= ERROR_TEXT_MAX);
+	free(control->reply_owned);
+	control->reply_owned = NULL;
+	control->reply_begun = false;
+	control->state = CONTROL_IDLE;
+}
+
+static void reply_set(struct control *control, uint32_t code, uint8_t *owned, size_t length)
+{
+	assert(control->state == CONTROL_RUNNING);
 	message_free(&control->message);
-	control->reply_length = length;
 	control->reply_code = code;
-	if (length)
-		memcpy(control->reply, payload, length);
-	control->state = control->muted ? CONTROL_IDLE : CONTROL_REPLYING;
+	control->reply_owned = owned;
+	control->reply_length = length;
+	control->reply_put = 0;
+	control->state = CONTROL_REPLYING;
+	if (control->muted)
+		reply_end(control);
+}
+
+/* As much of the reply as there is room for; false when there is none. */
+static bool reply_put(struct control *control)
+{
+	const uint8_t *payload = control->reply_owned ? control->reply_owned : control->reply;
+	struct queue *out = &control->port.out;
+	size_t left = control->reply_length - control->reply_put, n;
+
+	if (!control->reply_begun) {
+		if (!put_header(out, control->reply_code, control->reply_length))
+			return false;
+		control->reply_begun = true;
+	}
+	n = queue_room(out) < left ? queue_room(out) : left;
+	queue_put(out, payload + control->reply_put, n);
+	control->reply_put += n;
+	if (n == left)
+		reply_end(control);
+	return n > 0 || left == 0;
 }
 
 void control_ack(struct control *control, const void *payload, size_t length)
 {
+	assert(length <= sizeof control->reply);
 	log_debug("control: command %u: ack", control->last_code);
-	set_reply(control, ACK, payload, length);
+	if (length)
+		memcpy(control->reply, payload, length);
+	reply_set(control, ACK, NULL, length);
+}
+
+void control_ack_owned(struct control *control, uint8_t *payload, size_t length)
+{
+	log_debug("control: command %u: ack", control->last_code);
+	reply_set(control, ACK, payload, length);
 }
 
 void control_error(struct control *control, const struct error *err)
 {
+	size_t length = strlen(err->text);
+
 	log_info("control: command %u: error: %s", control->last_code, err->text);
-	set_reply(control, ERROR, err->text, strlen(err->text));
+	memcpy(control->reply, err->text, length);
+	reply_set(control, ERROR, NULL, length);
 }
 
 /* A reply without the command's room having been asked. */
@@ -199,10 +247,7 @@ static bool control_step(struct control *control)
 		}
 		return false;
 	case CONTROL_REPLYING:
-		if (!put_frame(control, control->reply_code, control->reply, control->reply_length))
-			return false;
-		control->state = CONTROL_IDLE;
-		return true;
+		return reply_put(control);
 	}
 	return false;
 }
@@ -268,7 +313,7 @@ static void control_hung_up(struct port *port)
 		control->state = CONTROL_IDLE;
 	}
 	if (control->state == CONTROL_REPLYING)
-		control->state = CONTROL_IDLE;
+		reply_end(control);
 	control->muted = taking || control->state == CONTROL_RUNNING;
 	control->muted_until = control->nexted = port->in.total;
 	queue_unput(&port->out, queue_length(&port->out));
@@ -304,5 +349,6 @@ int control_open(struct control *control, const struct control_options *options,
 void control_close(struct control *control)
 {
 	message_free(&control->message);
+	free(control->reply_owned);
 	port_close(&control->port);
 }

@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "commands.h"
@@ -15,6 +16,7 @@
 struct daemon {
 	struct loop loop;
 	struct spawner spawner;
+	struct worker worker;
 	struct control control;
 	struct mux mux;
 	struct process_table processes;
@@ -117,7 +119,7 @@ static void open_pod(struct daemon *daemon)
 	const struct daemon_config *config = daemon->config;
 	const struct pod_options pod = {
 		.table = &daemon->processes,
-		.spawner = &daemon->spawner,
+		.worker = &daemon->worker,
 		.run_dir = config->run_dir,
 		.share_dir = config->share_dir,
 		.cgroup_parent = open_cgroup(config->cgroup_dir),
@@ -132,12 +134,15 @@ static void open_pod(struct daemon *daemon)
 		.spawner = &daemon->spawner,
 		.deadline_ms = config->deadline_ms,
 	};
+	daemon->worker = (struct worker){.spawner = &daemon->spawner};
 	process_table_init(&daemon->processes);
 	pod_init(&daemon->pod, &pod);
 	daemon->commands = (struct commands){
 		.control = &daemon->control,
 		.pod = &daemon->pod,
 		.mux = &daemon->mux,
+		.worker = &daemon->worker,
+		.deadline_ms = config->deadline_ms,
 		.api = config->api,
 	};
 }
@@ -147,6 +152,8 @@ int daemon_run(struct daemon_config *config, struct error *err)
 	struct daemon daemon = {.config = config};
 
 	signal(SIGPIPE, SIG_IGN);
+	/* A child is a copy of the agent until its execve, and born where containers can see it. */
+	prctl(PR_SET_DUMPABLE, 0);
 	timer_init(&daemon.grace, grace_over);
 	if (loop_open(&daemon.loop, err) < 0 ||
 		spawner_open(&daemon.spawner, &daemon.loop, err) < 0 ||

@@ -286,6 +286,12 @@ void process_signal(const struct process *process, int signal)
 	spawn_signal(&process->spawn, signal);
 }
 
+void process_signal_group(const struct process *process, int signal)
+{
+	if (process_is_running(process))
+		kill(-process->spawn.pid, signal);
+}
+
 void process_cancel(struct process *process, const char *reason)
 {
 	spawn_cancel(&process->spawn, reason);

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <linux/limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
 
@@ -23,65 +24,126 @@ void report_write(int fd, enum report_kind kind, const void *payload, size_t len
 {
 	struct header header = {.kind = kind};
 	struct iovec parts[2] = {{&header, sizeof(header)}, {(void *)payload, length}};
+	size_t written = 0;
+	ssize_t n;
 
-	if (length > PAYLOAD_MAX)
+	if (kind != REPORT_DONE && length > PAYLOAD_MAX)
 		parts[1].iov_len = PAYLOAD_MAX;
 	header.length = (uint32_t)parts[1].iov_len;
-	while (writev(fd, parts, 2) < 0 && errno == EINTR)
-		;
+	do
+		n = writev(fd, parts, 2);
+	while (n < 0 && errno == EINTR);
+	if (n > (ssize_t)sizeof(header))
+		written = (size_t)n - sizeof(header);
+	while (written < header.length && n > 0) {
+		n = io_write(fd, (const uint8_t *)payload + written, header.length - written);
+		if (n > 0)
+			written += (size_t)n;
+	}
 }
 
-static void report_take(struct report *report, const struct header *header, const uint8_t *payload)
+static void report_refuse(struct report *report, int code, const char *why)
+{
+	report->failed = true;
+	error_set(&report->error, code, "%s", why);
+}
+
+static void take_error(struct report *report, const uint8_t *payload, size_t length)
 {
 	uint32_t code;
 
-	switch (header->kind) {
-	case REPORT_EXECUTING:
-		report->executing = true;
+	if (length < sizeof(code)) {
+		report_refuse(report, EPROTO, "unreadable report");
 		return;
-	case REPORT_DONE:
-		report->done = true;
-		return;
-	case REPORT_ERROR:
-		if (header->length < sizeof(code))
-			break;
-		memcpy(&code, payload, sizeof(code));
-		report->failed = true;
-		error_set(&report->error, (int)code, "%.*s", (int)(header->length - sizeof(code)),
-			(const char *)payload + sizeof(code));
-		return;
-	default:
-		break;
 	}
+	memcpy(&code, payload, sizeof(code));
 	report->failed = true;
-	error_set(&report->error, EPROTO, "unreadable report");
+	error_set(&report->error, (int)code, "%.*s", (int)(length - sizeof(code)),
+		(const char *)payload + sizeof(code));
+}
+
+static void result_add(struct report *report, size_t length)
+{
+	report->result_filled += length;
+	report->done = report->result_filled == report->result_length;
+}
+
+/* A result of `length` bytes, of which `here` are at `payload` and the others will follow. */
+static void result_begin(struct report *report, size_t length, const uint8_t *payload, size_t here)
+{
+	if (length > 0) {
+		report->result = malloc(length);
+		if (!report->result) {
+			report_refuse(report, ENOMEM, "out of memory");
+			return;
+		}
+		memcpy(report->result, payload, here);
+	}
+	report->result_length = length;
+	result_add(report, here);
+}
+
+/* The record at the head of `left` bytes; returns how many of them it takes, 0: it is not whole. */
+static size_t report_take(struct report *report, const uint8_t *bytes, size_t left)
+{
+	const uint8_t *payload = bytes + sizeof(struct header);
+	struct header header;
+	size_t here;
+
+	if (left < sizeof(header))
+		return 0;
+	memcpy(&header, bytes, sizeof(header));
+	here = left - sizeof(header);
+	if (here > header.length)
+		here = header.length;
+	if (header.kind == REPORT_DONE && header.length <= RESULT_MAX) {
+		result_begin(report, header.length, payload, here);
+		return sizeof(header) + here;
+	}
+	if (header.kind == REPORT_DONE || header.length > PAYLOAD_MAX) {
+		report_refuse(report, EPROTO, "unreadable report");
+		return left;
+	}
+	if (here < header.length)
+		return 0;
+	if (header.kind == REPORT_EXECUTING)
+		report->executing = true;
+	else if (header.kind == REPORT_ERROR)
+		take_error(report, payload, here);
+	else
+		report_refuse(report, EPROTO, "unreadable report");
+	return sizeof(header) + here;
 }
 
 ssize_t report_read(struct report *report, int fd)
 {
-	ssize_t n = io_read(
-		fd, report->record + report->filled, sizeof(report->record) - report->filled);
-	size_t taken = 0;
+	size_t taken = 0, one;
+	ssize_t n;
 
+	if (report->result_filled < report->result_length) {
+		n = io_read(fd, report->result + report->result_filled,
+			report->result_length - report->result_filled);
+		if (n > 0)
+			result_add(report, (size_t)n);
+		return n;
+	}
+	n = io_read(fd, report->record + report->filled, sizeof(report->record) - report->filled);
 	if (n <= 0)
 		return n;
 	report->filled += (size_t)n;
-	while (!report->failed && report->filled - taken >= sizeof(struct header)) {
-		struct header header;
-		size_t left = report->filled - taken - sizeof(header);
-
-		memcpy(&header, report->record + taken, sizeof(header));
-		if (header.length > PAYLOAD_MAX)
-			header.kind = 0; /* not ours; the stream behind it has no meaning */
-		else if (header.length > left)
-			break;
-		report_take(report, &header, report->record + taken + sizeof(header));
-		taken += sizeof(header) + header.length;
-	}
 	/* Whatever follows a failure is read and forgotten, so that the pipe comes to its end. */
+	while (!report->failed &&
+		(one = report_take(report, report->record + taken, report->filled - taken)) > 0)
+		taken += one;
 	if (report->failed)
 		taken = report->filled;
 	report->filled -= taken;
 	memmove(report->record, report->record + taken, report->filled);
 	return n;
+}
+
+void report_close(struct report *report)
+{
+	free(report->result);
+	report->result = NULL;
 }

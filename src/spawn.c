@@ -126,7 +126,7 @@ bool spawn_is_reported(const struct spawn *spawn)
 	return spawn->source.fd < 0;
 }
 
-static void report_close(struct spawn *spawn)
+static void close_pipe(struct spawn *spawn)
 {
 	loop_remove(spawn->spawner->loop, &spawn->source);
 	close(spawn->source.fd);
@@ -146,7 +146,7 @@ static void report_ready(struct source *source, uint32_t events)
 
 	(void)events;
 	if (n == IO_EOF || n == IO_ERROR) {
-		report_close(spawn);
+		close_pipe(spawn);
 		if (spawn_succeeded(spawn))
 			timer_cancel(&spawn->deadline);
 		spawn->changed(spawn);
@@ -165,7 +165,7 @@ static void abandon(struct spawn *spawn)
 			break;
 		}
 	if (!spawn_is_reported(spawn))
-		report_close(spawn);
+		close_pipe(spawn);
 	spawn_reaped(spawn, SIGKILL); /* as waitpid would tell it */
 }
 
@@ -213,8 +213,19 @@ int spawn_error(const struct spawn *spawn, struct error *err)
 		err, EPROTO, "exited with %d while being set up", WEXITSTATUS(spawn->status));
 }
 
+uint8_t *spawn_take_result(struct spawn *spawn, size_t *length)
+{
+	uint8_t *result = spawn->report->result;
+
+	*length = spawn->report->result_length;
+	spawn->report->result = NULL;
+	return result;
+}
+
 void spawn_forget_report(struct spawn *spawn)
 {
+	if (spawn->report)
+		report_close(spawn->report);
 	free(spawn->report);
 	spawn->report = NULL;
 }

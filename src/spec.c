@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "json.h"
+#include "json_scan.h"
 #include "limits.h"
 
 /* --- Tables: protocol.md section 4 ------------------------------------------------------------ */
@@ -49,6 +50,7 @@ static const struct json_field pod_fields[] = {
 	F_STRV(pod_spec, dns, "dns", OPT),
 	F_STRV(pod_spec, dns_search, "dnsSearch", OPT),
 	F_STRV(pod_spec, dns_options, "dnsOptions", OPT),
+	F_LIST(pod_spec, containers, containers_count, "containers", OPT, container_spec),
 };
 static const struct json_schema pod_spec_schema = JSON_SCHEMA(pod_spec, pod_fields);
 
@@ -64,6 +66,31 @@ static const struct json_field kill_fields[] = {
 	F_BOOL(kill_spec, all_processes, "allProcesses", OPT),
 };
 static const struct json_schema kill_spec_schema = JSON_SCHEMA(kill_spec, kill_fields);
+
+static const struct json_field file_fields[] = {
+	F_STR(file_spec, container, "container", REQ),
+	F_STR(file_spec, file, "file", REQ),
+};
+static const struct json_schema file_spec_schema = JSON_SCHEMA(file_spec, file_fields);
+
+static const struct json_field remove_fields[] = {
+	F_STR(remove_spec, container, "container", REQ),
+};
+static const struct json_schema remove_spec_schema = JSON_SCHEMA(remove_spec, remove_fields);
+
+static const struct json_field signal_fields[] = {
+	F_STR(signal_spec, container, "container", REQ),
+	F_STR(signal_spec, process, "process", REQ),
+	F_INT(signal_spec, signal, "signal", REQ, 0, 64),
+};
+static const struct json_schema signal_spec_schema = JSON_SCHEMA(signal_spec, signal_fields);
+
+static const struct json_field ps_fields[] = {
+	F_STR(ps_spec, container, "container", REQ),
+	F_STR(ps_spec, format, "format", OPT),
+	F_STRV(ps_spec, psargs, "psargs", OPT),
+};
+static const struct json_schema ps_spec_schema = JSON_SCHEMA(ps_spec, ps_fields);
 
 static const struct json_field winsize_fields[] = {
 	F_U64(winsize_spec, seq, "seq", OPT),
@@ -133,6 +160,13 @@ static int check_process(const struct process_spec *process, struct error *err)
 	return check_envs(process->envs, process->envs_count, err);
 }
 
+static int check_container(const struct container_spec *container, struct error *err)
+{
+	if (check_id("id", container->id, err) < 0)
+		return -1;
+	return check_process(&container->process, err);
+}
+
 int spec_pod(const char *text, size_t length, struct arena *arena, struct pod_spec *out,
 	struct error *err)
 {
@@ -145,16 +179,20 @@ int spec_pod(const char *text, size_t length, struct arena *arena, struct pod_sp
 	if (check_words("dns", out->dns, err) < 0 ||
 		check_words("dnsSearch", out->dns_search, err) < 0)
 		return -1;
-	return check_words("dnsOptions", out->dns_options, err);
+	if (check_words("dnsOptions", out->dns_options, err) < 0)
+		return -1;
+	for (size_t i = 0; i < out->containers_count; i++)
+		if (check_container(&out->containers[i], err) < 0)
+			return error_wrap(err, "containers[%zu]", i);
+	return 0;
 }
 
 int spec_container(const char *text, size_t length, struct arena *arena, struct container_spec *out,
 	struct error *err)
 {
-	if (json_decode(&container_spec_schema, text, length, arena, out, err) < 0 ||
-		check_id("id", out->id, err) < 0)
+	if (json_decode(&container_spec_schema, text, length, arena, out, err) < 0)
 		return -1;
-	return check_process(&out->process, err);
+	return check_container(out, err);
 }
 
 int spec_exec(const char *text, size_t length, struct arena *arena, struct exec_spec *out,
@@ -178,5 +216,40 @@ int spec_winsize(const char *text, size_t length, struct arena *arena, struct wi
 		return -1;
 	if (out->seq == 0 && (!out->container || !out->process))
 		return error_set(err, EINVAL, "neither seq nor container and process are given");
+	return 0;
+}
+
+int spec_file(const char *text, size_t length, struct arena *arena, struct file_spec *out,
+	size_t *end, struct error *err)
+{
+	size_t tokens;
+	ssize_t scanned = json_scan(text, length, &tokens, err);
+
+	if (scanned < 0)
+		return -1;
+	*end = (size_t)scanned;
+	return json_decode(&file_spec_schema, text, *end, arena, out, err);
+}
+
+int spec_remove(const char *text, size_t length, struct arena *arena, struct remove_spec *out,
+	struct error *err)
+{
+	return json_decode(&remove_spec_schema, text, length, arena, out, err);
+}
+
+int spec_signal(const char *text, size_t length, struct arena *arena, struct signal_spec *out,
+	struct error *err)
+{
+	return json_decode(&signal_spec_schema, text, length, arena, out, err);
+}
+
+int spec_ps(const char *text, size_t length, struct arena *arena, struct ps_spec *out,
+	struct error *err)
+{
+	if (json_decode(&ps_spec_schema, text, length, arena, out, err) < 0)
+		return -1;
+	if (out->format && strcmp(out->format, "table") != 0 && strcmp(out->format, "json") != 0)
+		return error_set(
+			err, EINVAL, "format: '%s' is neither table nor json", out->format);
 	return 0;
 }

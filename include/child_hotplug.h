@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Hardware that comes while the guest runs. */
+#ifndef CHILD_HOTPLUG_H
+#define CHILD_HOTPLUG_H
+
+/* Workers of READY and ONLINECPUMEM; no argument. A guest without such a bus has nothing to be
+ * found, and that is no error. */
+
+/* Rescans the PCI bus and all SCSI hosts, and sets the clock. */
+_Noreturn void child_hotplug_rescan(const void *unused);
+
+/* Brings every offline CPU and memory block online. What cannot be brought is an error that names
+ * its file. */
+_Noreturn void child_hotplug_online(const void *unused);
+
+#endif

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* READFILE and WRITEFILE: one file inside a container's mounts. */
+#include "child_files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "child.h"
+#include "child_path.h"
+#include "limits.h"
+#include "queue.h"
+
+/* Opens the file, which must be a regular one, from inside the container. */
+static int open_file(const struct child_files *files, int flags)
+{
+	struct stat st;
+	int root, fd;
+
+	if (setns(files->mount_ns, CLONE_NEWNS) < 0)
+		die_errno("enter the container's mounts");
+	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (root < 0)
+		die_errno("open the container's root");
+	fd = child_path_open(root, files->file, flags | O_NONBLOCK | O_NOCTTY);
+	/* ENXIO: a fifo that nobody reads. */
+	if (fd < 0 && errno != ENXIO)
+		die_errno("'%s'", files->file);
+	if (fd < 0 || fstat(fd, &st) < 0 || S_ISDIR(st.st_mode) || !S_ISREG(st.st_mode))
+		die("'%s': not a regular file", files->file);
+	return fd;
+}
+
+void child_files_read(const void *child_files)
+{
+	const struct child_files *files = child_files;
+	int fd = open_file(files, O_RDONLY);
+	uint8_t *bytes = malloc(RESULT_MAX + 1);
+	size_t length = 0;
+	ssize_t n = 1;
+
+	if (!bytes)
+		die("'%s': out of memory", files->file);
+	/* Its size is what read says: procfs has files of size 0, and others shrink and grow. */
+	while (n > 0 && length <= RESULT_MAX) {
+		n = io_read(fd, bytes + length, RESULT_MAX + 1 - length);
+		if (n > 0)
+			length += (size_t)n;
+	}
+	if (n == IO_ERROR)
+		die_errno("read '%s'", files->file);
+	if (length > RESULT_MAX)
+		die("'%s': larger than %u bytes", files->file, RESULT_MAX);
+	report_done(bytes, length);
+}
+
+void child_files_write(const void *child_files)
+{
+	const struct child_files *files = child_files;
+	int fd = open_file(files, O_WRONLY | O_CREAT);
+	size_t written = 0;
+	ssize_t n;
+
+	/* Not O_TRUNC: what is no regular file was left as it is. */
+	if (ftruncate(fd, 0) < 0)
+		die_errno("truncate '%s'", files->file);
+	while (written < files->length) {
+		n = io_write(fd, files->data + written, files->length - written);
+		if (n <= 0)
+			die_errno("write '%s'", files->file);
+		written += (size_t)n;
+	}
+	/* Where it only shows on close: 9p and quotas. */
+	if (close(fd) < 0)
+		die_errno("write '%s'", files->file);
+	report_done(NULL, 0);
+}

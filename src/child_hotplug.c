@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Hardware that comes while the guest runs. */
+#include "child_hotplug.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "child.h"
+#include "child_clock.h"
+
+/* Writes to a file of sysfs. ENOENT, no such hardware, is no failure. */
+static void sysfs_write(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 && errno == ENOENT)
+		return;
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		die_errno("write '%s'", path);
+	close(fd);
+}
+
+/* For each entry of `directory` that begins with `prefix`. */
+static void each_entry(const char *directory, const char *prefix,
+	void (*act)(const char *directory, const char *name))
+{
+	DIR *entries = opendir(directory);
+	struct dirent *entry;
+
+	if (!entries && errno == ENOENT)
+		return;
+	if (!entries)
+		die_errno("open '%s'", directory);
+	while ((entry = readdir(entries)) != NULL)
+		if (strncmp(entry->d_name, prefix, strlen(prefix)) == 0)
+			act(directory, entry->d_name);
+	closedir(entries);
+}
+
+static void scsi_host_scan(const char *directory, const char *name)
+{
+	char path[512];
+
+	snprintf(path, sizeof path, "%s/%s/scan", directory, name);
+	sysfs_write(path, "- - -");
+}
+
+static void bring_online(const char *directory, const char *name)
+{
+	char path[512], state = '1';
+	int fd;
+
+	snprintf(path, sizeof path, "%s/%s/online", directory, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	/* The boot CPU has no such file where it cannot be taken off. */
+	if (fd < 0)
+		return;
+	(void)!read(fd, &state, 1);
+	close(fd);
+	if (state == '0')
+		sysfs_write(path, "1");
+}
+
+void child_hotplug_rescan(const void *unused)
+{
+	(void)unused;
+	sysfs_write("/sys/bus/pci/rescan", "1");
+	each_entry("/sys/class/scsi_host", "host", scsi_host_scan);
+	child_clock_set();
+	report_done(NULL, 0);
+}
+
+void child_hotplug_online(const void *unused)
+{
+	(void)unused;
+	each_entry("/sys/devices/system/cpu", "cpu", bring_online);
+	each_entry("/sys/devices/system/memory", "memory", bring_online);
+	report_done(NULL, 0);
+}
