@@ -161,6 +161,7 @@ class Host:
         self.closed_by_agent = False
         self.pod = False  # STARTPOD was acknowledged
         self.containers = {}  # by name, the first process
+        self.operator = None
 
     # Connections
 
@@ -414,9 +415,20 @@ class Host:
     def kill(self, container, signal=9, **fields):
         self.ack(Code.KILLCONTAINER, {"container": container, "signal": signal, **fields})
 
+    def start_operator(self, args):
+        """A container of the rig's own, which finish() leaves alone."""
+        process = self.newcontainer("operator", args).started()
+        del self.containers["operator"]
+        self.operator = process
+        return process
+
     def fresh_seq(self):
         self.next_seq += 1
         return self.next_seq
+
+    def has_no_process(self):
+        living = {process for processes in self.streams.values() for process in processes}
+        return living <= {self.operator} and not self.by_key and not self.exit_due
 
     # The end of a test
 
@@ -442,7 +454,6 @@ class Host:
                                                "allProcesses": True})
         self.containers.clear()
         self.settle()
-        self.wait_for(lambda: not any(self.streams.values()) and not self.by_key
-                      and not self.exit_due, "the end of every process")
+        self.wait_for(self.has_no_process, "the end of every process")
         self.settle()
         check(not self.tty_frames.pending, "half a tty frame at rest")

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import traceback
 
-from rig.inspect import IDLE_SCRIPT, STAT_SCRIPT, parse_idle, parse_stat
+from rig.inspect import Inspected
 from rig.scripts import ROOT
 
 BINARIES = {"asan": ROOT / "build/host/hyperstart", "musl": ROOT / "build/musl/hyperstart"}
@@ -50,7 +50,7 @@ def cgroup2_mount():
     return None
 
 
-class HostGuest:
+class HostGuest(Inspected):
     """One daemon, its sockets, and everything of it that can be seen from here. Its share is bound,
     so the tag is no matter."""
 
@@ -167,37 +167,11 @@ class HostGuest:
 
     # What can be seen of it
 
-    def _inspect(self, script, *args):
-        return subprocess.run(["sh", "-c", script, "sh", str(self.pid), *args], check=True,
-                              capture_output=True, text=True, timeout=60).stdout
-
-    def stat(self, host):
-        return parse_stat(self._inspect(STAT_SCRIPT))
-
-    def watch_idle(self, host):
-        """Watches what the daemon does in a second, once it rests; call the result for it."""
-        text = self._inspect(IDLE_SCRIPT, "1")
-        return lambda: parse_idle(text)
-
-    def children(self):
-        """The daemon's own children, by pid on this machine."""
-        path = f"/proc/{self.pid}/task/{self.pid}/children"
-        return [int(pid) for pid in pathlib.Path(path).read_text().split()]
-
-    def zombies(self, host):
-        """Dead and unreaped processes of the daemon's namespace, below its pod inits too."""
-        found, todo = [], [self.pid]
-        while todo:
-            pid = todo.pop()
-            try:
-                path = pathlib.Path(f"/proc/{pid}/task/{pid}/children")
-                todo += [int(child) for child in path.read_text().split()]
-                state = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if state == "Z":
-                found.append(pid)
-        return found
+    def shell(self, host, script, delay=0):
+        """Call the result for the script's output. Nothing is asked of the agent for it."""
+        env = {**os.environ, "AGENT": str(self.pid), "CGROUP": str(self.cgroup)}
+        return lambda: subprocess.run(["sh", "-c", script], env=env, capture_output=True, text=True,
+                                      timeout=60).stdout
 
     def agent_socket(self, name):
         """A duplicate of the daemon's own connected end of that port."""

@@ -1,44 +1,67 @@
 # SPDX-License-Identifier: Apache-2.0
 """The VM rig: the same daemon as /init of a guest, over QEMU's virtio-serial ports and 9p.
 
-Its figures are read inside the guest, by a process in container "hyperstart": the agent's own
-namespaces, where /proc/1 is the agent.
+The agent is PID 1 there, and no container sees it. What looks at it is a core dump handler: the
+kernel runs that outside of all containers when a process crashes. It finds its script on the share
+and leaves its output there, so the agent has no part in being measured but to have passed one line
+to the process that crashes.
 """
 
+import os
 import pathlib
 import subprocess
 
-from rig.inspect import IDLE_SCRIPT, STAT_SCRIPT, ZOMBIES_SCRIPT, parse_idle, parse_stat
+from rig.inspect import Inspected
 from rig.rootfs import BUSYBOX
 from rig.scripts import ROOT, load_script
 
-AGENT = "hyperstart"
-APPLETS = ("sh", "cat", "cut", "grep", "ls", "sleep", "wc")
+APPLETS = ("sh", "cat", "grep", "ls", "mkdir", "mount", "sleep", "unshare", "wc")
 
+# look NUMBER: runs that script of the share's .rig directory, and leaves its output beside it. It
+# starts in the kernel's own root, with nothing mounted.
+LOOK = """#!/bin/sh
+export PATH=/bin
+[ "$2" ] || exec unshare -m /bin/look "$1" inside
+mount -t proc proc /proc
+mount -t devtmpfs dev /dev
+export AGENT=1 CGROUP=/proc/1/root/sys/fs/cgroup
+cd /proc/1/root/run/hyperstart/share/.rig || exit
+sh "./$1" >"$1.part" 2>&1
+echo done >>"$1.part"
+"""
 
-class NoInspection(Exception):
-    """This daemon lets nobody look into its own namespaces."""
+# Its lines are `DELAY NUMBER`: each has the kernel run look.
+OPERATOR = """
+while read delay number; do
+	sleep $delay
+	echo "|/bin/look $number" >/proc/sys/kernel/core_pattern
+	sh -c 'kill -SEGV $$'
+done 2>/dev/null
+"""
 
 
 run_qemu = load_script("run-qemu")
 
 
 def build_initrd(directory):
-    """The product's initrd, and a busybox for the inspections."""
-    tools = pathlib.Path(directory) / "bin"
+    """The product's initrd, and what it takes to look at the agent."""
+    directory = pathlib.Path(directory)
+    tools = directory / "bin"
     tools.mkdir()
     for applet in APPLETS:
         (tools / applet).symlink_to("busybox")
     (tools / "busybox").write_bytes(pathlib.Path(BUSYBOX).read_bytes())
-    (tools / "busybox").chmod(0o755)
-    output = pathlib.Path(directory) / "initrd.cpio"
+    (tools / "look").write_text(LOOK)
+    for program in ("busybox", "look"):
+        (tools / program).chmod(0o755)
+    output = directory / "initrd.cpio"
     subprocess.run([ROOT / "scripts/build-initrd", "--kernel", ROOT / "build/kernel",
-                    "--init", ROOT / "build/musl/hyperstart", "--add", f"bin={tools}", output],
-                   check=True)
+                    "--init", ROOT / "build/musl/hyperstart", "--add", f"bin={tools}",
+                    output], check=True)
     return output
 
 
-class VmGuest:
+class VmGuest(Inspected):
     """One guest, with the interface of HostGuest."""
 
     ordered = False  # QEMU serves the two ports as it likes
@@ -58,6 +81,8 @@ class VmGuest:
                               arguments=arguments)
         self.vm.start()
         self.reason = None
+        self.operator = None  # the process that starts scripts
+        self.scripts = 0
 
     def connect_control(self):
         return self.vm.connect("control")
@@ -86,33 +111,24 @@ class VmGuest:
 
     # What can be seen of it
 
-    def _inspect(self, host, script, *args):
-        process = host.execcmd(AGENT, ["/bin/sh", "-c", script, "sh", *args])
-        host.reply_to(process.start)
-        if process.start.text and process.code is None:
-            raise NoInspection(process.start.text)
-        return process
-
-    def _inspect_now(self, host, script, *args):
-        process = self._inspect(host, script, *args)
-        assert process.wait() == 0, process.err
-        return process.out.decode()
-
-    def stat(self, host):
-        return parse_stat(self._inspect_now(host, STAT_SCRIPT, "1"))
-
-    def watch_idle(self, host):
-        process = self._inspect(host, IDLE_SCRIPT, "1", "1")
-        # Its answer may have to wait until the host reads tty again; let it watch first.
-        host.pump_for(5)
+    def shell(self, host, script, delay=0):
+        """Starts the script, after a delay; call the result for its output."""
+        if not self.operator:
+            self.operator = host.start_operator(["sh", "-c", OPERATOR])
+        self.scripts += 1
+        directory = self.share.directory / ".rig"
+        directory.mkdir(exist_ok=True)
+        name = f"{os.getpid()}-{id(self)}-{self.scripts}"
+        (directory / name).write_text(script)
+        self.operator.write(f"{delay} {name}\n".encode())
+        output = directory / f"{name}.part"
+        has_ended = lambda: output.exists() and output.read_text().endswith("done\n")
 
         def result():
-            assert process.wait() == 0, process.err
-            return parse_idle(process.out.decode())
+            host.wait_for(has_ended, "the output of a script in the guest")
+            return output.read_text().removesuffix("done\n")
+        host.wait_for(lambda: not host.tty.chunks, "the script to leave")
         return result
-
-    def zombies(self, host):
-        return self._inspect_now(host, ZOMBIES_SCRIPT).split()
 
     # Its end
 

@@ -68,7 +68,7 @@ def test_a_flooding_grandchild_does_not_delay_the_exit(pod, box):
 def test_a_flooding_grandchild_does_not_delay_the_exit_while_the_host_reads_slowly(pod, box):
     pod.tty.reading = False
     process = pod.execcmd(box.name, ["sh", "-c", "yes & sleep 0.3; exit 3"], out=Digest()).started()
-    pod.guest.watch_idle(pod)
+    pod.guest.watch_idle(pod)()
     pod.tty.read_size = 4096
     pauses = 0
     while not process.ended:

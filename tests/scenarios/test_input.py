@@ -174,10 +174,10 @@ def test_a_process_that_never_reads_harms_nobody_but_input_behind_its_own(pod, b
 @pytest.mark.limit(120)
 @pytest.mark.parametrize("way_out", ["reads", "closes", "exits"])
 def test_a_jam_clears_when_the_process(pod, box, way_out):
-    script = {"reads": "read go <&3; sha256sum", "closes": "read go <&3; exec 0</dev/null; cat",
-              "exits": "read go <&3"}[way_out]
-    fifo = f"/tmp/go{pod.fresh_seq()}"
-    jammed = pod.execcmd(box.name, ["sh", "-c", f"mkfifo {fifo}; exec 3<>{fifo}; echo; {script}"])
+    fifo = f"/dev/shm/go{pod.fresh_seq()}"  # 9p has no fifos
+    script = f"mkfifo {fifo} && exec 3<>{fifo} && echo && read go <&3 || exit 1; " + {
+        "reads": "sha256sum", "closes": "exec 0</dev/null; cat", "exits": "exit 0"}[way_out]
+    jammed = pod.execcmd(box.name, ["sh", "-c", script])
     jammed.started().wait_output(b"\n")
     data = pattern(8, MIB)
     jammed.write(data)
