@@ -81,6 +81,8 @@ static void a_cut_never_splits_a_character(void **state)
 			assert_true(strlen(err.text) >= ERROR_TEXT_MAX - size);
 			error_wrap(&err, "y");
 			assert_int_equal((strlen(err.text) - shift - 3) % size, 0);
+			error_errno(&err, EIO, "%s", text);
+			assert_int_equal((strlen(err.text) - shift) % size, 0);
 		}
 	}
 }

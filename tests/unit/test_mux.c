@@ -569,10 +569,10 @@ static void nothing_is_read_before_the_process_is_started(void **state)
 	assert_int_equal(pipe2(fds, O_NONBLOCK | O_CLOEXEC), 0);
 	w = (struct writer){.fd = fds[1], .exit_code = -1};
 	assert_int_equal(output_open(&w.output, &mux, 3, fds[0], false, writer_closed, &err), 0);
+	writer_write(&w, 10);
 	turn();
 	turn();
 	assert_int_equal(host_receive(&host, SIZE_MAX), 0);
-	writer_write(&w, 10);
 	output_start(&w.output);
 	hear_all(&w, 1);
 	assert_int_equal(w.heard, 10);
@@ -705,14 +705,22 @@ static void an_end_without_an_exit_frame_is_one_eof(void **state)
 static void an_end_finds_room_also_when_output_has_filled_the_queue(void **state)
 {
 	struct writer w;
-	size_t idle = 0;
 
 	(void)state;
+	host_disconnect(&host); /* everything stays in tty.out */
+	turn_until_quiet();
 	writer_open(&w, 3);
-	while (idle < 3) {
-		idle = writer_write(&w, MIB) ? 0 : idle + 1;
+	/* Frames that leave room for just one of the largest. */
+	for (size_t left = TTY_OUT_BYTES - TTY_FRAME_MAX; left > 0;) {
+		size_t frame = left < TTY_FRAME_MAX ? left : TTY_FRAME_MAX;
+
+		assert_int_equal(writer_write(&w, frame - TTY_HEADER), frame - TTY_HEADER);
 		turn_until_quiet();
+		left -= frame;
 	}
+	assert_int_equal(queue_room(&mux.port.out), TTY_FRAME_MAX);
+	writer_write(&w, FRAME_PAYLOAD);
+	turn_until_quiet();
 	for (int i = 0; i < 40; i++)
 		assert_true(mux_put_end(&mux, 4, 0));
 	writer_close(&w);
@@ -887,6 +895,26 @@ static void an_exit_waits_for_three_rounds_of_a_flood_at_most(void **state)
 	}
 }
 
+static void those_that_are_ready_together_take_turns_frame_by_frame(void **state)
+{
+	uint64_t last = 0;
+
+	(void)state;
+	host_disconnect(&host);
+	turn_until_quiet();
+	queue_consume(&mux.port.out, queue_length(&mux.port.out));
+	flood();
+	turn_until_quiet();
+	for (size_t at = 0; at < queue_length(&mux.port.out);) {
+		const uint8_t *frame = queue_peek(&mux.port.out) + at;
+
+		assert_int_not_equal(load_be64(frame), last);
+		last = load_be64(frame);
+		at += port_frame_length(&mux.port, frame);
+	}
+	assert_int_not_equal(last, 0);
+}
+
 static void flooders_get_equal_shares(void **state)
 {
 	size_t start[FLOODERS], total = 0;
@@ -942,6 +970,7 @@ int main(void)
 		test_of_output(what_had_not_left_at_a_hang_up_is_for_the_next_host),
 		test_of_flood(an_echo_waits_for_three_rounds_of_a_flood_at_most),
 		test_of_flood(an_exit_waits_for_three_rounds_of_a_flood_at_most),
+		test_of_flood(those_that_are_ready_together_take_turns_frame_by_frame),
 		test_of_flood(flooders_get_equal_shares),
 	};
 

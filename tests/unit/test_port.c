@@ -316,6 +316,37 @@ static void frames_arrive_in_order_whatever_the_host_reads_at_a_time(void **stat
 	}
 }
 
+/* Sequenced packets show each write apart. */
+static void a_write_is_whole_frames_and_no_more_than_a_device_takes(void **state)
+{
+	static uint8_t packet[2 * OUT_BYTES];
+	size_t packets = 0, received = 0;
+	int fds[2];
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, fds), 0);
+	assert_int_equal(open_port(fds[0], false, true), 0);
+	for (size_t length = TTY_FRAME_MAX; queue_room(&port.out) >= length; length -= 100)
+		put_frame('x', length);
+	while (received < port.out.total) {
+		ssize_t n;
+
+		turn();
+		n = recv(fds[1], packet, sizeof(packet), 0);
+		assert_in_range(n, HEADER, PORT_WRITE_MAX);
+		for (size_t at = 0; at < (size_t)n;) {
+			at += load_be32(packet + at + HEADER - 4);
+			assert_true(at <= (size_t)n);
+		}
+		received += (size_t)n;
+		packets++;
+	}
+	assert_int_equal(packets, 2);
+	port_close(&port);
+	turns_close();
+	close(fds[1]);
+}
+
 /* --- Frames in the in queue ------------------------------------------------------------------- */
 
 static void a_length_that_nobody_means_is_the_header_alone(void **state)
@@ -428,6 +459,7 @@ int main(void)
 		test_of_port(a_host_that_does_not_read_stops_the_writing),
 		test_of_frames(a_frame_that_was_cut_by_a_hang_up_is_sent_whole_to_the_next_host),
 		test_of_frames(frames_arrive_in_order_whatever_the_host_reads_at_a_time),
+		cmocka_unit_test(a_write_is_whole_frames_and_no_more_than_a_device_takes),
 		test_of_port(a_length_that_nobody_means_is_the_header_alone),
 		test_of_port(only_the_unfinished_frame_is_forgotten),
 		test_of_port(a_frame_begun_earlier_that_is_cut_leaves_nothing),

@@ -170,6 +170,27 @@ static void filling_and_draining_speak_one_vocabulary(void **state)
 	assert_queued("efabcd");
 }
 
+static void a_read_moves_no_bytes_while_the_tail_has_a_page(void **state)
+{
+	struct queue big;
+	int fds[2];
+
+	(void)state;
+	assert_int_equal(queue_open(&big, 10000), 0);
+	assert_int_equal(pipe2(fds, O_NONBLOCK), 0);
+	assert_int_equal(write(fds[1], big.data, 9000), 9000);
+	assert_int_equal(queue_fill(&big, fds[0], 5000), 5000);
+	queue_consume(&big, 3000);
+	assert_int_equal(queue_fill(&big, fds[0], SIZE_MAX), 4000);
+	assert_ptr_equal(queue_peek(&big), big.data + 3000);
+	assert_int_equal(write(fds[1], big.data, 9000), 9000);
+	assert_int_equal(queue_fill(&big, fds[0], SIZE_MAX), 4000);
+	assert_ptr_equal(queue_peek(&big), big.data);
+	queue_close(&big);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 static void a_full_queue_does_not_read(void **state)
 {
 	int fds[2];
@@ -283,6 +304,7 @@ int main(void)
 		cmocka_unit_test(a_queue_that_gets_no_memory_says_so),
 		cmocka_unit_test(an_open_queue_costs_only_the_pages_it_uses),
 		test_of_ten(filling_and_draining_speak_one_vocabulary),
+		cmocka_unit_test(a_read_moves_no_bytes_while_the_tail_has_a_page),
 		test_of_ten(a_full_queue_does_not_read),
 		test_of_ten(a_full_pipe_is_no_error),
 		test_of_ten(a_pty_without_a_slave_is_at_its_end),
