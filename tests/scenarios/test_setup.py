@@ -22,9 +22,11 @@ def begin(pod, cgroup, start, count=1):
 
 def begin_slow(pod, args=("say", "slow", "", "0")):
     """A container whose set-up has stopped: its cgroup, the Process, the child's pid."""
-    cgroup = Cgroup(pod, "slow")
+    name = f"slow{pod.fresh_seq()}"
+    cgroup = Cgroup(pod, name)
     cgroup.make_frozen()
-    slow, (child,) = begin(pod, cgroup, lambda: pod.newcontainer("slow", list(args)))
+    slow, (child,) = begin(pod, cgroup, lambda: pod.newcontainer(name, list(args)))
+    slow.name = name
     return cgroup, slow, child
 
 
@@ -53,13 +55,13 @@ def test_a_set_up_that_never_ends_is_an_error_at_the_deadline_and_the_queue_goes
     assert slow.start.kind is None
     text = slow.refused()
     assert 2.5 <= time.monotonic() - start <= (20 if pod.guest.is_vm else 6)
-    assert "slow" in text and "deadline" in text, text
+    assert slow.name in text and "deadline" in text, text
     pod.reply_to(queued[-1])
     assert [cmd.kind for cmd in queued] == [Code.ACK, Code.ACK, Code.ERROR]
     assert len(queued[1].payload) == 4
     assert not cgroup.exists()
     assert pod.guest.children(pod) <= children
-    done = pod.newcontainer("slow", ["say", "again", "", "0"]).started()
+    done = pod.newcontainer(slow.name, ["say", "again", "", "0"]).started()
     done.wait()
     assert done.out == b"again"
 
@@ -80,7 +82,7 @@ def test_a_destroypod_that_is_next_in_line_cuts_a_set_up_short(pod, box):
     _, slow, _ = begin_slow(pod)
     start = time.monotonic()
     destroy = pod.send(Code.DESTROYPOD)
-    assert "slow" in slow.refused()
+    assert slow.name in slow.refused()
     pod.reply_to(destroy)
     assert destroy.kind == Code.ACK
     assert time.monotonic() - start < 6
@@ -94,9 +96,9 @@ def test_a_set_up_child_that_is_killed_is_an_error_that_says_so(pod, box, name, 
     cgroup.signal(name, [child])
     cgroup.freeze(False)
     text = slow.refused()
-    assert "slow" in text and f"signal {number}" in text, text
+    assert slow.name in text and f"signal {number}" in text, text
     assert not cgroup.exists()
-    assert pod.newcontainer("slow", ["true"]).started().wait() == 0
+    assert pod.newcontainer(slow.name, ["true"]).started().wait() == 0
 
 
 def test_a_set_up_child_that_is_stopped_goes_on_where_it_was(pod, box):
