@@ -4,7 +4,7 @@
 #   make run      boots it in QEMU with a container: a shell, or CMD='…'; ROOTFS=dir for another root
 #   make check    every test there is, with a summary
 #
-# Parts of check: lint unit fuzz host-rig vm-rig. Also: format, bench, clean.
+# Parts of check: lint unit fuzz host-rig vm-rig script-tests. Also: format, bench, clean.
 
 MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 .SUFFIXES:
@@ -14,7 +14,8 @@ MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 # Every room, lowest layer first. Nothing is built that does not stand here.
 ROOMS := log error arena queue loop json_scan json port control mux spec report \
 	child child_path child_user child_rootfs child_exec child_clock child_pod child_files \
-	child_hotplug cgroup spawn worker process container pod commands daemon boot main
+	child_hotplug child_ps_table child_ps cgroup spawn worker process container pod commands \
+	daemon boot main
 
 # What each unit test links beside itself.
 UNIT_list := log
@@ -33,6 +34,7 @@ UNIT_mux := mux port loop queue log error
 UNIT_child := child report queue error
 UNIT_child_path := child_path
 UNIT_child_user := child_user child_path child report queue error
+UNIT_child_ps := child_ps_table child_ps child_user child_path child report queue json_scan error
 UNIT_cgroup := cgroup error
 
 # Calls that a unit test answers itself: the clock; allocations, to fail each in turn.
@@ -43,6 +45,7 @@ UNIT_LDFLAGS_json := -Wl,--wrap=malloc,--wrap=calloc
 # What each fuzzer links.
 FUZZ_json := spec json json_scan arena error
 FUZZ_control := control port loop queue arena log error
+FUZZ_ps := child_ps_table json_scan error
 FUZZ_tty := mux port loop queue log error
 
 # Seconds of `make fuzz` for each fuzzer.
@@ -195,6 +198,10 @@ rig := build/musl/hyperstart build/host/hyperstart build/rootfs $(PROG:%=build/p
 .PHONY: host-rig
 host-rig: $(rig)
 	$(PYTEST) tests/scenarios --rig=host --junitxml=build/check/host-rig.xml $(ARGS)
+
+.PHONY: script-tests
+script-tests: all build/rootfs | build/setup-test
+	$(PYTEST) tests/scripts --junitxml=build/check/script-tests.xml $(ARGS)
 
 .PHONY: vm-rig check-vm
 vm-rig check-vm: $(rig) build/initrd.cpio

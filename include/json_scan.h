@@ -25,4 +25,8 @@ int json_refuse(const char *text, size_t length, const char *value, const char *
  * Returns how many bytes it became: never more than it was. */
 size_t json_character(const char **at, char to[4]);
 
+/* Length of the UTF-8 character at `at` (< end), 1 to 4, or 0 where there is none: no overlong forms,
+ * no surrogates, nothing above U+10FFFF. */
+size_t utf8_length(const char *at, const char *end);
+
 #endif

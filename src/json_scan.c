@@ -17,9 +17,7 @@
 
 /* --- Characters ------------------------------------------------------------------------------- */
 
-/* Length of the UTF-8 character at `at`, 1 to 4, or 0 where there is none: no overlong forms, no
- * surrogates, nothing above U+10FFFF. */
-static size_t utf8_length(const char *at, const char *end)
+size_t utf8_length(const char *at, const char *end)
 {
 	const unsigned char *c = (const unsigned char *)at;
 	size_t length = c[0] < 0x80 ? 1 : c[0] < 0xc2 ? 0 : c[0] < 0xe0 ? 2 : c[0] < 0xf0 ? 3 : 4;

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of PSCONTAINER: what ps is asked for, what procfs says, and the line that comes of it.
+ * Pure functions; their texts have no terminating NUL, and a container may have filled them with
+ * anything. */
+#ifndef CHILD_PS_TABLE_H
+#define CHILD_PS_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "error.h"
+
+#define PS_COLUMNS_MAX 64u
+#define PS_LINE_MAX    4096u
+
+/* What procfs says of one process. All text is borrowed, and may be any bytes. */
+struct ps_process {
+	const char *comm;
+	size_t comm_length;
+	const char *
+		args; /* its cmdline: a NUL behind each argument; kernel threads and zombies have none */
+	size_t args_length;
+	const char *user; /* NULL: only a number is known */
+	char state;
+	int64_t pid, ppid, pgid, sid, uid, gid; /* uid and gid are the effective ones */
+	int64_t tty, tty_pgid; /* the terminal's device number, and who is in front */
+	int64_t priority, nice, threads, locked_kib;
+	int64_t vsz_bytes, rss_pages;
+	int64_t cpu_ticks, start_ticks; /* used so far; since the machine booted */
+};
+
+/* What turns ticks and pages into times and shares. */
+struct ps_machine {
+	time_t now;
+	int64_t uptime; /* seconds */
+	int64_t ticks;  /* a second */
+	int64_t page_kib, memory_kib;
+};
+
+/* The columns that ps was asked for. */
+struct ps_format {
+	size_t count;
+	struct ps_field {
+		const struct ps_column *column;
+		const char *header; /* borrowed from psargs */
+		size_t header_length;
+	} fields[PS_COLUMNS_MAX];
+};
+
+/* What these arguments (NULL-terminated or NULL) ask for: "-ef" when they name no columns. All of a
+ * container is shown, so options that select more than one's own processes change nothing, and one
+ * that selects fewer is an error. 0, or -1 with err, which names what is not understood. */
+int ps_format_parse(struct ps_format *format, const char *const *psargs, struct error *err);
+
+/* /proc/PID/stat and .../status: false when that is not what the text is. */
+bool ps_stat_parse(const char *text, size_t length, struct ps_process *process);
+bool ps_status_parse(const char *text, size_t length, struct ps_process *process);
+
+/* Each writes one line, cut to `size` bytes (at least 1) with its newline, and returns its length. It
+ * is UTF-8 without control characters, and in all columns but the last one a value is one word. The
+ * heading is empty when every column's is. */
+size_t ps_format_heading(const struct ps_format *format, char *line, size_t size);
+size_t ps_format_line(const struct ps_format *format, const struct ps_process *process,
+	const struct ps_machine *machine, char *line, size_t size);
+
+#endif

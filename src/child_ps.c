@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* PSCONTAINER: what runs in a container, as ps shows it. */
+#include "child_ps.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/sysinfo.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "child.h"
+#include "child_path.h"
+#include "child_ps_table.h"
+#include "child_user.h"
+#include "limits.h"
+#include "queue.h"
+
+/* Each of so many still gets a line of 128 bytes. */
+#define PIDS_MAX   32768u
+#define PASSWD_MAX (256 * KIB)
+
+struct pids {
+	pid_t pid[PIDS_MAX];
+	size_t count;
+};
+
+/* The names of the container's users. */
+struct names {
+	char *passwd; /* NULL: none */
+	size_t length;
+	struct child_user last; /* the one asked for last */
+};
+
+static void *allocate(size_t size)
+{
+	void *p = malloc(size);
+
+	if (!p)
+		die("list processes: out of memory");
+	return p;
+}
+
+/* As many bytes as there are and fit; those before an error count. */
+static size_t read_all(int fd, char *to, size_t size)
+{
+	size_t length = 0;
+	ssize_t n = 1;
+
+	while (n > 0 && length < size) {
+		n = io_read(fd, to + length, size - length);
+		if (n > 0)
+			length += (size_t)n;
+	}
+	return length;
+}
+
+static int pid_compare(const void *a, const void *b)
+{
+	const pid_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+/* The kernel may list one twice that comes and goes. */
+static void pids_unite(struct pids *pids)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < pids->count; i++)
+		if (i == 0 || pids->pid[i] != pids->pid[i - 1])
+			pids->pid[count++] = pids->pid[i];
+	pids->count = count;
+}
+
+static void pids_read(int cgroup, struct pids *pids)
+{
+	int fd = openat(cgroup, "cgroup.procs", O_RDONLY | O_CLOEXEC);
+	char text[4096];
+	ssize_t n;
+	pid_t pid = 0;
+
+	if (fd < 0)
+		die_errno("open cgroup.procs");
+	pids->count = 0;
+	/* One pid a line; 0 is one that is in no PID namespace of ours. */
+	while ((n = io_read(fd, text, sizeof(text))) > 0) {
+		for (ssize_t i = 0; i < n; i++) {
+			if (text[i] != '\n') {
+				pid = 10 * pid + (text[i] - '0');
+				continue;
+			}
+			if (pids->count == PIDS_MAX)
+				die("list processes: more than %u", PIDS_MAX);
+			if (pid > 0)
+				pids->pid[pids->count++] = pid;
+			pid = 0;
+		}
+	}
+	if (n == IO_ERROR)
+		die_errno("read cgroup.procs");
+	close(fd);
+	qsort(pids->pid, pids->count, sizeof(pids->pid[0]), pid_compare);
+	pids_unite(pids);
+}
+
+static _Noreturn void report_json(const struct pids *pids)
+{
+	size_t size = pids->count * sizeof("-2147483648,") + sizeof("[]"), length = 1;
+	char *text = allocate(size);
+
+	text[0] = '[';
+	for (size_t i = 0; i < pids->count; i++)
+		length += (size_t)snprintf(
+			text + length, size - length, "%s%d", i > 0 ? "," : "", pids->pid[i]);
+	text[length++] = ']';
+	report_done(text, length);
+}
+
+/* From here on "/" is the container's: passwd may be anything, and ps does not fail for it. */
+static void names_read(struct names *names, int mount_ns)
+{
+	int root, fd;
+	struct stat st;
+
+	names->passwd = NULL;
+	names->last.uid = (uid_t)-1;
+	if (mount_ns >= 0 && setns(mount_ns, CLONE_NEWNS) < 0)
+		die_errno("enter the container's mounts");
+	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (root < 0)
+		die_errno("open the container's root");
+	fd = child_path_open(root, "etc/passwd", O_RDONLY | O_NONBLOCK | O_NOCTTY);
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return;
+	names->passwd = allocate(PASSWD_MAX);
+	names->length = read_all(fd, names->passwd, PASSWD_MAX);
+}
+
+/* NULL where there is none. */
+static const char *names_find(struct names *names, uid_t uid)
+{
+	struct child_user *user = &names->last;
+
+	if (user->uid != uid) {
+		user->uid = uid;
+		user->name[0] = '\0';
+		if (names->passwd)
+			passwd_find(names->passwd, names->length, NULL, user);
+	}
+	return user->name[0] ? user->name : NULL;
+}
+
+static size_t file_read(int directory, const char *name, char *to, size_t size)
+{
+	int fd = openat(directory, name, O_RDONLY | O_CLOEXEC);
+	size_t length;
+
+	if (fd < 0)
+		return 0;
+	length = read_all(fd, to, size);
+	close(fd);
+	return length;
+}
+
+/* One process's line; 0 when it is gone. */
+static size_t process_line(int proc, pid_t pid, struct names *names, const struct ps_format *format,
+	const struct ps_machine *machine, char *line, size_t size)
+{
+	char name[16], stat[1024], status[8192], args[PS_LINE_MAX];
+	struct ps_process process = {.args = args};
+	bool is_there;
+	int directory;
+
+	/* By one fd: no other process that has got the pid meanwhile. */
+	snprintf(name, sizeof(name), "%d", pid);
+	directory = openat(proc, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (directory < 0)
+		return 0;
+	is_there =
+		ps_stat_parse(stat, file_read(directory, "stat", stat, sizeof(stat)), &process) &&
+		ps_status_parse(
+			status, file_read(directory, "status", status, sizeof(status)), &process);
+	process.args_length =
+		file_read(directory, "cmdline", args, size < sizeof(args) ? size : sizeof(args));
+	close(directory);
+	if (!is_there)
+		return 0;
+	process.user = names_find(names, (uid_t)process.uid);
+	return ps_format_line(format, &process, machine, line, size);
+}
+
+static void machine_read(struct ps_machine *machine)
+{
+	struct timespec uptime;
+	struct sysinfo info;
+
+	if (clock_gettime(CLOCK_BOOTTIME, &uptime) < 0 || sysinfo(&info) < 0)
+		die_errno("read the clock and the memory's size");
+	*machine = (struct ps_machine){
+		.now = time(NULL),
+		.uptime = uptime.tv_sec,
+		.ticks = sysconf(_SC_CLK_TCK),
+		.page_kib = sysconf(_SC_PAGESIZE) / KIB,
+		.memory_kib = (int64_t)(info.totalram / KIB * info.mem_unit),
+	};
+}
+
+static _Noreturn void report_table(
+	const struct child_ps *ps, const struct ps_format *format, const struct pids *pids)
+{
+	int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	/* However many there are, none is left out: their lines are cut instead. */
+	size_t line_max = RESULT_MAX / (pids->count + 1), length;
+	char *text = allocate(RESULT_MAX);
+	struct ps_machine machine;
+	struct names names;
+
+	if (proc < 0)
+		die_errno("open '/proc'");
+	if (line_max > PS_LINE_MAX)
+		line_max = PS_LINE_MAX;
+	machine_read(&machine);
+	names_read(&names, ps->mount_ns);
+	length = ps_format_heading(format, text, line_max);
+	for (size_t i = 0; i < pids->count; i++)
+		length += process_line(
+			proc, pids->pid[i], &names, format, &machine, text + length, line_max);
+	report_done(text, length);
+}
+
+void child_ps_main(const void *child_ps)
+{
+	const struct child_ps *ps = child_ps;
+	struct pids *pids = allocate(sizeof(*pids));
+	struct ps_format format;
+	struct error err;
+
+	if (!ps->json && ps_format_parse(&format, ps->psargs, &err) < 0)
+		die("%s", err.text);
+	if (ps->cgroup < 0)
+		die("list processes: the container has no cgroup");
+	/* The container must not look into it: its memory is the agent's. */
+	if (prctl(PR_SET_DUMPABLE, 0) < 0)
+		die_errno("list processes");
+	pids_read(ps->cgroup, pids);
+	if (ps->json)
+		report_json(pids);
+	report_table(ps, &format, pids);
+}
