@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What make and the scripts promise: the build, `make run`, and the check of the layers."""
+
+import fcntl
+import hashlib
+import os
+import pathlib
+import pty
+import random
+import select
+import shutil
+import struct
+import subprocess
+import termios
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PRODUCT = ROOT / "build/musl/hyperstart"
+RUN_SECONDS = 120
+
+
+# --- The build ------------------------------------------------------------------------------------
+
+
+def test_the_product_is_static_and_small():
+    # musl-gcc -static-pie, for one, asks for a dynamic linker that no initrd has.
+    headers = subprocess.run(["readelf", "-lW", PRODUCT], check=True, text=True,
+                             capture_output=True).stdout
+    assert "INTERP" not in headers
+    assert "DYNAMIC" not in headers
+    assert PRODUCT.stat().st_size <= 150_000
+
+
+def test_the_product_and_the_initrd_are_the_same_in_any_directory(tmp_path):
+    # Both from one copy of the source, which may be worked on while the tests run.
+    names = "build/musl/hyperstart", "build/initrd.cpio"
+    directories = tmp_path / "a", tmp_path / "another with a longer name"
+    (directories[0] / "build").mkdir(parents=True)
+    (directories[0] / "build/kernel").symlink_to(ROOT / "build/kernel")
+    shutil.copy2(ROOT / "Makefile", directories[0])
+    for part in "include", "scripts", "src":
+        shutil.copytree(ROOT / part, directories[0] / part)
+    shutil.copytree(*directories, symlinks=True)
+    for directory in directories:
+        subprocess.run(["make", "-s", *names], cwd=directory, check=True,
+                       stdout=subprocess.DEVNULL)
+    for name in names:
+        first, second = (directory / name for directory in directories)
+        assert first.read_bytes() == second.read_bytes(), name
+
+
+# --- make run -------------------------------------------------------------------------------------
+
+
+def make_run(stdin=b"", **variables):
+    words = [f"{name}={text}" for name, text in variables.items()]
+    return subprocess.run(["make", "-s", "run", *words], cwd=ROOT, input=stdin,
+                          capture_output=True, timeout=RUN_SECONDS)
+
+
+def test_run_prints_the_output_of_a_command_and_fails_with_its_code():
+    result = make_run(CMD="echo \"hi $((40 + 2))\"; echo 'no $HOME' >&2; exit 3")
+    assert result.stdout == b"hi 42\n"
+    assert b"\nno $HOME\n" in result.stderr
+    assert b"Error 3" in result.stderr
+    assert result.returncode == 2  # make's own, whatever a recipe failed with
+
+
+def test_run_hands_stdin_to_the_container_and_ends_it_where_it_ends():
+    data = random.Random(2).randbytes(3 << 20)
+    result = make_run(stdin=data, CMD="sha256sum; sha256sum >&2")
+    assert result.stdout.split()[0] == hashlib.sha256(data).hexdigest().encode()
+    assert result.returncode == 0
+
+
+def test_run_without_a_command_reads_a_script():
+    result = make_run(stdin=b"echo one\necho two\n")
+    assert (result.stdout, result.returncode) == (b"one\ntwo\n", 0)
+
+
+def test_run_takes_any_directory_and_says_what_it_lacks(tmp_path):
+    (tmp_path / "bin").mkdir()
+    result = make_run(ROOTFS=tmp_path, CMD="true")
+    assert b"NEWCONTAINER: " in result.stderr
+    assert b"'sh'" in result.stderr
+    assert b"to try:" in result.stderr
+    assert b"Error 125" in result.stderr
+
+
+class Terminal:
+    """A program on a terminal of 30 rows and 100 columns."""
+
+    def __init__(self, *command):
+        self.output = b""
+        self.master, self.slave = pty.openpty()
+        self.resize(30, 100)
+        self.modes = termios.tcgetattr(self.slave)
+        self.program = subprocess.Popen(
+            command, cwd=ROOT, stdin=self.slave, stdout=self.slave, stderr=self.slave,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+        self.ended = os.pidfd_open(self.program.pid)
+
+    def resize(self, rows, columns):
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def type(self, text):
+        os.write(self.master, text)
+
+    def wait_for(self, text):
+        """Reads until the program has written it; what comes later is looked at from there."""
+        deadline = time.monotonic() + RUN_SECONDS
+        while text not in self.output:
+            left = max(0, deadline - time.monotonic())
+            readable = select.select([self.master, self.ended], [], [], left)[0]
+            assert self.master in readable, (text, self.output)
+            self.output += os.read(self.master, 4096)
+        self.output = self.output.partition(text)[2]
+
+    def wait(self):
+        return self.program.wait(RUN_SECONDS)
+
+
+def test_run_on_a_terminal_is_a_shell_in_the_container():
+    terminal = Terminal("make", "-s", "run")
+    terminal.wait_for(b"Ctrl-] leaves")
+    terminal.type(b"tty; stty size; trap 'stty size' WINCH\r")
+    terminal.wait_for(b"/dev/pts/0\r\n30 100\r\n")
+    terminal.resize(11, 22)
+    terminal.type(b"until [ \"$(stty size)\" = '11 22' ]; do :; done\r")
+    # The job itself says that it runs: a Ctrl-C before it is born would be the shell's.
+    terminal.type(b"sh -c 'echo o\"\"k; exec sleep 99'\r")
+    terminal.wait_for(b"ok\r\n")
+    terminal.type(b"\x03")  # Ctrl-C is the container's
+    terminal.type(b"exit 7\r")
+    terminal.wait_for(b"Error 7")
+    assert terminal.wait() == 2
+    assert termios.tcgetattr(terminal.slave) == terminal.modes
+
+
+def test_leaving_a_run_gives_the_terminal_back_and_ends_the_guest():
+    terminal = Terminal("scripts/fake-proxy", "run")
+    terminal.wait_for(b"Ctrl-] leaves")
+    terminal.wait_for(b"# ")
+    terminal.type(b"\x1d")
+    assert terminal.wait() == 130
+    assert termios.tcgetattr(terminal.slave) == terminal.modes
+
+
+# --- The check of the layers ----------------------------------------------------------------------
+
+TABLE = """
+| L | file | responsibility |
+|---|---|---|
+| 0 | `low.h` | |
+| 0 | `error` | |
+| 1 | `loop`, `json` | |
+"""
+
+
+@pytest.mark.parametrize("file, includes, complaint", [
+    ("src/loop.c", "error.h", None),
+    ("src/json.c", "loop.h", None),
+    ("src/loop.c", "json.h", "src/loop.c: includes json.h, which stands below it"),
+    ("include/low.h", "error.h", "include/low.h: includes error.h, which stands below it"),
+    ("src/stray.c", "low.h", "src/stray.c: not in the room table"),
+    ("src/loop.c", "stray.h", "includes stray.h, which is not in the room table"),
+])
+def test_an_include_goes_up_the_table_only(tmp_path, file, includes, complaint):
+    (tmp_path / "README.md").write_text(TABLE)
+    for directory in "src", "include":
+        (tmp_path / directory).mkdir()
+    for name in "include/low.h", "src/error.c", "src/loop.c", "src/json.c":
+        (tmp_path / name).write_text("")
+    (tmp_path / file).write_text(f'#include "{includes}"\n')
+    result = subprocess.run([ROOT / "scripts/check-layers", tmp_path / "README.md"], text=True,
+                            capture_output=True)
+    assert (result.returncode == 0) == (complaint is None), result.stderr
+    assert (complaint or "") in result.stderr
