@@ -193,6 +193,11 @@ class HostGuest(Inspected):
             os.close(pidfd)
         raise LookupError(f"the daemon has no connection on {name}")
 
+    def shrink_send_buffer(self, name):
+        """The daemon's end of that connection takes as little at a time as the kernel allows."""
+        with self.agent_socket(name) as copy:
+            copy.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+
     # Its end
 
     def has_ended(self):

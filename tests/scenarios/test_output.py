@@ -116,7 +116,7 @@ def test_stdout_and_stderr_each_keep_their_own_order(pod, box):
 @pytest.mark.only("host", "it needs the daemon's end of the socket")
 @pytest.mark.limit(120)
 def test_a_flood_delays_neither_an_echo_nor_an_exit_by_more_than_three_rounds(pod, box):
-    small_send_buffer(pod)
+    pod.guest.shrink_send_buffer("tty")
     cat = pod.execcmd(box.name, ["cat"]).started()
     cat.write(b"warm")
     cat.wait_output(b"warm")
@@ -154,7 +154,7 @@ def test_a_flood_delays_neither_an_echo_nor_an_exit_by_more_than_three_rounds(po
 @pytest.mark.limit(120)
 def test_four_floods_get_equal_shares(pod, box):
     if not pod.guest.is_vm:
-        small_send_buffer(pod)
+        pod.guest.shrink_send_buffer("tty")
     floods = start_floods(pod, box)
     pod.wait_for(lambda: all(flood.out.length > 0 for flood in floods), "the start of each flood")
     # A host that is slower than any of them, or the shares would be the scheduler's.
@@ -171,10 +171,3 @@ def start_floods(host, box):
     floods = [host.execcmd(box.name, ["pattern", str(n), str(1 << 40)], out=Digest())
               for n in range(4)]
     return [flood.started() for flood in floods]
-
-
-def small_send_buffer(host):
-    """The daemon's tty socket takes as little as the kernel allows."""
-    import socket
-    with host.guest.agent_socket("tty") as copy:
-        copy.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)

@@ -2,8 +2,10 @@
 """The host goes and comes back: nothing spins, no frame is torn, nothing is lost that the port had
 not taken yet."""
 
+import fcntl
 import socket
 import struct
+import termios
 
 import pytest
 
@@ -143,7 +145,7 @@ def test_events_wait_for_the_host_that_returns_to_control(pod, box):
 def test_a_flood_is_complete_but_for_what_the_socket_had_taken(pod, box, seed):
     size = 4 * MIB
     process = pod.execcmd(box.name, ["pattern", str(seed), str(size)]).started()
-    pod.tty.read_size = 10007
+    slow_down(pod)
     for goal in (size // 4 + seed * 1001, size // 2):
         pod.wait_for(lambda: len(process.out) >= goal, "output")
         pod.tty.reading = False
@@ -158,14 +160,20 @@ def test_a_flood_is_complete_but_for_what_the_socket_had_taken(pod, box, seed):
         for frame in lost:
             process.out.extend(frame.payload)
         pod.connect_tty()
-        pod.tty.read_size = 10007
+        slow_down(pod)
     assert process.wait() == 0
     assert bytes(process.out) == pattern(seed, size)
 
 
+def slow_down(host):
+    """Both ends take and give few bytes at a time, so that a frame is rarely whole in the socket."""
+    host.wait_for(lambda: host.guest.log.count(CONNECTED.format("tty")) ==
+                  host.guest.log.count(GONE.format("tty")) + 1, "the connection")
+    host.guest.shrink_send_buffer("tty")
+    host.tty.read_size = 1013
+
+
 def ioctl_inq(sock):
-    import fcntl
-    import termios
     return fcntl.ioctl(sock, termios.FIONREAD, bytes(4))
 
 

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""REMOVECONTAINER, and what goes by itself: every trace of a container, and its id is free again."""
+
+import pytest
+
+from rig.wire import Code
+
+ORPHANS = ["sh", "-c", "for i in 1 2 3 4 5 6 7 8; do setsid sleep 1000 & done; exit 5"]
+
+
+def cgroups(pod):
+    return sorted(path.name for path in (pod.guest.cgroup / "pod").iterdir() if path.is_dir())
+
+
+@pytest.mark.only("host", "looks into the agent's cgroup directory")
+def test_a_container_with_an_id_goes_with_its_last_process(pod):
+    """The orphans that cgroup.kill ends die a little later than the first process."""
+    for n in range(30):
+        process = pod.newcontainer("gone", ORPHANS, id="init").started()
+        assert process.wait() == 5
+        pod.settle()
+        pod.wait_for(lambda: cgroups(pod) == ["init"], "the cgroup to go")
+    assert "remove cgroup" not in pod.guest.log
+
+
+def test_a_stopped_container_is_removed_and_its_id_is_free(pod):
+    for code in range(3):
+        process = pod.newcontainer("again", ["sh", "-c", f"exit {code}"]).started()
+        assert "exists already" in pod.newcontainer("again", ["true"]).refused()
+        assert process.wait() == code
+        pod.ack(Code.REMOVECONTAINER, {"container": "again"})
+        assert "no such container 'again'" in pod.error(
+            Code.REMOVECONTAINER, {"container": "again"})
+
+
+def test_a_running_container_is_not_removed(pod, box):
+    text = pod.error(Code.REMOVECONTAINER, {"container": box.name})
+    assert text == f"removecontainer: container '{box.name}' is running"
+    assert pod.run(box.name, ["true"]).code == 0
+
+
+def test_removed_containers_leave_no_fd(pod):
+    before = pod.guest.stat(pod).fds
+    for n in range(20):
+        assert pod.newcontainer("c", ["true"]).started().wait() == 0
+        pod.ack(Code.REMOVECONTAINER, {"container": "c"})
+    assert pod.guest.stat(pod).fds == before
