@@ -14,8 +14,8 @@ MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 # Every room, lowest layer first. Nothing is built that does not stand here.
 ROOMS := log error arena queue loop json_scan json port control mux spec report \
 	child child_path child_user child_rootfs child_exec child_clock child_pod child_files \
-	child_hotplug child_ps_table child_ps cgroup spawn worker process container pod commands \
-	daemon boot main
+	child_hotplug child_ps_columns child_ps_table child_ps cgroup spawn worker process container \
+	pod commands daemon boot main
 
 # What each unit test links beside itself.
 UNIT_list := log
@@ -34,7 +34,8 @@ UNIT_mux := mux port loop queue log error
 UNIT_child := child report queue error
 UNIT_child_path := child_path
 UNIT_child_user := child_user child_path child report queue error
-UNIT_child_ps := child_ps_table child_ps child_user child_path child report queue json_scan error
+UNIT_child_ps := child_ps child_ps_table child_ps_columns child_user child_path child report \
+	queue json_scan error
 UNIT_cgroup := cgroup error
 
 # Calls that a unit test answers itself: the clock; allocations, to fail each in turn.
@@ -45,7 +46,7 @@ UNIT_LDFLAGS_json := -Wl,--wrap=malloc,--wrap=calloc
 # What each fuzzer links.
 FUZZ_json := spec json json_scan arena error
 FUZZ_control := control port loop queue arena log error
-FUZZ_ps := child_ps_table json_scan error
+FUZZ_ps := child_ps_table child_ps_columns json_scan error
 FUZZ_tty := mux port loop queue log error
 
 # Seconds of `make fuzz` for each fuzzer.

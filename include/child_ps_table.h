@@ -7,37 +7,11 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
-#include <time.h>
 
+#include "child_ps_columns.h"
 #include "error.h"
 
 #define PS_COLUMNS_MAX 64u
-#define PS_LINE_MAX    4096u
-
-/* What procfs says of one process. All text is borrowed, and may be any bytes. */
-struct ps_process {
-	const char *comm;
-	size_t comm_length;
-	const char *
-		args; /* its cmdline: a NUL behind each argument; kernel threads and zombies have none */
-	size_t args_length;
-	const char *user; /* NULL: only a number is known */
-	char state;
-	int64_t pid, ppid, pgid, sid, uid, gid; /* uid and gid are the effective ones */
-	int64_t tty, tty_pgid; /* the terminal's device number, and who is in front */
-	int64_t priority, nice, threads, locked_kib;
-	int64_t vsz_bytes, rss_pages;
-	int64_t cpu_ticks, start_ticks; /* used so far; since the machine booted */
-};
-
-/* What turns ticks and pages into times and shares. */
-struct ps_machine {
-	time_t now;
-	int64_t uptime; /* seconds */
-	int64_t ticks;  /* a second */
-	int64_t page_kib, memory_kib;
-};
 
 /* The columns that ps was asked for. */
 struct ps_format {
