@@ -27,6 +27,9 @@ struct container {
 	size_t envs_count;
 	int mount_ns, devpts, cgroup; /* owned; cgroup may be -1 */
 	bool is_agent;                /* the agent's own place: there is no first process */
+	struct timer removal;         /* of the cgroup, while killed processes are left in it */
+	uint32_t removal_ms;
+	struct error *failure; /* owned, until it has started: why it could not */
 	struct process init;
 	struct list execs; /* struct exec */
 	/* A start, of the container or of an exec, is over: err NULL, or why not. After a failed
@@ -56,7 +59,7 @@ int container_exec(struct container *container, const struct process_spec *spec,
 bool container_is_running(const struct container *container);
 /* No process that was started in it runs. */
 bool container_is_quiet(const struct container *container);
-/* No process of it is left, and all ends were told. */
+/* No process is left in it, none of ours and no other, and all ends were told. */
 bool container_is_empty(const struct container *container);
 
 /* Its process with that id; NULL: a first process that has none. NULL if there is no such. */

@@ -13,6 +13,7 @@
 #include "bytes.h"
 #include "child_files.h"
 #include "child_hotplug.h"
+#include "child_ps.h"
 #include "spec.h"
 
 enum outcome { NOW, LATER, ANSWERED, FAILED };
@@ -268,6 +269,29 @@ static enum outcome command_writefile(
 	return file_work(commands, message, child_files_write, err);
 }
 
+static enum outcome command_pscontainer(
+	struct commands *commands, struct message *message, struct error *err)
+{
+	struct container *container;
+	struct child_ps ps;
+	struct ps_spec spec;
+
+	if (DECODE(spec_ps, message, &spec, err) < 0 ||
+		pod_find_container(commands->pod, spec.container, &container, err) < 0)
+		return FAILED;
+	if (!container_is_running(container)) {
+		error_set(err, ESRCH, "container '%s' is not running", spec.container);
+		return FAILED;
+	}
+	ps = (struct child_ps){
+		.cgroup = container->cgroup,
+		.mount_ns = container->mount_ns,
+		.json = spec.format && strcmp(spec.format, "json") == 0,
+		.psargs = spec.psargs,
+	};
+	return work(commands, child_ps_main, &ps, container->cgroup, container->mount_ns, err);
+}
+
 /* clang-format off */
 static const struct command command_table[] = {
 	[GETVERSION]      = { "getversion",      MESSAGE_MAX,   command_getversion },
@@ -284,6 +308,7 @@ static const struct command command_table[] = {
 	[KILLCONTAINER]   = { "killcontainer",   MESSAGE_MAX,   command_killcontainer },
 	[ONLINECPUMEM]    = { "onlinecpumem",    MESSAGE_MAX,   command_onlinecpumem },
 	[REMOVECONTAINER] = { "removecontainer", MESSAGE_MAX,   command_removecontainer },
+	[PSCONTAINER]     = { "pscontainer",     MESSAGE_MAX,   command_pscontainer },
 	[SIGNALPROCESS]   = { "signalprocess",   MESSAGE_MAX,   command_signalprocess },
 };
 /* clang-format on */
@@ -344,6 +369,8 @@ void commands_cut(struct commands *commands)
 {
 	static const char reason[] = "cut short by a destroypod";
 
+	if (commands->pending && commands->pending->run == command_destroypod)
+		return;
 	pod_cancel(commands->pod, reason);
 	worker_cancel(commands->worker, reason);
 }

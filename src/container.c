@@ -7,6 +7,7 @@
  */
 #include "container.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/mount.h>
@@ -23,6 +24,9 @@
 
 /* Apart from pod/init, and from the files that the kernel puts beside it. */
 #define CGROUP_PREFIX "c-"
+
+/* How long at most until the next try to remove a cgroup with dying processes. */
+#define REMOVAL_MS_MAX 1000u
 
 struct exec {
 	struct list node; /* in container->execs */
@@ -110,6 +114,94 @@ void container_cancel(struct container *container, const char *reason)
 	each_exec(container, cancel_process, reason);
 }
 
+static void cgroup_name(const struct container *container, char name[sizeof CGROUP_PREFIX + ID_MAX])
+{
+	snprintf(name, sizeof CGROUP_PREFIX + ID_MAX, CGROUP_PREFIX "%s", container->id);
+}
+
+static void release(struct container *container)
+{
+	timer_cancel(&container->removal);
+	if (container->cgroup >= 0)
+		close(container->cgroup);
+	if (container->mount_ns >= 0)
+		close(container->mount_ns);
+	if (container->devpts >= 0)
+		close(container->devpts);
+	list_remove(&container->node);
+	container->setting->table->kept -= container->arena.used;
+	arena_free(&container->arena);
+	free(container->failure);
+	free(container);
+}
+
+/* One in which no process ever was. */
+static void discard(struct container *container)
+{
+	char name[sizeof CGROUP_PREFIX + ID_MAX];
+	struct error err;
+
+	if (container->cgroup >= 0) {
+		cgroup_name(container, name);
+		if (cgroup_remove(container->setting->cgroup, name, &err) < 0)
+			log_warn("container %s: %s", container->id, err.text);
+	}
+	release(container);
+}
+
+void container_free(struct container *container)
+{
+	assert(container_is_empty(container));
+	release(container);
+}
+
+/* A start that failed is told when nothing of it is left; that a container is empty, too. */
+static void container_settle(struct container *container)
+{
+	void (*on_started)(void *, const struct error *) = container->on_started;
+	void *context = container->context;
+	struct error failure;
+
+	if (container->cgroup >= 0)
+		return;
+	if (container->failure && *container->failure->text) {
+		failure = *container->failure;
+		release(container);
+		on_started(context, &failure);
+	} else if (container_is_empty(container)) {
+		container->on_empty(container);
+	}
+}
+
+/* That the cgroup can be removed is the kernel's word that no process is left in it. The orphans
+ * that cgroup.kill ends die a little later than the first process, and cgroup.events tells it a
+ * little before rmdir agrees (Linux 6.18): so it is asked again, soon, then less often. */
+static void remove_cgroup(struct container *container)
+{
+	char name[sizeof CGROUP_PREFIX + ID_MAX];
+	struct error err;
+
+	cgroup_name(container, name);
+	if (container->cgroup >= 0 && cgroup_remove(container->setting->cgroup, name, &err) < 0 &&
+		err.code == EBUSY) {
+		container->removal_ms = 2 * container->removal_ms + 1;
+		if (container->removal_ms > REMOVAL_MS_MAX)
+			container->removal_ms = REMOVAL_MS_MAX;
+		timer_set(container->setting->table->loop, &container->removal,
+			container->removal_ms);
+		return;
+	}
+	if (container->cgroup >= 0)
+		close(container->cgroup);
+	container->cgroup = -1;
+	container_settle(container);
+}
+
+static void removal_due(struct timer *timer)
+{
+	remove_cgroup(list_entry(timer, struct container, removal));
+}
+
 void container_kill(struct container *container)
 {
 	const int signal = SIGKILL;
@@ -122,38 +214,7 @@ void container_kill(struct container *container)
 	signal_process(&container->init, &signal);
 	if (container->cgroup >= 0 && cgroup_kill(container->cgroup, &err) < 0)
 		log_error("container %s: %s", container->id, err.text);
-}
-
-static void check_empty(struct container *container)
-{
-	if (container_is_empty(container))
-		container->on_empty(container);
-}
-
-static void cgroup_name(const struct container *container, char name[sizeof CGROUP_PREFIX + ID_MAX])
-{
-	snprintf(name, sizeof CGROUP_PREFIX + ID_MAX, CGROUP_PREFIX "%s", container->id);
-}
-
-void container_free(struct container *container)
-{
-	char name[sizeof CGROUP_PREFIX + ID_MAX];
-	struct error err;
-
-	if (container->cgroup >= 0) {
-		close(container->cgroup);
-		cgroup_name(container, name);
-		if (cgroup_remove(container->setting->cgroup, name, &err) < 0)
-			log_warn("container %s: %s", container->id, err.text);
-	}
-	if (container->mount_ns >= 0)
-		close(container->mount_ns);
-	if (container->devpts >= 0)
-		close(container->devpts);
-	list_remove(&container->node);
-	container->setting->table->kept -= container->arena.used;
-	arena_free(&container->arena);
-	free(container);
+	remove_cgroup(container);
 }
 
 /* --- the first process --- */
@@ -161,19 +222,17 @@ void container_free(struct container *container)
 static void init_started(struct process *process, const struct error *err)
 {
 	struct container *container = of_init(process);
-	void (*on_started)(void *, const struct error *) = container->on_started;
-	void *context = container->context;
-	struct error named;
 
 	if (!err) {
 		log_info("container %s: started", container->id);
-		on_started(context, NULL);
+		free(container->failure);
+		container->failure = NULL;
+		container->on_started(container->context, NULL);
 		return;
 	}
-	named = *err;
-	error_wrap(&named, "container '%s'", container->id);
-	container_free(container);
-	on_started(context, &named);
+	*container->failure = *err;
+	error_wrap(container->failure, "container '%s'", container->id);
+	remove_cgroup(container);
 }
 
 static void init_reaped(struct process *process)
@@ -186,7 +245,7 @@ static void init_reaped(struct process *process)
 
 static void init_finished(struct process *process)
 {
-	check_empty(of_init(process));
+	container_settle(of_init(process));
 }
 
 /* --- more processes --- */
@@ -212,7 +271,7 @@ static void exec_started(struct process *process, const struct error *err)
 	error_wrap(&named, "container '%s'", container->id);
 	exec_free(exec);
 	container->on_started(container->context, &named);
-	check_empty(container);
+	container_settle(container);
 }
 
 static void exec_reaped(struct process *process)
@@ -227,7 +286,7 @@ static void exec_finished(struct process *process)
 	struct container *container = exec->container;
 
 	exec_free(exec);
-	check_empty(container);
+	container_settle(container);
 }
 
 static int start_process(struct container *container, struct process *process,
@@ -302,12 +361,14 @@ static int keep_spec(
 	struct arena *arena = &container->arena;
 	bool complete;
 
+	container->failure = calloc(1, sizeof *container->failure);
 	arena_init(arena, KEPT_ARENAS_MAX - table->kept);
 	container->id = arena_strndup(arena, spec->id, strlen(spec->id));
 	container->init_id =
 		process->id ? arena_strndup(arena, process->id, strlen(process->id)) : NULL;
 	container->envs = arena_calloc(arena, process->envs_count, sizeof *container->envs);
-	complete = container->id && container->envs && (!process->id || container->init_id);
+	complete = container->failure && container->id && container->envs &&
+		(!process->id || container->init_id);
 	for (size_t i = 0; complete && i < process->envs_count; i++) {
 		const struct env_spec *from = &process->envs[i];
 		struct env_spec *to = &container->envs[i];
@@ -375,6 +436,7 @@ static struct container *container_new(const struct container_setting *setting,
 	container->mount_ns = container->devpts = container->cgroup = -1;
 	list_init(&container->node);
 	list_init(&container->execs);
+	timer_init(&container->removal, removal_due);
 	return container;
 }
 
@@ -406,7 +468,7 @@ struct container *container_start(const struct container_setting *setting,
 
 fail:
 	error_wrap(err, "container '%s'", spec->id);
-	container_free(container);
+	discard(container);
 	return NULL;
 }
 
@@ -422,7 +484,7 @@ struct container *container_open_agent(const struct container_setting *setting,
 	container->is_agent = true;
 	container->devpts = open("/dev/pts", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (open_cgroup(container, err) < 0) {
-		container_free(container);
+		discard(container);
 		return NULL;
 	}
 	return container;

@@ -465,7 +465,7 @@ int pod_remove_container(struct pod *pod, const char *id, struct error *err)
 	if (container_is_running(container))
 		return error_set(err, EBUSY, "container '%s' is running", id);
 	if (!container_is_empty(container))
-		return error_set(err, EBUSY, "container '%s': its last output is not read yet", id);
+		return error_set(err, EBUSY, "container '%s' has processes or output left", id);
 	container_free(container);
 	return 0;
 }
