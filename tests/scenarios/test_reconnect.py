@@ -140,6 +140,20 @@ def test_events_wait_for_the_host_that_returns_to_control(pod, box):
     check_own_replies(pod)
 
 
+@pytest.mark.only("host", "it needs a control port that takes nothing")
+def test_an_event_that_was_queued_and_not_sent_is_told_to_the_host_that_returns(pod, box):
+    process = pod.execcmd(box.name, ["sh", "-c", "read x; exit 6"], id="late").started()
+    fill_control_socket(pod, box)
+    process.write(b"go\n")
+    pod.wait_for(lambda: process.eof, "EOF")
+    pod.guest.watch_idle(pod)()
+    leave_control(pod)
+    pod.connect_control()
+    assert process.wait() == 6
+    assert len(pod.events) == 1
+    check_own_replies(pod)
+
+
 @pytest.mark.only("host", "QEMU throws its ring away, so nothing can be counted exactly")
 @pytest.mark.parametrize("seed", range(4))
 def test_a_flood_is_complete_but_for_what_the_socket_had_taken(pod, box, seed):
@@ -152,8 +166,8 @@ def test_a_flood_is_complete_but_for_what_the_socket_had_taken(pod, box, seed):
         pod.guest.watch_idle(pod)()
         # The daemon rests: what is in the socket now is all that will be lost with it, but for a
         # frame that is not all out: that one it keeps.
-        waiting = struct.unpack("i", ioctl_inq(pod.tty.sock))[0]
-        taken = bytes(pod.tty_frames.pending) + pod.tty.sock.recv(waiting, socket.MSG_PEEK)
+        taken = bytes(pod.tty_frames.pending) + \
+            pod.tty.sock.recv(waiting_bytes(pod.tty.sock), socket.MSG_PEEK)
         lost = tty_decoder().feed(taken)
         assert all(frame.seq == process.stdio for frame in lost)
         leave_tty(pod)
@@ -165,6 +179,21 @@ def test_a_flood_is_complete_but_for_what_the_socket_had_taken(pod, box, seed):
     assert bytes(process.out) == pattern(seed, size)
 
 
+def fill_control_socket(host, box):
+    """One PING after the other until a reply stays in the daemon."""
+    cat = host.execcmd(box.name, ["cat"]).started()
+    host.guest.shrink_send_buffer("control")
+    host.control.reading = False
+    before = -1
+    while (now := waiting_bytes(host.control.sock)) > before:
+        before = now
+        host.send(Code.PING)
+        host.wait_for(lambda: not host.control.chunks, "the command to leave")
+        echoed = len(cat.out) + 1
+        cat.write(b"x")  # by the time of its echo the PING was taken up
+        host.wait_for(lambda: len(cat.out) == echoed, "an echo")
+
+
 def slow_down(host):
     """Both ends take and give few bytes at a time, so that a frame is rarely whole in the socket."""
     host.wait_for(lambda: host.guest.log.count(CONNECTED.format("tty")) ==
@@ -173,8 +202,8 @@ def slow_down(host):
     host.tty.read_size = 1013
 
 
-def ioctl_inq(sock):
-    return fcntl.ioctl(sock, termios.FIONREAD, bytes(4))
+def waiting_bytes(sock):
+    return struct.unpack("i", fcntl.ioctl(sock, termios.FIONREAD, bytes(4)))[0]
 
 
 @pytest.mark.limit(120)
