@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -26,6 +28,7 @@ static int pipe_open(void **state)
 static int pipe_close(void **state)
 {
 	(void)state;
+	report_close(&report);
 	close(fds[0]);
 	return fds[1] < 0 ? 0 : close(fds[1]);
 }
@@ -75,13 +78,68 @@ static void an_exec_that_fails_says_why_behind_executing(void **state)
 	assert_string_equal(report.error.text, "exec '/bin/ngnix': no such file or directory");
 }
 
-static void a_worker_says_done(void **state)
+static void a_worker_says_done_and_what_came_of_it(void **state)
 {
 	(void)state;
 	report_write(fds[1], REPORT_DONE, "result", 6);
 	assert_int_equal(read_all(), IO_AGAIN);
 	assert_true(report.done);
 	assert_false(report.failed);
+	assert_int_equal(report.result_length, 6);
+	assert_memory_equal(report.result, "result", 6);
+}
+
+static void a_worker_without_a_result_is_done_too(void **state)
+{
+	(void)state;
+	report_write(fds[1], REPORT_DONE, NULL, 0);
+	assert_int_equal(read_all(), IO_AGAIN);
+	assert_true(report.done);
+	assert_int_equal(report.result_length, 0);
+	assert_null(report.result);
+}
+
+static void a_result_larger_than_the_pipe_arrives_whole(void **state)
+{
+	static uint8_t result[RESULT_MAX];
+	int status;
+	pid_t pid;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(result); i++)
+		result[i] = (uint8_t)(i % 251);
+	fcntl(fds[1], F_SETFL, 0); /* a child's end blocks */
+	pid = fork();
+	if (pid == 0) {
+		report_write(fds[1], REPORT_DONE, result, sizeof(result));
+		_exit(0);
+	}
+	close(fds[1]);
+	fds[1] = -1;
+	do {
+		struct pollfd pipe = {.fd = fds[0], .events = POLLIN};
+
+		assert_int_equal(poll(&pipe, 1, 10000), 1);
+		assert_int_equal(report.done, report.result_filled == RESULT_MAX);
+	} while (read_all() != IO_EOF);
+	assert_true(report.done);
+	assert_false(report.failed);
+	assert_int_equal(report.result_length, RESULT_MAX);
+	assert_memory_equal(report.result, result, RESULT_MAX);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+}
+
+static void a_result_that_is_cut_is_not_done(void **state)
+{
+	static const uint32_t header[2] = {REPORT_DONE, 10};
+
+	(void)state;
+	assert_int_equal(write(fds[1], header, sizeof(header)), 8);
+	assert_int_equal(write(fds[1], "abc", 3), 3);
+	close(fds[1]);
+	fds[1] = -1;
+	assert_int_equal(read_all(), IO_EOF);
+	assert_false(report.done);
 }
 
 static void a_bare_end_is_neither(void **state)
@@ -138,10 +196,11 @@ static void the_first_error_counts(void **state)
 static void a_record_that_is_not_ours_is_a_failure(void **state)
 {
 	static const uint32_t records[][3] = {
-		{99, 0, 0},                      /* no such kind */
-		{0, 0, 0},                       /* nor this */
-		{REPORT_ERROR, 3, 0},            /* an error without its errno */
-		{REPORT_DONE, 0xffffffff, 0},    /* longer than any */
+		{99, 0, 0},                   /* no such kind */
+		{0, 0, 0},                    /* nor this */
+		{REPORT_ERROR, 3, 0},         /* an error without its errno */
+		{REPORT_DONE, 0xffffffff, 0}, /* longer than any */
+		{REPORT_DONE, RESULT_MAX + 1, 0},
 		{REPORT_EXECUTING, 0x10000, 99}, /* longer than any */
 	};
 
@@ -176,7 +235,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		test_with_pipe(an_exec_that_succeeds_says_executing_and_closes),
 		test_with_pipe(an_exec_that_fails_says_why_behind_executing),
-		test_with_pipe(a_worker_says_done),
+		test_with_pipe(a_worker_says_done_and_what_came_of_it),
+		test_with_pipe(a_worker_without_a_result_is_done_too),
+		test_with_pipe(a_result_larger_than_the_pipe_arrives_whole),
+		test_with_pipe(a_result_that_is_cut_is_not_done),
 		test_with_pipe(a_bare_end_is_neither),
 		test_with_pipe(records_that_arrive_byte_by_byte_are_put_together),
 		test_with_pipe(a_long_text_is_cut_and_the_record_stays_whole),
