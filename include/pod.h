@@ -26,6 +26,8 @@ struct pod {
 	int cgroup_parent;                /* borrowed; -1: none */
 	struct arena arena;               /* owned: hostname */
 	struct list containers;
+	struct container *removing; /* REMOVECONTAINER waits until it is empty, or NULL … */
+	struct timer removal;       /* … until then */
 	struct spawn init;
 	struct timer patience; /* of TERMINATING and KILLING … */
 	bool is_impatient;     /* … and that it is over */
@@ -54,6 +56,8 @@ void pod_init(struct pod *pod, const struct pod_options *options);
 int pod_start(struct pod *pod, const struct pod_spec *spec, struct error *err);
 int pod_start_container(struct pod *pod, const struct container_spec *spec, struct error *err);
 int pod_exec(struct pod *pod, const struct exec_spec *spec, struct error *err);
+/* A stopped one: done when every trace of it is gone. */
+int pod_remove_container(struct pod *pod, const char *id, struct error *err);
 /* SIGTERM, up to 2 s, SIGKILL, ends told, unmount, sync: on_done within 5 s, never with err. Also
  * when there is no pod. */
 void pod_destroy(struct pod *pod);
@@ -63,9 +67,6 @@ void pod_cancel(struct pod *pod, const char *reason);
 
 /* Takes the next step of an end, when it is time. Before every sleep. */
 void pod_pump(struct pod *pod);
-
-/* 0: it is stopped and every trace of it is gone; or -1 with err. */
-int pod_remove_container(struct pod *pod, const char *id, struct error *err);
 
 /* 0 and *container; or -1 with err. */
 int pod_find_container(

@@ -183,7 +183,7 @@ static enum outcome command_removecontainer(
 
 	if (DECODE(spec_remove, message, &spec, err) < 0)
 		return FAILED;
-	return pod_remove_container(commands->pod, spec.container, err) < 0 ? FAILED : NOW;
+	return later(pod_remove_container(commands->pod, spec.container, err));
 }
 
 /* --- commands that a worker does ------------------------------------------------------------- */

@@ -30,6 +30,23 @@ static void patience_over(struct timer *timer)
 	pod->is_impatient = true;
 }
 
+static void removal_over(struct pod *pod, const struct error *err)
+{
+	pod->removing = NULL;
+	timer_cancel(&pod->removal);
+	pod->on_done(pod, err);
+}
+
+static void removal_overdue(struct timer *timer)
+{
+	struct pod *pod = list_entry(timer, struct pod, removal);
+	struct error err;
+
+	error_set(&err, EBUSY, "container '%s' has processes or unread output left",
+		pod->removing->id);
+	removal_over(pod, &err);
+}
+
 void pod_init(struct pod *pod, const struct pod_options *options)
 {
 	*pod = (struct pod){
@@ -50,6 +67,7 @@ void pod_init(struct pod *pod, const struct pod_options *options)
 	};
 	list_init(&pod->containers);
 	timer_init(&pod->patience, patience_over);
+	timer_init(&pod->removal, removal_overdue);
 }
 
 static void close_fd(int *fd)
@@ -345,12 +363,18 @@ fail:
 
 void pod_cancel(struct pod *pod, const char *reason)
 {
+	struct error err;
+
 	if (pod->state == POD_PREPARING)
 		worker_cancel(pod->worker, reason);
 	else if (pod->state == POD_STARTING)
 		spawn_cancel(&pod->init, reason);
 	list_for_each (it, after, &pod->containers)
 		container_cancel(list_entry(it, struct container, node), reason);
+	if (pod->removing) {
+		error_set(&err, ECANCELED, "%s", reason);
+		removal_over(pod, &err);
+	}
 }
 
 /* --- containers ------------------------------------------------------------------------------ */
@@ -380,9 +404,14 @@ static void container_started(void *context, const struct error *err)
 
 static void container_emptied(struct container *container)
 {
+	struct pod *pod = container->context;
+	bool removed = pod->removing == container;
+
 	/* A cc host removes its containers itself; runv's are gone with their process. */
-	if (container->init_id)
+	if (removed || container->init_id)
 		container_free(container);
+	if (removed)
+		removal_over(pod, NULL);
 }
 
 static struct container *start_container(
@@ -464,8 +493,10 @@ int pod_remove_container(struct pod *pod, const char *id, struct error *err)
 		return -1;
 	if (container_is_running(container))
 		return error_set(err, EBUSY, "container '%s' is running", id);
-	if (!container_is_empty(container))
-		return error_set(err, EBUSY, "container '%s' has processes or output left", id);
-	container_free(container);
+	/* Its orphans may still be dying when the host has its exit code. */
+	pod->removing = container;
+	timer_set(pod->setting.table->loop, &pod->removal, pod->setting.table->deadline_ms);
+	if (container_is_empty(container))
+		container_emptied(container);
 	return 0;
 }

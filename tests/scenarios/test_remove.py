@@ -32,6 +32,12 @@ def test_a_stopped_container_is_removed_and_its_id_is_free(pod):
             Code.REMOVECONTAINER, {"container": "again"})
 
 
+def test_a_remove_right_behind_the_exit_waits_for_the_orphans(pod):
+    for _ in range(10):
+        assert pod.newcontainer("orphans", ORPHANS).started().wait() == 5
+        pod.ack(Code.REMOVECONTAINER, {"container": "orphans"})
+
+
 def test_a_running_container_is_not_removed(pod, box):
     text = pod.error(Code.REMOVECONTAINER, {"container": box.name})
     assert text == f"removecontainer: container '{box.name}' is running"
