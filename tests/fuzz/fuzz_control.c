@@ -26,6 +26,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define PAYLOAD_SMALL 100u
 #define PAYLOAD_LARGE 100000u
 #define COMMANDS_MAX  65536u
+#define LONG_REPLY    0x40u /* in a code */
+#define REPLY_LONG    40000u
 
 static struct control control;
 static struct host host;
@@ -51,13 +53,19 @@ static size_t payload_max(uint32_t code)
 
 static void answer(void)
 {
-	uint8_t payload[4];
+	uint8_t payload[4], *owned;
 
 	if (!is_owed)
 		return;
 	is_owed = false;
 	store_be32(payload, owed_code);
-	control_ack(&control, payload, sizeof(payload));
+	if (owed_code & LONG_REPLY) {
+		owned = calloc(1, REPLY_LONG);
+		memcpy(owned, payload, sizeof(payload));
+		control_ack_owned(&control, owned, REPLY_LONG);
+	} else {
+		control_ack(&control, payload, sizeof(payload));
+	}
 }
 
 static void run(struct control *c, struct message *message)
@@ -135,7 +143,7 @@ static void idea_heard(void)
 		const uint8_t *frame = host.received + idea.heard;
 		uint32_t code = load_be32(frame), length = load_be32(frame + 4), awaited;
 
-		assert(length >= CONTROL_HEADER && length <= CONTROL_HEADER + ERROR_TEXT_MAX);
+		assert(length >= CONTROL_HEADER && length <= CONTROL_HEADER + REPLY_LONG);
 		if (host.length - idea.heard < length)
 			return;
 		idea.heard += length;

@@ -423,6 +423,73 @@ static void a_reply_waits_until_the_host_reads(void **state)
 	assert_int_equal(taken_count, written / CONTROL_HEADER);
 }
 
+/* READFILE's, taken over. */
+static void answer_at_length(size_t length)
+{
+	uint8_t *payload = malloc(length);
+
+	for (size_t i = 0; i < length; i++)
+		payload[i] = (uint8_t)(i % 251);
+	control_ack_owned(&control, payload, length);
+}
+
+static void a_long_reply_is_streamed_and_nothing_comes_within_it(void **state)
+{
+	uint64_t mark;
+
+	(void)state;
+	begin();
+	answers = false;
+	say(READFILE, 10);
+	answer_at_length(4 * MIB);
+	turn_until_quiet(); /* stuck: the host does not read */
+	assert_false(queue_is_empty(&control.port.out));
+	answers = true;
+	say(PING, 0);
+	assert_false(control_event(&control, "c", "p", 0, &mark));
+	listen_to_agent();
+	assert_int_equal(said_count, 2);
+	assert_int_equal(said[0].code, ACK);
+	assert_int_equal(said[0].length, 4 * MIB);
+	for (size_t i = 0; i < 4 * MIB; i++)
+		if (host.received[said[0].payload + i] != i % 251)
+			fail_msg("byte %zu is wrong", i);
+	assert_acked(1, PING);
+	assert_in_step();
+	assert_true(control_event(&control, "c", "p", 0, &mark));
+}
+
+static void a_long_reply_may_be_empty(void **state)
+{
+	(void)state;
+	begin();
+	answers = false;
+	say(READFILE, 10);
+	control_ack_owned(&control, NULL, 0);
+	answers = true;
+	assert_in_step();
+	assert_int_equal(said[0].code, ACK);
+	assert_int_equal(said[0].length, 0);
+}
+
+static void a_hang_up_within_a_long_reply_ends_it(void **state)
+{
+	(void)state;
+	begin();
+	answers = false;
+	say(READFILE, 10);
+	answer_at_length(4 * MIB);
+	turn_until_quiet();
+	host_receive(&host, 100000);
+	turn_until_quiet();
+	host_disconnect(&host);
+	turn_until_quiet();
+	answers = true;
+	connect_host();
+	assert_in_step();
+	assert_int_equal(said_count, 1);
+}
+
 static void a_destroypod_that_is_next_in_line_cuts_once(void **state)
 {
 	(void)state;
@@ -687,6 +754,9 @@ int main(void)
 		test_of_control(the_next_command_waits_for_the_reply),
 		test_of_control(while_a_command_runs_the_host_is_held_back),
 		test_of_control(a_reply_waits_until_the_host_reads),
+		test_of_control(a_long_reply_is_streamed_and_nothing_comes_within_it),
+		test_of_control(a_long_reply_may_be_empty),
+		test_of_control(a_hang_up_within_a_long_reply_ends_it),
 		test_of_control(a_destroypod_that_is_next_in_line_cuts_once),
 		test_of_control(a_destroypod_further_back_does_not_cut),
 		test_of_control(an_event_is_json_whatever_the_ids_are),
