@@ -87,6 +87,7 @@ FUZZ_CFLAGS := $(LANGUAGE) -O1 -g -fno-omit-frame-pointer $(SANITIZE)
 UNIT := $(patsubst tests/unit/test_%.c,%,$(wildcard tests/unit/test_*.c))
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 PROG := $(patsubst tests/prog/%.c,%,$(wildcard tests/prog/*.c))
+BENCH := $(patsubst tests/bench/%.c,%,$(wildcard tests/bench/*.c))
 C_SOURCES := $(wildcard src/*.c tests/*/*.c)
 C_FILES := $(C_SOURCES) $(wildcard include/*.h)
 SHELL_SCRIPTS := .ci/run scripts/build-rootfs scripts/setup
@@ -178,6 +179,11 @@ build/prog/%: tests/prog/%.c Makefile | build/kh
 	$(call say,CC)
 	$(Q)$(MUSL_CC) $(CPPFLAGS) $(MUSL_CFLAGS) $(DEPFLAGS) $(MUSL_LDFLAGS) -o $@ $<
 
+build/bench/%: tests/bench/%.c Makefile | build/kh
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(Q)$(MUSL_CC) $(CPPFLAGS) $(MUSL_CFLAGS) $(DEPFLAGS) $(MUSL_LDFLAGS) -o $@ $<
+
 .PHONY: unit
 unit: $(UNIT:%=build/unit/test_%)
 	@fail=0; for test in $^; do CMOCKA_MESSAGE_OUTPUT=TAP $$test || fail=1; done; exit $$fail
@@ -260,11 +266,11 @@ check: | build/setup-build build/setup-run build/setup-test
 	@scripts/check
 
 .PHONY: bench
-bench: all build/rootfs $(PROG:%=build/prog/%)
+bench: all $(BENCH:%=build/bench/%) | build/setup-run
 	@PYTHONDONTWRITEBYTECODE=1 scripts/bench
 
 .PHONY: clean
 clean:
 	rm -rf build
 
--include $(wildcard build/musl/*.d build/host/*.d build/clang/*.d build/fuzz/*.d build/unit/*.d build/prog/*.d)
+-include $(wildcard build/musl/*.d build/host/*.d build/clang/*.d build/fuzz/*.d build/unit/*.d build/prog/*.d build/bench/*.d)
