@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The limits: what the kernel takes for a job when nothing is done beside it.
+ *     bare exec PROGRAM TIMES         fork, execve, waitpid
+ *     bare out PORT PROGRAM ARG…      relays the program's stdout to the port until it ends
+ *     bare in PORT BYTES PROGRAM ARG… relays so much from the port to the program's stdin
+ *     bare echo PORT TIMES            answers 8 bytes with 8, a line for each time
+ * All but exec print what they ran for it: their children are none of it. As PID 1, without
+ * arguments: writes READY to the first port.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/inotify.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "bench.h"
+
+#define BLOCK 32768 /* the most that one write to a port takes */
+
+static char block[BLOCK];
+
+static _Noreturn void fail(const char *what)
+{
+	dprintf(STDERR_FILENO, "bare: %s: %s\n", what, strerror(errno));
+	_exit(1);
+}
+
+static void print(uint64_t count)
+{
+	printf("%llu\n", (unsigned long long)count);
+}
+
+static void run_exec(char *program, int times)
+{
+	while (times-- > 0) {
+		pid_t pid = fork();
+		int status;
+
+		if (pid == 0) {
+			execve(program, (char *[]){program, NULL}, (char *[]){NULL});
+			_exit(127);
+		}
+		if (waitpid(pid, &status, 0) != pid || status != 0)
+			fail(program);
+	}
+}
+
+/* Starts a program with one end of a pipe as its fd `std`; returns the other. */
+static int pipe_start(char **argv, int std)
+{
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		fail("pipe");
+	if (fork() == 0) {
+		dup2(ends[std == STDOUT_FILENO], std);
+		execve(argv[0], argv, (char *[]){NULL});
+		_exit(127);
+	}
+	close(ends[std == STDOUT_FILENO]);
+	return ends[std != STDOUT_FILENO];
+}
+
+static void await(int fd, short events)
+{
+	struct pollfd poller = {.fd = fd, .events = events};
+
+	poll(&poller, 1, -1);
+}
+
+static void port_write(int port, const char *from, size_t size)
+{
+	while (size > 0) {
+		ssize_t n = write(port, from, size);
+
+		if (n >= 0) {
+			from += n;
+			size -= (size_t)n;
+		} else if (errno == EAGAIN) {
+			await(port, POLLOUT);
+		} else {
+			fail("write the port");
+		}
+	}
+}
+
+static ssize_t port_read(int port)
+{
+	ssize_t n;
+
+	while ((n = read(port, block, sizeof(block))) <= 0) {
+		if (n < 0 && errno != EAGAIN)
+			fail("read the port");
+		await(port, POLLIN);
+	}
+	return n;
+}
+
+static void run_out(int port, char **argv)
+{
+	int from = pipe_start(argv, STDOUT_FILENO);
+	uint64_t before = count_own();
+	ssize_t n;
+
+	while ((n = read(from, block, sizeof(block))) > 0)
+		port_write(port, block, (size_t)n);
+	print(count_own() - before);
+}
+
+static void run_in(int port, unsigned long bytes, char **argv)
+{
+	int to = pipe_start(argv, STDIN_FILENO);
+	uint64_t before = count_own();
+
+	while (bytes > 0) {
+		ssize_t n = port_read(port);
+
+		if (write(to, block, (size_t)n) != n)
+			fail("write the pipe");
+		bytes -= (unsigned long)n;
+	}
+	print(count_own() - before);
+}
+
+static void run_echo(int port, int times)
+{
+	while (times-- > 0) {
+		/* From rest to rest, as the agent's PING is counted. */
+		uint64_t before = count_own();
+
+		port_write(port, block, (size_t)port_read(port));
+		print(count_own() - before);
+	}
+}
+
+static _Noreturn void run_ready(void)
+{
+	static const char ready[8] = {0, 0, 0, 8, 0, 0, 0, 8};
+	int events, port;
+
+	mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
+	events = inotify_init();
+	inotify_add_watch(events, "/dev", IN_CREATE);
+	modules_load("virtio_console");
+	while ((port = open("/dev/vport0p1", O_RDWR)) < 0)
+		(void)!read(events, block, sizeof(block));
+	(void)!write(port, ready, sizeof(ready));
+	for (;;)
+		pause();
+}
+
+int main(int argc, char **argv)
+{
+	const char *job = argc > 1 ? argv[1] : "";
+	int port;
+
+	if (getpid() == 1)
+		run_ready();
+	if (strcmp(job, "exec") == 0 && argc == 4) {
+		run_exec(argv[2], atoi(argv[3]));
+		return 0;
+	}
+	if (argc < 4)
+		return 2;
+	port = port_open(argv[2], O_NONBLOCK);
+	if (port < 0)
+		fail(argv[2]);
+	if (strcmp(job, "out") == 0)
+		run_out(port, argv + 3);
+	else if (strcmp(job, "in") == 0)
+		run_in(port, strtoul(argv[3], NULL, 10), argv + 4);
+	else if (strcmp(job, "echo") == 0)
+		run_echo(port, atoi(argv[3]));
+	else
+		return 2;
+	return 0;
+}
