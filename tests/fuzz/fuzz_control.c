@@ -88,9 +88,16 @@ static void ignore(struct control *c)
 	assert(c == &control);
 }
 
+/* As the daemon does: until nothing moves any more. */
 static void pump(void)
 {
-	control_pump(&control);
+	const struct port *port = &control.port;
+	uint64_t before;
+
+	do {
+		before = port->in.sent + port->out.total + port->out.sent;
+		control_pump(&control);
+	} while (port->in.sent + port->out.total + port->out.sent != before);
 }
 
 /* --- The idea --------------------------------------------------------------------------------- */

@@ -64,9 +64,16 @@ static size_t payload_max(uint32_t code)
 	return code == WRITEFILE ? 4 * MIB : 256 * KIB;
 }
 
+/* As the daemon does: until nothing moves any more. */
 static void pump(void)
 {
-	control_pump(&control);
+	const struct port *port = &control.port;
+	uint64_t before;
+
+	do {
+		before = port->in.sent + port->out.total + port->out.sent;
+		control_pump(&control);
+	} while (port->in.sent + port->out.total + port->out.sent != before);
 }
 
 /* Allocations of more than this fail. */
