@@ -156,7 +156,7 @@ bool ps_stat_parse(const char *text, size_t length, struct ps_process *p)
 	p->start_ticks = field[STAT_START_TICKS];
 	p->vsz_bytes = field[STAT_VSZ];
 	p->rss_pages = field[STAT_RSS];
-	return true;
+	return p->cpu_ticks >= 0 && p->start_ticks >= 0 && p->vsz_bytes >= 0 && p->rss_pages >= 0;
 }
 
 /* The number at place `skip` behind "\nlabel:". The kernel escapes a newline in the name, which

@@ -7,7 +7,35 @@ import pytest
 
 from rig.wire import Code
 
+# It has said that it runs: between the ACK and then, execve may not have set its arguments yet.
+STAYS = "echo ready; read x; true"
+SHOWN = f"sh -c {STAYS}"
 DEFAULT = ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]
+
+
+def ready(process):
+    process.started()
+    process.wait_output(b"ready")
+    return process
+
+
+@pytest.fixture
+def box(pod):
+    """A container named .name, whose first process has said that it runs."""
+    name = f"box{pod.fresh_seq()}"
+    process = ready(pod.newcontainer(name, ["sh", "-c", STAYS]))
+    process.name = name
+    return process
+
+
+def stays(pod, box, *arguments, script=STAYS, **process):
+    """Another process there that stays until it reads a line."""
+    return ready(pod.execcmd(box.name, ["sh", "-c", script, *arguments], **process))
+
+
+def end(process):
+    process.write(b"\n")
+    assert process.wait() == 0
 
 
 def ps(host, container, *psargs, form="table"):
@@ -31,71 +59,66 @@ def pids(host, container):
 
 
 def test_the_default_table_is_what_ps_ef_prints(pod, box):
-    other = pod.execcmd(box.name, ["sleep", "54321"], user="alice").started()
+    other = stays(pod, box, "more", user="alice")
     titles, rows = top(pod, box.name)
     assert titles == DEFAULT
-    assert [row["CMD"] for row in rows] == ["sleep 100000", "sleep 54321"]
+    assert [row["CMD"] for row in rows] == [SHOWN, SHOWN + " more"]
     assert [row["UID"] for row in rows] == ["root", "alice"]
     assert [int(row["PID"]) for row in rows] == sorted(pids(pod, box.name))
     assert {row["TTY"] for row in rows} == {"?"}
     assert {row["TIME"] for row in rows} == {"00:00:00"}
     assert top(pod, box.name, "-ef")[0] == DEFAULT
-    pod.ack(Code.KILLCONTAINER, {"container": box.name, "signal": 9, "allProcesses": True})
-    assert other.wait() == 137
+    end(other)
 
 
 def test_json_is_an_array_of_pids(pod, box):
     assert len(pids(pod, box.name)) == 1
-    other = pod.execcmd(box.name, ["cat"]).started()
+    other = stays(pod, box)
     both = pids(pod, box.name)
     assert len(both) == 2 and both == sorted(both)
     assert ps(pod, box.name, form="json") == f"[{both[0]},{both[1]}]"
-    other.close_stdin()
-    other.wait()
+    end(other)
     assert pids(pod, box.name) == both[:1]
 
 
 def test_aux_shows_what_each_process_costs(pod, box):
     titles, (row,) = top(pod, box.name, "aux")
     assert titles == "USER PID %CPU %MEM VSZ RSS TTY STAT START TIME COMMAND".split()
-    assert row["USER"] == "root" and row["COMMAND"] == "sleep 100000"
+    assert row["USER"] == "root" and row["COMMAND"] == SHOWN
     assert int(row["VSZ"]) > 0 and int(row["RSS"]) > 0
-    assert row["STAT"].startswith("Ss")
+    assert row["STAT"][1:] == "s"
 
 
 def test_columns_are_chosen_with_o(pod, box):
     titles, (row,) = top(pod, box.name, "-o", "pid,ppid,uid,user=NAME,comm")
     assert titles == ["PID", "PPID", "UID", "NAME", "COMMAND"]
-    assert (row["UID"], row["NAME"], row["COMMAND"]) == ("0", "root", "sleep")
+    assert (row["UID"], row["NAME"], row["COMMAND"]) == ("0", "root", "sh")
     assert row["PPID"] == "1"  # the agent
 
 
 def test_a_user_that_passwd_does_not_know_is_a_number(pod, box):
-    process = pod.execcmd(box.name, ["cat"], user="4242").started()
+    process = stays(pod, box, user="4242")
     users = [row["USER"] for row in top(pod, box.name, "-o", "user,args")[1]]
     assert users == ["root", "4242"]
-    process.close_stdin()
-    process.wait()
+    end(process)
 
 
 def test_a_passwd_that_is_no_file_leaves_numbers(pod):
-    script = "rm /etc/passwd; mkfifo /etc/passwd; echo ready; sleep 100000; true"
-    first = pod.newcontainer("fifo", ["sh", "-c", script], image="fifo").started()
-    first.wait_output(b"ready\n")
+    script = f"rm /etc/passwd; mkfifo /etc/passwd; {STAYS}"
+    ready(pod.newcontainer("fifo", ["sh", "-c", script], image="fifo"))
     assert {row["UID"] for row in top(pod, "fifo")[1]} == {"0"}
 
 
 def test_a_terminal_is_shown(pod, box):
-    process = pod.execcmd(box.name, ["cat"], terminal=True).started()
+    process = stays(pod, box, terminal=True)
     _, (_, row) = top(pod, box.name)
-    assert row["TTY"].startswith("pts/") and row["CMD"] == "cat"
-    process.write(b"\x04")
-    process.wait()
+    assert row["TTY"].startswith("pts/") and row["CMD"] == SHOWN
+    end(process)
 
 
 def test_other_containers_are_not_in_sight(pod, box):
-    pod.newcontainer("neighbour", ["sleep", "77777"]).started()
-    assert "77777" not in ps(pod, box.name)
+    ready(pod.newcontainer("neighbour", ["sh", "-c", STAYS, "77777"]))
+    assert "77777" in ps(pod, "neighbour") and "77777" not in ps(pod, box.name)
     assert set(pids(pod, "neighbour")).isdisjoint(pids(pod, box.name))
 
 
@@ -110,34 +133,29 @@ HOSTILE = [
 @pytest.mark.parametrize("argument, shown", [case[1:] for case in HOSTILE],
                          ids=[case[0] for case in HOSTILE])
 def test_a_hostile_command_line_stays_in_its_line(pod, box, argument, shown):
-    # sh -c SCRIPT NAME: the shell stays, for it has the end of the script before it.
-    process = pod.execcmd(box.name, ["sh", "-c", "read x; true", argument]).started()
+    process = stays(pod, box, argument)
     _, rows = top(pod, box.name)
-    assert len(rows) == 2
-    assert rows[1]["CMD"] == f"sh -c read x; true {shown}"
-    process.write(b"\n")
-    process.wait()
+    assert [row["CMD"] for row in rows] == [SHOWN, f"{SHOWN} {shown}"]
+    end(process)
 
 
 def test_a_name_cannot_move_the_columns(pod, box):
     """comm, which a process chooses, stands between parentheses in stat."""
-    script = r"printf 'a) R 1 \n(x' > /proc/self/comm; echo ready; read x; true"
-    process = pod.execcmd(box.name, ["sh", "-c", script]).started()
-    process.wait_output(b"ready\n")
-    assert [int(row["PID"]) for row in top(pod, box.name, "-o", "comm,pid")[1]] == pids(pod, box.name)
+    script = r"printf 'a) R 1 \n(x' > /proc/self/comm; " + STAYS
+    process = stays(pod, box, script=script)
+    _, rows = top(pod, box.name, "-o", "comm,pid")
+    assert [int(row["PID"]) for row in rows] == pids(pod, box.name)
     assert ps(pod, box.name, "-o", "pid,comm").endswith(" a) R 1 ?(x\n")
     assert ps(pod, box.name, "-o", "comm,user=WHO").endswith("a)_R_1_?(x      root\n")
-    process.write(b"\n")
-    process.wait()
+    end(process)
 
 
 def test_a_command_line_of_100_kib_is_cut(pod, box):
-    process = pod.execcmd(box.name, ["sh", "-c", "read x; true", "y" * 100_000]).started()
+    process = stays(pod, box, "y" * 100_000)
     lines = ps(pod, box.name).split("\n")
     assert max(map(len, lines)) == 4095
     assert lines[2].endswith("yyyy")
-    process.write(b"\n")
-    process.wait()
+    end(process)
 
 
 def test_processes_that_come_and_go_do_not_disturb_it(pod):

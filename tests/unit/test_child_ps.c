@@ -224,11 +224,25 @@ static void numbers_too_large_are_cut_not_wrapped(void **state)
 
 	(void)state;
 	assert_true(parse_stat("1 (x) S 1 1 1 0 -1 0 0 0 0 0 18446744073709551615 "
-			       "99999999999999999999999 0 0 20 0 1 0 0 18446744073709551615 -3",
+			       "99999999999999999999999 0 0 20 0 1 0 0 18446744073709551615 3",
 		&p));
 	assert_int_equal(p.cpu_ticks, INT64_C(1) << 53);
 	assert_int_equal(p.vsz_bytes, INT64_C(1) << 52);
 	assert_int_equal(p.tty_pgid, -1);
+}
+
+static void an_amount_below_zero_is_refused(void **state)
+{
+	static const char format[] = "1 (x) S 1 1 1 0 -1 0 0 0 0 0 %d 0 0 0 20 0 1 0 %d %d %d";
+	struct ps_process p;
+	char text[128];
+
+	(void)state;
+	for (int i = 0; i <= 4; i++) {
+		snprintf(text, sizeof(text), format, i == 1 ? -1 : 1, i == 2 ? -1 : 1,
+			i == 3 ? -1 : 1, i == 4 ? -1 : 1);
+		assert_int_equal(parse_stat(text, &p), i == 0);
+	}
 }
 
 static void status_gives_the_effective_ids_and_locked_memory(void **state)
@@ -314,7 +328,7 @@ static void a_line_stands_below_its_heading(void **state)
 		"www-data   131     1 50 08:00 ?        01:00:00 nginx -g daemon off;");
 	assert_string_equal(line(&web, ARGS("aux")),
 		"www-data   131 50.0  0.0   6144  1048 ?        Ss   08:00  60:00 nginx -g daemon "
-	        "off;");
+		"off;");
 	assert_string_equal(shown(&web, "pid,uid,gid,sid,nlwp,ni,pri,comm"),
 		"  131    33    34   131    1   0  19 nginx");
 }
@@ -682,8 +696,8 @@ static void a_zombie_is_shown_as_defunct(void **state)
 	(void)state;
 	assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
 	snprintf(procs, sizeof(procs), "%d\n", pid);
-	assert_string_equal(listed(procs, false, ARGS("-o", "s,cmd")),
-		"S CMD\nZ [shortlived] <defunct>\n");
+	assert_string_equal(
+		listed(procs, false, ARGS("-o", "s,cmd")), "S CMD\nZ [shortlived] <defunct>\n");
 	waitpid(pid, NULL, 0);
 }
 
@@ -710,6 +724,7 @@ int main(void)
 		cmocka_unit_test(a_name_may_look_like_the_rest),
 		cmocka_unit_test(a_stat_that_is_cut_anywhere_is_refused),
 		cmocka_unit_test(numbers_too_large_are_cut_not_wrapped),
+		cmocka_unit_test(an_amount_below_zero_is_refused),
 		cmocka_unit_test(status_gives_the_effective_ids_and_locked_memory),
 		cmocka_unit_test(a_line_stands_below_its_heading),
 		cmocka_unit_test(a_user_is_a_name_or_else_a_number),
