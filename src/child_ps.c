@@ -127,8 +127,7 @@ static void names_read(struct names *names, int mount_ns)
 	int root, fd;
 	struct stat st;
 
-	names->passwd = NULL;
-	names->last.uid = (uid_t)-1;
+	*names = (struct names){.last.uid = (uid_t)-1}; /* nobody has that one */
 	if (mount_ns >= 0 && setns(mount_ns, CLONE_NEWNS) < 0)
 		die_errno("enter the container's mounts");
 	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);

@@ -460,7 +460,7 @@ static void shares_stay_within_their_columns(void **state)
 	assert_true(strstr(shown(&p, "c,%mem,pid"), "99 99.9   131") != NULL);
 	/* The moment of its start: no time to have a share of. */
 	p.start_ticks = 864001 * 100;
-	assert_string_equal(shown(&p, "c,%cpu"), " 0  0.0");
+	assert_string_equal(shown(&p, "c,%cpu,etime"), " 0  0.0       00:00");
 }
 
 static struct ps_process named(const char *comm, const char *args)
