@@ -20,7 +20,7 @@
 #include "limits.h"
 #include "queue.h"
 
-/* Each of so many still gets a line of 128 bytes. */
+/* Each of so many still gets a line of 127 bytes. */
 #define PIDS_MAX   32768u
 #define PASSWD_MAX (256 * KIB)
 

@@ -650,6 +650,35 @@ static void a_process_that_is_gone_is_left_out(void **state)
 		listed("", false, NULL), "UID        PID  PPID  C STIME TTY          TIME CMD\n");
 }
 
+/* So many pids that no process has, and our own. */
+static char *crowd(unsigned count)
+{
+	char *procs = malloc(count * 8 + 16);
+	size_t length = 0;
+
+	for (unsigned i = 0; i < count; i++)
+		length += (size_t)sprintf(procs + length, "%u\n", 5000000 + i);
+	sprintf(procs + length, "%d\n", getpid());
+	return procs;
+}
+
+static void of_a_crowd_each_gets_a_shorter_line(void **state)
+{
+	char header[300] = "pid=", expected[512];
+	char *procs = crowd(32767);
+	const char *text;
+
+	(void)state;
+	memset(header + 4, 'H', 200);
+	text = listed(procs, false, ARGS("-o", header));
+	snprintf(expected, sizeof(expected), "%.126s\n%126s\n", header + 4, "");
+	assert_string_equal(text, expected);
+	free(procs);
+	procs = crowd(32768);
+	assert_string_equal(listed(procs, false, NULL), "list processes: more than 32768");
+	free(procs);
+}
+
 /* A child that stays until it is killed. */
 static pid_t start(const char *name, bool dies)
 {
@@ -743,6 +772,7 @@ int main(void)
 		cmocka_unit_test(the_longest_command_fills_a_line_and_no_more),
 		cmocka_unit_test(json_is_the_pids_in_their_order),
 		cmocka_unit_test(a_process_that_is_gone_is_left_out),
+		cmocka_unit_test(of_a_crowd_each_gets_a_shorter_line),
 		cmocka_unit_test(hostile_names_are_read_from_the_kernel),
 		cmocka_unit_test(a_zombie_is_shown_as_defunct),
 		cmocka_unit_test(trouble_is_told),
