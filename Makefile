@@ -38,9 +38,11 @@ UNIT_child_ps := child_ps child_ps_table child_ps_columns child_user child_path 
 	queue json_scan error
 UNIT_cgroup := cgroup error
 
-# Calls that a unit test answers itself: the clock; allocations, to fail each in turn.
+# Calls that a unit test answers itself: the clock; allocations, to fail each in turn; moves, to
+# count them.
 UNIT_LDFLAGS_log := -Wl,--wrap=clock_gettime
 UNIT_LDFLAGS_control := -Wl,--wrap=malloc
+UNIT_LDFLAGS_mux := -Wl,--wrap=memmove
 UNIT_LDFLAGS_json := -Wl,--wrap=malloc,--wrap=calloc
 
 # What each fuzzer links.

@@ -34,6 +34,14 @@ static inline size_t queue_room(const struct queue *q)
 	return q->capacity - queue_length(q);
 }
 
+/* Room without moving much: what is behind the queued bytes, or all of it once half of the queue
+ * is free in front of them. Who fills no more than this moves each byte once at most, where a
+ * slow reader of a full queue would else have all of it moved for each of its bites. */
+static inline size_t queue_cheap_room(const struct queue *q)
+{
+	return q->head >= q->capacity / 2 ? queue_room(q) : q->capacity - q->tail;
+}
+
 static inline bool queue_is_empty(const struct queue *q)
 {
 	return q->head == q->tail;

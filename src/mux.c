@@ -128,7 +128,7 @@ static size_t input_take(struct input *input, const uint8_t *bytes, size_t size)
 		mux->queued_inputs++;
 		loop_add(mux->port.loop, &input->source);
 	}
-	room = queue_room(&input->queue);
+	room = queue_cheap_room(&input->queue);
 	if (room > size - taken)
 		room = size - taken;
 	queue_put(&input->queue, bytes + taken, room);

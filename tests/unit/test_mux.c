@@ -272,6 +272,46 @@ static void a_reader_in_small_bites_gets_every_byte(void **state)
 	reader_close(&r);
 }
 
+/* The bytes that queues move within themselves are counted. */
+static size_t moved;
+
+void *__real_memmove(void *to, const void *from, size_t size);
+void *__wrap_memmove(void *to, const void *from, size_t size);
+
+void *__wrap_memmove(void *to, const void *from, size_t size)
+{
+	moved += size;
+	return __real_memmove(to, from, size);
+}
+
+static void a_slow_reader_costs_no_more_than_a_fast_one(void **state)
+{
+	static uint8_t frame[TTY_FRAME_MAX];
+	size_t sent = 0, done = sizeof(frame);
+	struct reader r;
+
+	(void)state;
+	reader_open(&r, 7);
+	moved = 0;
+	while (r.read < 2 * MIB) {
+		do {
+			if (done == sizeof(frame)) {
+				store_be64(frame, 7);
+				store_be32(frame + 8, sizeof(frame));
+				fill(frame + TTY_HEADER, 7, sent, FRAME_PAYLOAD);
+				sent += FRAME_PAYLOAD;
+				done = 0;
+			}
+			done += host_send(&host, frame + done, sizeof(frame) - done);
+		} while (done == sizeof(frame));
+		turn_until_quiet();
+		reader_read(&r, 4096);
+	}
+	assert_int_equal(mux.queued_inputs, 1);
+	assert_true(moved < 2 * r.read);
+	reader_close(&r);
+}
+
 static void an_empty_frame_closes_the_pipe_behind_what_was_queued(void **state)
 {
 	struct reader r;
@@ -948,6 +988,7 @@ int main(void)
 		test_of_input(a_frame_in_every_split_arrives),
 		test_of_input(a_stdin_frame_larger_than_the_queue_is_streamed),
 		test_of_input(a_reader_in_small_bites_gets_every_byte),
+		test_of_input(a_slow_reader_costs_no_more_than_a_fast_one),
 		test_of_input(an_empty_frame_closes_the_pipe_behind_what_was_queued),
 		test_of_input(an_end_of_input_that_comes_at_once_closes_the_pipe),
 		test_of_input(a_terminal_has_no_end_of_input),

@@ -80,6 +80,21 @@ static void bytes_are_moved_only_when_the_tail_is_too_short(void **state)
 	assert_queued("ef");
 }
 
+static void cheap_room_is_behind_the_bytes_or_half_of_the_queue(void **state)
+{
+	(void)state;
+	queue_put(&q, "abcdefgh", 8);
+	queue_consume(&q, 4);
+	assert_int_equal(queue_room(&q), 6);
+	assert_int_equal(queue_cheap_room(&q), 2);
+	queue_put(&q, "ij", 2);
+	assert_int_equal(queue_cheap_room(&q), 0);
+	queue_consume(&q, 1);
+	assert_int_equal(queue_cheap_room(&q), 5);
+	queue_consume(&q, 5);
+	assert_int_equal(queue_cheap_room(&q), 10);
+}
+
 static void an_empty_queue_starts_at_the_front_again(void **state)
 {
 	(void)state;
@@ -298,6 +313,7 @@ int main(void)
 		test_of_ten(bytes_leave_in_the_order_they_came),
 		test_of_ten(what_does_not_fit_leaves_the_queue_as_it_was),
 		test_of_ten(bytes_are_moved_only_when_the_tail_is_too_short),
+		test_of_ten(cheap_room_is_behind_the_bytes_or_half_of_the_queue),
 		test_of_ten(an_empty_queue_starts_at_the_front_again),
 		test_of_ten(counters_go_on_for_ever),
 		test_of_ten(bytes_that_are_taken_back_were_never_there),
