@@ -10,6 +10,8 @@
 #include "limits.h"
 #include "spec.h"
 
+#define SCHEMAS 9
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check_process(const struct process_spec *process)
@@ -31,12 +33,20 @@ static int decode(
 		struct exec_spec exec;
 		struct kill_spec kill;
 		struct winsize_spec winsize;
+		struct file_spec file;
+		struct remove_spec remove;
+		struct signal_spec signal;
+		struct ps_spec ps;
 	} out;
+	size_t end;
 	int result;
 
 	switch (schema) {
 	case 0:
-		return spec_pod(text, length, arena, &out.pod, err);
+		result = spec_pod(text, length, arena, &out.pod, err);
+		for (size_t i = 0; result == 0 && i < out.pod.containers_count; i++)
+			check_process(&out.pod.containers[i].process);
+		return result;
 	case 1:
 		result = spec_container(text, length, arena, &out.container, err);
 		if (result == 0) {
@@ -52,6 +62,16 @@ static int decode(
 	case 3:
 		result = spec_kill(text, length, arena, &out.kill, err);
 		assert(result < 0 || (out.kill.signal >= 0 && out.kill.signal <= 64));
+		return result;
+	case 4:
+		return spec_remove(text, length, arena, &out.remove, err);
+	case 5:
+		return spec_signal(text, length, arena, &out.signal, err);
+	case 6:
+		return spec_ps(text, length, arena, &out.ps, err);
+	case 7:
+		result = spec_file(text, length, arena, &out.file, &end, err);
+		assert(result < 0 || (end > 0 && end <= length && text[end - 1] == '}'));
 		return result;
 	default:
 		return spec_winsize(text, length, arena, &out.winsize, err);
@@ -85,7 +105,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	text = malloc(size);
 	memcpy(text, data + 1, size - 1);
 	arena_init(&arena, MESSAGE_ARENA_MAX);
-	if (decode(data[0] % 5, text, size - 1, &arena, &err) < 0) {
+	if (decode(data[0] % SCHEMAS, text, size - 1, &arena, &err) < 0) {
 		assert(err.code != 0 && err.text[0] != '\0');
 		check_text(err.text);
 	} else {

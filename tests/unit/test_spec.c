@@ -299,6 +299,65 @@ static void a_kill_names_container_and_signal(void **state)
 		"signal: expected integer");
 }
 
+static void containers_of_a_pod_are_checked_by_their_place(void **state)
+{
+	struct pod_spec pod;
+
+	(void)state;
+	assert_taken(spec_pod,
+		"{\"containers\":[{\"id\":\"a\",\"image\":\"i\",\"process\":{\"args\":[\"x\"],"
+		"\"stdio\":1,\"stderr\":2}},{\"id\":\"b\",\"image\":\"i\",\"process\":{"
+		"\"args\":[\"y\"],\"stdio\":3,\"terminal\":true}}]}",
+		&pod);
+	assert_int_equal(pod.containers_count, 2);
+	assert_string_equal(pod.containers[1].process.args[0], "y");
+	assert_refused(spec_pod,
+		"{\"containers\":[{\"id\":\"a\",\"image\":\"i\",\"process\":{\"args\":[\"x\"],"
+		"\"stdio\":1,\"stderr\":2}},{\"id\":\"b\",\"image\":\"i\",\"process\":{\"args\":{}}"
+	        "}]}",
+		&pod, "containers[1].process.args: expected array");
+	assert_refused(spec_pod,
+		"{\"containers\":[{\"id\":\"a\",\"image\":\"i\",\"process\":{\"args\":[\"x\"]}}]}",
+		&pod, "containers[0]: process.stdio: must not be 0");
+}
+
+static void the_data_of_a_file_begin_behind_its_description(void **state)
+{
+	static const char text[] = "{\"container\":\"c\",\"file\":\"/tmp/a}b\"}{\xff\"raw}";
+	struct file_spec file;
+	size_t end;
+
+	(void)state;
+	assert_int_equal(spec_file(text, sizeof(text) - 1, &arena, &file, &end, &err), 0);
+	assert_string_equal(file.file, "/tmp/a}b");
+	assert_string_equal(text + end, "{\xff\"raw}");
+	assert_int_equal(spec_file("{\"container\":\"c\"}", 17, &arena, &file, &end, &err), -1);
+	assert_string_equal(err.text, "file: missing");
+	assert_int_equal(spec_file("raw", 3, &arena, &file, &end, &err), -1);
+}
+
+static void a_remove_a_signal_and_a_ps_name_what_they_mean(void **state)
+{
+	struct remove_spec remove;
+	struct signal_spec signal;
+	struct ps_spec ps;
+
+	(void)state;
+	assert_taken(spec_remove, "{\"container\":\"c\"}", &remove);
+	assert_string_equal(remove.container, "c");
+	assert_refused(spec_remove, "{}", &remove, "container: missing");
+	assert_taken(
+		spec_signal, "{\"container\":\"c\",\"process\":\"init\",\"signal\":0}", &signal);
+	assert_string_equal(signal.process, "init");
+	assert_refused(
+		spec_signal, "{\"container\":\"c\",\"signal\":9}", &signal, "process: missing");
+	assert_taken(spec_ps, "{\"container\":\"c\",\"format\":\"\",\"psargs\":[\"-ef\"]}", &ps);
+	assert_null(ps.format);
+	assert_string_equal(ps.psargs[0], "-ef");
+	assert_refused(spec_ps, "{\"container\":\"c\",\"format\":\"xml\"}", &ps,
+		"format: 'xml' is neither table nor json");
+}
+
 static void a_window_size_comes_in_two_forms(void **state)
 {
 	struct winsize_spec size;
@@ -337,6 +396,9 @@ int main(void)
 		test_with_arena(a_line_of_resolv_conf_cannot_be_forged),
 		test_with_arena(a_hostname_has_64_bytes_at_most),
 		test_with_arena(a_kill_names_container_and_signal),
+		test_with_arena(containers_of_a_pod_are_checked_by_their_place),
+		test_with_arena(the_data_of_a_file_begin_behind_its_description),
+		test_with_arena(a_remove_a_signal_and_a_ps_name_what_they_mean),
 		test_with_arena(a_window_size_comes_in_two_forms),
 	};
 
