@@ -110,7 +110,8 @@ void container_signal(struct container *container, int signal, bool all)
 
 void container_cancel(struct container *container, const char *reason)
 {
-	cancel_process(&container->init, reason);
+	if (!container->is_agent) /* that has no first process */
+		cancel_process(&container->init, reason);
 	each_exec(container, cancel_process, reason);
 }
 

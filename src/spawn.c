@@ -17,6 +17,7 @@
  */
 #include "spawn.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -181,6 +182,7 @@ static void deadline_passed(struct timer *timer)
 
 void spawn_signal(const struct spawn *spawn, int signal)
 {
+	assert(spawn->pid > 0); /* 0 and -1 are all of our own */
 	if (!spawn->reaped)
 		kill(spawn->pid, signal);
 }
