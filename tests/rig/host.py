@@ -246,6 +246,14 @@ class Host:
                 raise Violation(f"the agent hung up (waiting for {what})\n{self.guest.describe()}")
             self.pump(min(left, self.guest.tick or left, 1 if closing else left))
 
+    def wait_seen(self, condition, what):
+        """wait_for what no byte to the host tells: looks every now and then."""
+        end = time.monotonic() + self.timeout
+        while not condition():
+            if time.monotonic() > end:
+                raise TimeoutError(f"waited {self.timeout} s for {what}\n{self.guest.describe()}")
+            self.pump_for(0.05)
+
     def wait_log(self, line, count=1):
         """Waits until the agent has logged it that many times."""
         self.wait_for(lambda: self.guest.log.count(line) >= count, f"{line!r} in the log")

@@ -106,6 +106,7 @@ class HostGuest(Inspected):
         pid = os.fork()
         if pid == 0:
             try:
+                os.setsid()  # a signal to its own process group is not for us
                 call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
                 os.dup2(log_end, 1)
                 os.dup2(log_end, 2)
@@ -157,12 +158,15 @@ class HostGuest(Inspected):
         return "the agent's log:\n" + "\n".join(self.log.splitlines()[-40:])
 
     def complaints(self):
-        """What the sanitizers said."""
+        """What the sanitizers said, or what a power-off left behind."""
         self.describe()
         lines = self.log.splitlines()
         for at, line in enumerate(lines):
             if any(word in line for word in SANITIZER_WORDS):
                 return "\n".join(lines[at : at + 60])
+        if self.cgroup and self.has_ended() and self.end_reason() == "power-off":
+            left = [path.name for path in self.cgroup.rglob("*") if path.is_dir()]
+            return f"cgroups left behind: {left}" if left else None
         return None
 
     # What can be seen of it

@@ -6,6 +6,7 @@ import collections
 import pytest
 
 from rig.host import Digest
+from rig.inspect import Cgroup
 from rig.wire import Code
 
 CONCURRENT = 20
@@ -107,6 +108,17 @@ def test_a_container_that_exits_takes_its_execs_with_it(pod):
     assert [process.wait() for process in execs] == [137] * 3
 
 
+@pytest.mark.parametrize("identity", [{}, {"id": "init"}], ids=["kept", "gone-at-exit"])
+def test_a_container_that_exits_leaves_no_process_in_its_cgroup(pod, identity):
+    name = f"crowd{pod.fresh_seq()}"
+    script = "for i in 1 2 3 4 5 6 7 8; do (trap '' HUP TERM; sleep 100000) & done; exit 3"
+    assert pod.newcontainer(name, ["sh", "-c", script], **identity).started().wait() == 3
+    cgroup = Cgroup(pod, name)
+    pod.wait_seen(cgroup.is_empty, "the end of all its processes")
+    if identity:
+        pod.wait_seen(lambda: not cgroup.exists(), "the end of its cgroup")
+
+
 def test_killing_all_processes_of_a_container_reaches_its_execs(pod):
     first = pod.newcontainer("all", ["sh", "-c", "trap 'exit 1' TERM; while :; do sleep 1; done"])
     first.started()
@@ -146,4 +158,4 @@ def test_a_container_that_was_refused_leaves_its_id_free(pod):
 def test_orphans_in_the_pod_are_reaped(pod, box):
     script = "for i in 1 2 3 4 5 6 7 8 9; do sh -c 'sleep 0.01 & sleep 0.01 &'; done; sleep 0.5"
     pod.run(box.name, ["sh", "-c", script])
-    pod.wait_for(lambda: pod.guest.zombies(pod) == [], "no zombies")
+    pod.wait_seen(lambda: not pod.guest.zombies(pod), "no zombies")

@@ -131,6 +131,7 @@ def test_a_flood_delays_neither_an_echo_nor_an_exit_by_more_than_three_rounds(po
     pod.guest.watch_idle(pod)()
     cat.write(b"ping")
     short.write(b"\n")
+    pod.wait_for(lambda: not pod.tty.chunks, "their input to leave")
     pod.guest.watch_idle(pod)()
     frames = []
     pod.on_tty_frame = lambda seq, payload: frames.append((seq, len(payload)))
