@@ -165,6 +165,7 @@ static char *file_load(int root, const char *path, size_t *length)
 {
 	int fd = child_path_open(root, path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
 	struct stat st;
+	size_t size;
 	char *file;
 	ssize_t n;
 
@@ -177,10 +178,12 @@ static char *file_load(int root, const char *path, size_t *length)
 		die("'%s' is not a regular file", path);
 	if (st.st_size > FILE_MAX)
 		die("'%s' is larger than %u bytes", path, FILE_MAX);
-	file = malloc(FILE_MAX);
+	/* No more than there is: 9p takes its time for all that is asked for. */
+	size = (size_t)st.st_size;
+	file = malloc(size + 1);
 	if (file == NULL)
 		die_errno("read '%s'", path);
-	while (*length < FILE_MAX && (n = read(fd, file + *length, FILE_MAX - *length)) != 0) {
+	while (*length < size && (n = read(fd, file + *length, size - *length)) != 0) {
 		if (n < 0)
 			die_errno("read '%s'", path);
 		*length += (size_t)n;
