@@ -4,8 +4,8 @@
  * Theory of operation. Output: the outputs sit behind one gate, which admits as many as `tty.out`
  * has room for whole frames. An output reads from its pipe straight into tty.out, behind a header
  * written once the length is known: one copy. The gate serves its members in turn, a frame each; one
- * that is ready alone may fill a whole port write. MUX_END_RESERVE bytes are never given to output,
- * so an exit report waits for the frames that are queued, not for those that flood.
+ * that is ready alone may fill two port writes. MUX_END_RESERVE bytes are never given to output, so
+ * an exit report waits for the frames that are queued, not for those that flood.
  *
  * Input: a frame is streamed, not collected. What the stdin pipe takes goes there straight from
  * `tty.in`; what it does not take goes into the process's queue; when that is full, tty.in is not
@@ -31,8 +31,8 @@
 #include "protocol.h"
 
 #define PAYLOAD_MAX (TTY_FRAME_MAX - TTY_HEADER)
-/* As many whole frames as one port write takes. */
-#define FRAMES_MAX (PORT_WRITE_MAX / TTY_FRAME_MAX)
+/* As many whole frames as two port writes take: about what a pipe holds. */
+#define FRAMES_MAX (2 * (PORT_WRITE_MAX / TTY_FRAME_MAX))
 
 static struct list *bucket_of(struct mux *mux, uint64_t seq)
 {
@@ -237,7 +237,7 @@ static ssize_t read_frames(struct queue *out, uint64_t seq, int fd, size_t max)
 	return n;
 }
 
-/* In its turn: one frame, or a port write's worth for an output that is ready alone. */
+/* In its turn: one frame, or two port writes' worth for an output that is ready alone. */
 static void output_ready(struct source *source, uint32_t events)
 {
 	struct output *output = list_entry(source, struct output, source);
