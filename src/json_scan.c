@@ -247,6 +247,11 @@ static int scan_escape(struct scan *s)
 	return 0;
 }
 
+static bool is_plain(unsigned char c)
+{
+	return c >= ' ' && c < 0x80 && c != '"' && c != '\\';
+}
+
 /* From the opening quote to behind the closing one. */
 static int scan_string(struct scan *s)
 {
@@ -256,9 +261,14 @@ static int scan_string(struct scan *s)
 		return scan_malformed(s, "expected a name");
 	if (scan_token(s) < 0)
 		return -1;
-	while (!scan_take(s, '"')) {
+	for (;;) {
+		/* Nearly all of every text is this. */
+		while (s->at < s->end && is_plain((unsigned char)*s->at))
+			s->at++;
 		if (s->at == s->end)
 			return scan_malformed(s, "the string has no end");
+		if (scan_take(s, '"'))
+			return 0;
 		if ((unsigned char)*s->at < ' ')
 			return scan_malformed(s, "control character in a string");
 		if (*s->at == '\\') {
@@ -271,7 +281,6 @@ static int scan_string(struct scan *s)
 			return scan_fail(s, "bad UTF-8 in a string");
 		s->at += length;
 	}
-	return 0;
 }
 
 static bool scan_digits(struct scan *s)
