@@ -52,8 +52,9 @@ bool container_is_running(const struct container *container)
 
 bool container_is_empty(const struct container *container)
 {
+	/* As long as there is a cgroup the kernel has not said that nobody is in it. */
 	return (container->is_agent || process_is(&container->init, PROCESS_REPORTED)) &&
-		list_is_empty(&container->execs);
+		list_is_empty(&container->execs) && container->cgroup < 0;
 }
 
 struct process *container_find_process(struct container *container, const char *id)
