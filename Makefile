@@ -188,7 +188,7 @@ build/bench/%: tests/bench/%.c Makefile | build/kh
 
 .PHONY: unit
 unit: $(UNIT:%=build/unit/test_%)
-	@fail=0; for test in $^; do CMOCKA_MESSAGE_OUTPUT=TAP $$test || fail=1; done; exit $$fail
+	@fail=0; for test in $^; do echo "# $$test"; CMOCKA_MESSAGE_OUTPUT=TAP $$test || fail=1; done; exit $$fail
 
 # New findings grow in build/; what is worth keeping is copied to tests/fuzz/corpus by hand.
 .PHONY: fuzz
