@@ -206,6 +206,9 @@ void child_exec_main(const void *child_exec)
 
 	program =
 		program_find(process->args[0], environment_get(&env, "PATH"), found, sizeof(found));
+	if (program == NULL && errno == ENOENT)
+		die("exec '%s': not found in PATH '%s'", process->args[0],
+			environment_get(&env, "PATH"));
 	if (program == NULL)
 		die_errno("exec '%s'", process->args[0]);
 	child_execve(program, (char *const *)process->args, env.variables);

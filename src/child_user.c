@@ -204,7 +204,7 @@ static enum id_kind number_parse(const char *what, const char *text, uint32_t *i
 static void find_user(int root, const char *name, struct child_user *user)
 {
 	size_t length;
-	char *file = file_load(root, "etc/passwd", &length);
+	char *file = file_load(root, "/etc/passwd", &length);
 	bool is_number = number_parse("user", name, &user->uid) == ID_NUMBER;
 
 	/* A number needs no entry. */
@@ -240,7 +240,7 @@ void child_user_find(int root, const struct process_spec *process, struct child_
 
 	memset(user, 0, sizeof(*user));
 	find_user(root, name, user);
-	file = file_load(root, "etc/group", &length);
+	file = file_load(root, "/etc/group", &length);
 	if (group != NULL)
 		user->gid = find_group(file, length, group);
 	else if (user->name[0] != '\0' && !group_add_memberships(file, length, user))

@@ -303,7 +303,8 @@ int process_resize(
 	struct winsize size = {.ws_row = (unsigned short)rows, .ws_col = (unsigned short)columns};
 
 	if (!process->terminal)
-		return error_set(err, ENOTTY, "process has no terminal");
+		return error_set(err, ENOTTY, "process '%s' of container '%s' has no terminal",
+			process->id ? process->id : "", process->container);
 	if (ioctl(process->in.source.fd, TIOCSWINSZ, &size) < 0)
 		return error_errno(err, errno, "resize the terminal");
 	return 0;

@@ -118,7 +118,7 @@ static int check_word(const char *key, const char *word, struct error *err)
 {
 	for (const char *c = word; *c; c++) {
 		if ((unsigned char)*c <= ' ' || *c == 0x7f)
-			return error_set(err, EINVAL, "%s: '%s' holds white space", key, word);
+			return error_set(err, EINVAL, "%s: holds white space", key);
 	}
 	return 0;
 }
@@ -170,6 +170,8 @@ static int check_container(const struct container_spec *container, struct error 
 int spec_pod(const char *text, size_t length, struct arena *arena, struct pod_spec *out,
 	struct error *err)
 {
+	struct error inner;
+
 	if (json_decode(&pod_spec_schema, text, length, arena, out, err) < 0)
 		return -1;
 	if (out->hostname && strlen(out->hostname) > HOSTNAME_MAX)
@@ -182,8 +184,8 @@ int spec_pod(const char *text, size_t length, struct arena *arena, struct pod_sp
 	if (check_words("dnsOptions", out->dns_options, err) < 0)
 		return -1;
 	for (size_t i = 0; i < out->containers_count; i++)
-		if (check_container(&out->containers[i], err) < 0)
-			return error_wrap(err, "containers[%zu]", i);
+		if (check_container(&out->containers[i], &inner) < 0)
+			return error_set(err, inner.code, "containers[%zu].%s", i, inner.text);
 	return 0;
 }
 

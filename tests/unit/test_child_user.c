@@ -406,7 +406,7 @@ static void the_files_are_looked_for_inside_the_root(void **state)
 	assert_int_equal(
 		symlinkat("../../../../../../etc/elsewhere", place->root, "etc/passwd"), 0);
 	assert_string_equal(found(place, "daemon", NULL, NULL),
-		"open 'etc/passwd': "
+		"open '/etc/passwd': "
 		"too many levels of symbolic links");
 	assert_int_equal(unlinkat(place->root, "etc/passwd", 0), 0);
 	assert_int_equal(symlinkat("/real", place->root, "etc/passwd"), 0);
@@ -419,7 +419,7 @@ static void a_file_that_is_no_file_is_an_error(void **state)
 	struct place *place = *state;
 
 	assert_int_equal(mkfifoat(place->root, "etc/passwd", 0644), 0);
-	assert_string_equal(found(place, "web", NULL, NULL), "'etc/passwd' is not a regular file");
+	assert_string_equal(found(place, "web", NULL, NULL), "'/etc/passwd' is not a regular file");
 }
 
 static void a_file_that_is_too_large_is_an_error(void **state)

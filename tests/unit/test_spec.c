@@ -257,13 +257,12 @@ static void a_line_of_resolv_conf_cannot_be_forged(void **state)
 
 	(void)state;
 	assert_refused(spec_pod, "{\"dns\":[\"1.1.1.1\",\"8.8.8.8\\nsearch x\"]}", &pod,
-		"dns[1]: '8.8.8.8\nsearch x' holds white space");
-	assert_refused(spec_pod, "{\"dnsSearch\":[\"a b\"]}", &pod,
-		"dnsSearch[0]: 'a b' holds white space");
-	assert_refused(spec_pod, "{\"dnsOptions\":[\"a\\tb\"]}", &pod,
-		"dnsOptions[0]: 'a\tb' holds white space");
+		"dns[1]: holds white space");
 	assert_refused(
-		spec_pod, "{\"hostname\":\"a\\nb\"}", &pod, "hostname: 'a\nb' holds white space");
+		spec_pod, "{\"dnsSearch\":[\"a b\"]}", &pod, "dnsSearch[0]: holds white space");
+	assert_refused(
+		spec_pod, "{\"dnsOptions\":[\"a\\tb\"]}", &pod, "dnsOptions[0]: holds white space");
+	assert_refused(spec_pod, "{\"hostname\":\"a\\nb\"}", &pod, "hostname: holds white space");
 }
 
 static void a_hostname_has_64_bytes_at_most(void **state)
@@ -314,11 +313,11 @@ static void containers_of_a_pod_are_checked_by_their_place(void **state)
 	assert_refused(spec_pod,
 		"{\"containers\":[{\"id\":\"a\",\"image\":\"i\",\"process\":{\"args\":[\"x\"],"
 		"\"stdio\":1,\"stderr\":2}},{\"id\":\"b\",\"image\":\"i\",\"process\":{\"args\":{}}"
-	        "}]}",
+		"}]}",
 		&pod, "containers[1].process.args: expected array");
 	assert_refused(spec_pod,
 		"{\"containers\":[{\"id\":\"a\",\"image\":\"i\",\"process\":{\"args\":[\"x\"]}}]}",
-		&pod, "containers[0]: process.stdio: must not be 0");
+		&pod, "containers[0].process.stdio: must not be 0");
 }
 
 static void the_data_of_a_file_begin_behind_its_description(void **state)
