@@ -103,6 +103,16 @@ class Terminal:
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
         self.ended = os.pidfd_open(self.program.pid)
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        """Takes the terminal away, which ends what runs on it."""
+        for fd in self.slave, self.master:
+            os.close(fd)
+        self.wait()
+        os.close(self.ended)
+
     def resize(self, rows, columns):
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
@@ -124,29 +134,34 @@ class Terminal:
 
 
 def test_run_on_a_terminal_is_a_shell_in_the_container():
-    terminal = Terminal("make", "-s", "run")
-    terminal.wait_for(b"Ctrl-] leaves")
-    terminal.type(b"tty; stty size; trap 'stty size' WINCH\r")
-    terminal.wait_for(b"/dev/pts/0\r\n30 100\r\n")
-    terminal.resize(11, 22)
-    terminal.type(b"until [ \"$(stty size)\" = '11 22' ]; do :; done\r")
-    # The job itself says that it runs: a Ctrl-C before it is born would be the shell's.
-    terminal.type(b"sh -c 'echo o\"\"k; exec sleep 99'\r")
-    terminal.wait_for(b"ok\r\n")
-    terminal.type(b"\x03")  # Ctrl-C is the container's
-    terminal.type(b"exit 7\r")
-    terminal.wait_for(b"Error 7")
-    assert terminal.wait() == 2
-    assert termios.tcgetattr(terminal.slave) == terminal.modes
+    with Terminal("make", "-s", "run") as terminal:
+        terminal.wait_for(b"Ctrl-] leaves")
+        terminal.type(b"tty; stty size\r")
+        terminal.wait_for(b"/dev/pts/0\r\n30 100\r\n")
+        terminal.resize(11, 22)
+        terminal.type(b"until [ \"$(stty size)\" = '11 22' ]; do :; done\r")
+        # The job itself says that it runs: a Ctrl-C before it is born would be the shell's.
+        terminal.type(b"sh -c 'echo o\"\"k; exec sleep 99'\r")
+        terminal.wait_for(b"ok\r\n")
+        terminal.type(b"\x03")  # the container's, not make's
+        terminal.type(b"exit 7\r")
+        terminal.wait_for(b"Error 7")
+        assert terminal.wait() == 2
+        assert termios.tcgetattr(terminal.slave) == terminal.modes
 
 
 def test_leaving_a_run_gives_the_terminal_back_and_ends_the_guest():
-    terminal = Terminal("scripts/fake-proxy", "run")
-    terminal.wait_for(b"Ctrl-] leaves")
-    terminal.wait_for(b"# ")
-    terminal.type(b"\x1d")
-    assert terminal.wait() == 130
-    assert termios.tcgetattr(terminal.slave) == terminal.modes
+    with Terminal("scripts/fake-proxy", "run") as terminal:
+        terminal.wait_for(b"# ")
+        terminal.type(b"\x1d")
+        assert terminal.wait() == 130
+        assert termios.tcgetattr(terminal.slave) == terminal.modes
+
+
+def test_a_terminal_that_goes_away_ends_the_run():
+    with Terminal("make", "-s", "run") as terminal:
+        terminal.wait_for(b"# ")
+    assert terminal.wait() != 0
 
 
 # --- The check of the layers ----------------------------------------------------------------------
