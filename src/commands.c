@@ -248,6 +248,10 @@ static enum outcome file_work(struct commands *commands, struct message *message
 		error_set(err, EINVAL, "container '%s' has no root of its own", spec.container);
 		return FAILED;
 	}
+	if (message->length - end > RESULT_MAX) {
+		error_set(err, EFBIG, "'%s': larger than %u bytes", spec.file, RESULT_MAX);
+		return FAILED;
+	}
 	files = (struct child_files){
 		.mount_ns = container->mount_ns,
 		.file = spec.file,
