@@ -1,17 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The limits: what the kernel takes for a job when nothing is done beside it.
  *     bare exec PROGRAM TIMES         fork, execve, waitpid
+ *     bare container ROOT PROGRAM ARG… the program, among the mounts that a container has
+ *     bare pod TAG                    mounts the share, and a process in a pod's namespaces
  *     bare out PORT PROGRAM ARG…      relays the program's stdout to the port until it ends
  *     bare in PORT BYTES PROGRAM ARG… relays so much from the port to the program's stdin
  *     bare echo PORT TIMES            answers 8 bytes with 8, a line for each time
- * All but exec print what they ran for it: their children are none of it. As PID 1, without
- * arguments: writes READY to the first port.
+ * All but exec print what was run for it: the relays and the echo by themselves, a container and a pod
+ * with their child, until it has begun. As PID 1, without arguments: writes READY to the first port.
  */
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/inotify.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -45,6 +51,118 @@ static void run_exec(char *program, int times)
 		if (waitpid(pid, &status, 0) != pid || status != 0)
 			fail(program);
 	}
+}
+
+/* What this process and its children have run, which is a cgroup of their own. */
+static uint64_t count_all(void)
+{
+	char text[256];
+
+	text_read("/sys/fs/cgroup/bare/cpu.stat", text, sizeof(text));
+	return strtoull(text + strlen("usage_usec "), NULL, 10) * 1000;
+}
+
+static void check(int rc, const char *what)
+{
+	if (rc < 0)
+		fail(what);
+}
+
+static void mount_at(const char *type, const char *at, const char *options)
+{
+	check(mount(type, at, type, 0, options), at);
+}
+
+static void root_switch(const char *root)
+{
+	check(chdir(root), root);
+	check(mount(".", "/", NULL, MS_MOVE, NULL), "move the root");
+	check(chroot("."), "chroot");
+}
+
+static void container_begin(const char *root)
+{
+	static const struct {
+		const char *name;
+		unsigned major, minor;
+	} devices[] = {{"dev/null", 1, 3}, {"dev/zero", 1, 5}, {"dev/full", 1, 7},
+		{"dev/random", 1, 8}, {"dev/urandom", 1, 9}, {"dev/tty", 5, 0}};
+
+	check(unshare(CLONE_NEWNS), "unshare");
+	check(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), "make mounts private");
+	check(mount(root, root, NULL, MS_BIND, NULL), "bind the root");
+	root_switch(root);
+	mount_at("tmpfs", "dev", "mode=755");
+	for (size_t i = 0; i < sizeof(devices) / sizeof(devices[0]); i++)
+		check(mknod(devices[i].name, S_IFCHR | 0666,
+			      makedev(devices[i].major, devices[i].minor)),
+			devices[i].name);
+	mkdir("dev/pts", 0755);
+	mkdir("dev/shm", 0755);
+	mkdir("dev/mqueue", 0755);
+	mount_at("devpts", "dev/pts", "newinstance,ptmxmode=0666");
+	mount_at("tmpfs", "dev/shm", "mode=1777");
+	mount_at("mqueue", "dev/mqueue", NULL);
+	mount_at("proc", "proc", NULL);
+	mount_at("sysfs", "sys", NULL);
+}
+
+/* Counts until the child has closed `begun`, by its execve or itself, and kills it. */
+static void count_child(uint64_t before, pid_t pid, const int begun[2])
+{
+	char nothing;
+
+	close(begun[1]);
+	if (pid < 0 || read(begun[0], &nothing, 1) != 0)
+		fail("begin");
+	usleep(50000); /* until it rests */
+	print(count_all() - before);
+	kill(pid, SIGKILL);
+}
+
+static void run_container(const char *root, char **argv)
+{
+	uint64_t before = count_all();
+	int begun[2], in[2];
+	pid_t pid;
+
+	if (pipe2(begun, O_CLOEXEC) < 0 || pipe2(in, O_CLOEXEC) < 0)
+		fail("pipe");
+	pid = fork();
+	if (pid == 0) {
+		container_begin(root);
+		dup2(in[0], STDIN_FILENO);
+		execve(argv[0], argv, (char *[]){NULL});
+		fail(argv[0]);
+	}
+	count_child(before, pid, begun);
+}
+
+static void run_pod(const char *tag)
+{
+	uint64_t before = count_all();
+	int begun[2];
+	pid_t pid;
+
+	if (pipe2(begun, O_CLOEXEC) < 0)
+		fail("pipe");
+	mkdir("/share", 0755);
+	check(mount(tag, "/share", "9p", 0,
+		      "trans=virtio,version=9p2000.L,cache=mmap,msize=131072"),
+		"mount the share");
+	check(unshare(CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC), "unshare");
+	pid = fork();
+	if (pid == 0) {
+		check(unshare(CLONE_NEWNS), "unshare");
+		check(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), "make mounts private");
+		check(sethostname("pod", 3), "sethostname");
+		mount_at("tmpfs", "/share", "mode=555,size=4k");
+		root_switch("/share");
+		close(begun[1]);
+		for (;;)
+			pause();
+	}
+	count_child(before, pid, begun);
 }
 
 /* Starts a program with one end of a pipe as its fd `std`; returns the other. */
@@ -160,6 +278,14 @@ int main(int argc, char **argv)
 		run_ready();
 	if (strcmp(job, "exec") == 0 && argc == 4) {
 		run_exec(argv[2], atoi(argv[3]));
+		return 0;
+	}
+	if (strcmp(job, "container") == 0 && argc >= 4) {
+		run_container(argv[2], argv + 3);
+		return 0;
+	}
+	if (strcmp(job, "pod") == 0 && argc == 3) {
+		run_pod(argv[2]);
 		return 0;
 	}
 	if (argc < 4)
