@@ -7,7 +7,7 @@
 #include <stddef.h>
 
 /* Closes every fd but stdio, the report pipe and the `count` fds of `keep` (in any order, -1 for
- * none; all stay close-on-exec); resets every signal to default, unblocks all.
+ * none; all stay close-on-exec); resets every signal that the daemon catches, unblocks all.
  * Stdio is the daemon's console: a child that runs a program replaces it. */
 void child_begin(int report_fd, const int *keep, size_t count);
 

@@ -48,7 +48,7 @@ struct spawn_plan {
 	void (*changed)(struct spawn *spawn);
 };
 
-/* 0, or -1 with err. SIGCHLD is blocked from here on; children get it unblocked. */
+/* 0, or -1 with err. SIGCHLD and SIGPIPE are blocked from here on; children get them unblocked. */
 int spawner_open(struct spawner *spawner, struct loop *loop, struct error *err);
 void spawner_close(struct spawner *spawner);
 

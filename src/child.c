@@ -34,6 +34,10 @@ static int next_kept(int from, const int *keep, size_t count)
 	return next;
 }
 
+/* All that the daemon ever catches (boot); it ignores none. 64 system calls for 5 would show in the
+ * cost of an exec. */
+static const int caught[] = {SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGFPE};
+
 void child_begin(int report_fd, const int *keep, size_t count)
 {
 	int from = STDERR_FILENO + 1, kept;
@@ -48,8 +52,8 @@ void child_begin(int report_fd, const int *keep, size_t count)
 	}
 	close_from_to(from, INT_MAX);
 
-	for (int sig = 1; sig < NSIG; sig++)
-		signal(sig, SIG_DFL); /* the few that it must not touch it refuses */
+	for (size_t i = 0; i < sizeof(caught) / sizeof(*caught); i++)
+		signal(caught[i], SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }

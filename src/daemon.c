@@ -3,7 +3,6 @@
 #include "daemon.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -151,7 +150,6 @@ int daemon_run(struct daemon_config *config, struct error *err)
 {
 	struct daemon daemon = {.config = config};
 
-	signal(SIGPIPE, SIG_IGN);
 	/* A child is a copy of the agent until its execve, and born where containers can see it. */
 	prctl(PR_SET_DUMPABLE, 0);
 	timer_init(&daemon.grace, grace_over);

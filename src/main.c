@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,6 +100,9 @@ int main(int argc, char **argv)
 	struct error err;
 
 	if (argc > 1) {
+		/* What our parent ignores, our children should not. */
+		for (int sig = 1; sig < NSIG; sig++)
+			signal(sig, SIG_DFL);
 		config.listening = true;
 		parse_arguments(argc, argv, &config);
 		boot_raise_nofile(&config);

@@ -91,13 +91,17 @@ static void signals_ready(struct source *source, uint32_t events)
 
 int spawner_open(struct spawner *spawner, struct loop *loop, struct error *err)
 {
-	sigset_t set;
+	sigset_t set, blocked;
 
 	*spawner = (struct spawner){.loop = loop};
 	list_init(&spawner->children);
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
-	sigprocmask(SIG_BLOCK, &set, NULL);
+	/* A write to a pipe that nobody reads any more is EPIPE and nothing else. Blocked, not
+	 * ignored: a child unblocks all, and would keep an ignored one through its execve. */
+	blocked = set;
+	sigaddset(&blocked, SIGPIPE);
+	sigprocmask(SIG_BLOCK, &blocked, NULL);
 	source_init(&spawner->signals, signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC),
 		signals_wants, signals_ready);
 	spawner->pid_ns = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
