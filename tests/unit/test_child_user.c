@@ -429,7 +429,7 @@ static void a_file_that_is_too_large_is_an_error(void **state)
 	write_files(place);
 	assert_int_equal(ftruncate(openat(place->root, "etc/group", O_WRONLY), 1024 * 1024 + 1), 0);
 	assert_string_equal(
-		found(place, "0", NULL, NULL), "'etc/group' is larger than 1048576 bytes");
+		found(place, "0", NULL, NULL), "'/etc/group' is larger than 1048576 bytes");
 }
 
 #define IN_A_PLACE(test) cmocka_unit_test_setup_teardown(test, make_place, remove_place)
