@@ -9,7 +9,7 @@ int main(int argc, char **argv)
 	if (argc != 4)
 		return 2;
 	if (write(STDOUT_FILENO, argv[1], strlen(argv[1])) < 0 ||
-	    write(STDERR_FILENO, argv[2], strlen(argv[2])) < 0)
+		write(STDERR_FILENO, argv[2], strlen(argv[2])) < 0)
 		return 1;
 	return atoi(argv[3]);
 }
