@@ -381,7 +381,10 @@ static int keep_spec(
 	}
 	container->envs_count = process->envs_count;
 	table->kept += arena->used;
-	return complete ? 0 : error_set(err, ENOMEM, "the containers' environments take too much");
+	if (complete)
+		return 0;
+	return error_set(err, ENOMEM, "the environments of all containers take more than %u bytes",
+		KEPT_ARENAS_MAX);
 }
 
 /* A devpts of its own, attached nowhere: its first process mounts it, and the daemon opens terminals
