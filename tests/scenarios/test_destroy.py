@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DESTROYPOD in bad times: acknowledged within 5 s, off within 10 s of the command, whatever the
+processes or the host do; and a host that reads gets all that was owed to it first."""
+
+import time
+
+import pytest
+
+from rig.host import Digest
+from rig.wire import Code
+
+pytestmark = pytest.mark.options(fresh=True)
+
+STUBBORN = ["sh", "-c", "trap '' TERM HUP INT; setsid sleep 1000 & echo go; "
+            "while :; do sleep 1; done"]
+FORK_BOMB = ["sh", "-c", "trap '' TERM; echo go; fork() { while :; do sleep 0.1 & sleep 0.05; done; "
+             "}; fork & fork & fork & fork"]
+FLOOD = ["pattern", "1", str(1 << 30)]
+
+
+class Destroy:
+    """A DESTROYPOD that was just sent, and the two limits it has to keep."""
+
+    def __init__(self, host):
+        self.host, self.start = host, time.monotonic()
+        self.command = host.send(Code.DESTROYPOD)
+
+    def acknowledged(self):
+        self.host.wait_for(lambda: self.command.kind is not None, "the ACK", self.left(5))
+        assert self.command.kind == Code.ACK
+
+    def powered_off(self):
+        assert self.host.guest.wait_end(self.host, self.left(10)) == "power-off"
+
+    def left(self, seconds):
+        return self.start + seconds - time.monotonic()
+
+
+def started(host, args, name="stubborn", **process):
+    """A container that has begun to ignore what it ignores."""
+    first = host.newcontainer(name, args, **process).started()
+    first.wait_output(b"go")
+    return first
+
+
+def floods(host):
+    """Two containers, one for each form of an end, that write until nothing moves: the host does
+    not read."""
+    host.tty.reading = False
+    both = [host.newcontainer(f"flood{len(identity)}", FLOOD, out=Digest(), **identity).started()
+            for identity in ({}, {"id": "init"})]
+    host.guest.watch_idle(host)()
+    return both
+
+
+def taken(host):
+    """Waits until the agent has the command: what is on its way may go with the host."""
+    host.wait_for(lambda: not host.control.chunks and host.taken == host.control.written, "its NEXT")
+
+
+def test_processes_that_ignore_sigterm_are_killed_and_told_before_the_ack(pod):
+    stubborn = [started(pod, STUBBORN), started(pod, STUBBORN, name="named", id="init")]
+    for identity in ({}, {"id": "one"}, {"terminal": True}):
+        stubborn.append(pod.execcmd("named", STUBBORN, **identity).started())
+        stubborn[-1].wait_output(b"go")
+    destroy = Destroy(pod)
+    destroy.acknowledged()
+    if pod.guest.ordered:
+        pod.pump(0)  # what was written to tty before the ACK is here by now
+        assert all(process.ended for process in stubborn)
+    assert [process.wait() for process in stubborn] == [137] * 5
+    destroy.powered_off()
+
+
+def test_processes_that_end_at_sigterm_are_waited_for_and_then_a_grace_begins(pod):
+    polite = started(pod, ["sh", "-c", "trap 'echo bye; exit 9' TERM; echo go; "
+                           "while :; do sleep 0.05; done"])
+    destroy = Destroy(pod)
+    destroy.acknowledged()
+    acknowledged = time.monotonic()
+    assert pod.guest.is_vm or acknowledged - destroy.start < 1.5
+    assert polite.wait() == 9
+    assert polite.out == b"go\nbye\n"
+    destroy.powered_off()
+    assert time.monotonic() - acknowledged > 1
+
+
+def test_a_fork_bomb_ends_with_its_pod(pod):
+    first = started(pod, FORK_BOMB)
+    destroy = Destroy(pod)
+    destroy.acknowledged()
+    assert first.wait() == 137
+    destroy.powered_off()
+
+
+def test_a_host_that_does_not_read_tty_gets_the_ack_and_the_power_goes(pod):
+    both = floods(pod)
+    destroy = Destroy(pod)
+    destroy.acknowledged()
+    assert not any(process.ended for process in both)
+    destroy.powered_off()
+
+
+@pytest.mark.parametrize("when", ["before the ACK", "behind it"])
+def test_a_host_that_reads_tty_again_gets_all_that_was_owed(pod, when):
+    both = floods(pod)
+    destroy = Destroy(pod)
+    pod.tty.read_size = 4096  # in small bites
+    pod.tty.reading = when == "before the ACK"
+    destroy.acknowledged()
+    pod.tty.reading = True
+    pod.wait_for(lambda: all(process.ended for process in both), "the ends", closing=True)
+    assert {process.code for process in both} <= {137, 143}
+    destroy.powered_off()
+
+
+def test_without_a_pod_every_destroypod_is_acknowledged(host):
+    destroys = [Destroy(host) for _ in range(20)]
+    for destroy in destroys:
+        destroy.acknowledged()
+    destroys[0].powered_off()
+
+
+def test_more_destroypods_while_the_first_waits_are_acknowledged_behind_it(pod):
+    first = started(pod, STUBBORN)
+    destroys = [Destroy(pod) for _ in range(3)]
+    for destroy in destroys:
+        destroy.acknowledged()
+    assert first.wait() == 137
+    Destroy(pod).acknowledged()
+    assert "power" in pod.error(Code.GETPOD)
+    destroys[0].powered_off()
+
+
+def test_a_second_host_that_asks_as_well_is_acknowledged(pod):
+    """cc21: its shim asks, and then its runtime, over a connection that may be another one."""
+    started(pod, STUBBORN)
+    destroy = Destroy(pod)
+    taken(pod)
+    gone = pod.guest.log.count("port control: host gone")
+    pod.disconnect_control()
+    pod.wait_log("port control: host gone", gone + 1)
+    pod.connect_control()
+    Destroy(pod).acknowledged()
+    destroy.powered_off()
+
+
+@pytest.mark.parametrize("ports, load", [("control", "stubborn"), ("tty", "floods"),
+                                         ("control and tty", "floods")])
+def test_a_host_that_goes_right_behind_the_command_is_not_waited_for(pod, ports, load):
+    started(pod, STUBBORN) if load == "stubborn" else floods(pod)
+    destroy = Destroy(pod)
+    taken(pod)
+    if "tty" in ports:
+        pod.disconnect_tty()
+    if "control" in ports:
+        pod.disconnect_control()
+    destroy.powered_off()
+
+
+def test_two_hundred_processes_are_all_told(pod, box):
+    crowd = [pod.execcmd(box.name, ["sleep", "100000"], **({"id": f"p{n}"} if n % 2 else {}))
+             for n in range(200)]
+    for process in crowd:
+        process.started()
+    destroy = Destroy(pod)
+    destroy.acknowledged()
+    assert {process.wait() for process in crowd} <= {137, 143}
+    assert box.wait() in (137, 143)
+    destroy.powered_off()
