@@ -26,6 +26,8 @@ static int open_file(const struct child_files *files, int flags)
 	if (root < 0)
 		die_errno("open the container's root");
 	fd = child_path_open(root, files->file, flags | O_NONBLOCK | O_NOCTTY);
+	if (fd < 0 && errno == ELOOP)
+		die("'%s': too many symlinks, or a magic one of /proc", files->file);
 	/* ENXIO: a fifo that nobody reads. */
 	if (fd < 0 && errno != ENXIO)
 		die_errno("'%s'", files->file);
