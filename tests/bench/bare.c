@@ -6,8 +6,9 @@
  *     bare out PORT PROGRAM ARG…      relays the program's stdout to the port until it ends
  *     bare in PORT BYTES PROGRAM ARG… relays so much from the port to the program's stdin
  *     bare echo PORT TIMES            answers 8 bytes with 8, a line for each time
- * All but exec print what was run for it: the relays and the echo by themselves, a container and a pod
- * with their child, until it has begun. As PID 1, without arguments: writes READY to the first port.
+ * All but exec print what was run for it: the relays and the echo by themselves, a container and a
+ * pod with their child, until it has begun. As PID 1, without arguments: writes READY to the first
+ * port.
  */
 #include <errno.h>
 #include <poll.h>

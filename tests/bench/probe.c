@@ -3,8 +3,8 @@
  * environment's `measured`: the kernel hands its command line's unknown words to init) as PID 1.
  *
  * The observer is a process of its own that works only when the host asks it to, through the virtio
- * port `bench.probe`, so that nothing in the agent exists for the benchmark's sake. A request is a line of
- * words, the answer is a decimal length, a newline and that many bytes:
+ * port `bench.probe`, so that nothing in the agent exists for the benchmark's sake. A request is a
+ * line of words, the answer is a decimal length, a newline and that many bytes:
  *     read PATH          the file
  *     write PATH TEXT    nothing
  *     sleep MS           nothing, after that much virtual time
@@ -98,7 +98,7 @@ static void file_set(const char *path, const char *text)
 	close(fd);
 }
 
-/* PID 1's children begin in its cgroup, and end in the pod's: what both have run is all that was. */
+/* PID 1's children begin in its cgroup and end in the pod's: what both ran is all that was run. */
 static void cgroups_make(void)
 {
 	mkdir(CGROUP "/agent", 0755);
