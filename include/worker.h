@@ -9,7 +9,9 @@ struct worker {
 	struct spawner *spawner; /* borrowed */
 	struct spawn spawn;
 	bool busy;
-	void (*on_done)(void *context, const struct error *err, uint8_t *result, size_t length);
+	uint8_t *result; /* owned, during on_done */
+	size_t result_length;
+	void (*on_done)(void *context, const struct error *err);
 	void *context;
 };
 
@@ -19,15 +21,17 @@ struct worker_plan {
 	const int *keep; /* fds that it keeps */
 	size_t keep_count;
 	uint32_t deadline_ms;
-	/* err NULL: done, and `result` (malloc, NULL when `length` is 0) is now the callee's. Else why
-	 * not. Another worker may be started from here. */
-	void (*on_done)(void *context, const struct error *err, uint8_t *result, size_t length);
+	/* It is done (err NULL), or why not. Another may be started from here. */
+	void (*on_done)(void *context, const struct error *err);
 	void *context;
 };
 
 /* Asserts that the slot is free: commands are taken one at a time. 0: on_done will be called; or -1
  * with err. */
 int worker_start(struct worker *worker, const struct worker_plan *plan, struct error *err);
+
+/* Within on_done: what the worker reported, malloc, the caller's from then on; NULL when it is empty. */
+uint8_t *worker_take_result(struct worker *worker, size_t *length);
 
 /* Kills it, if it runs; on_done tells the reason (static text). */
 void worker_cancel(struct worker *worker, const char *reason);

@@ -188,15 +188,18 @@ static enum outcome command_removecontainer(
 
 /* --- commands that a worker does ------------------------------------------------------------- */
 
-static void work_done(void *context, const struct error *err, uint8_t *result, size_t length)
+static void work_done(void *context, const struct error *err)
 {
 	struct commands *commands = context;
+	uint8_t *result;
+	size_t length;
 
 	if (err) {
 		commands_done(commands, err);
 		return;
 	}
 	commands->pending = NULL;
+	result = worker_take_result(commands->worker, &length);
 	control_ack_owned(commands->control, result, length);
 }
 

@@ -138,13 +138,11 @@ static void start_failed(struct pod *pod, const struct error *err)
 	kill_all(pod);
 }
 
-static void released(void *context, const struct error *err, uint8_t *result, size_t length)
+static void released(void *context, const struct error *err)
 {
 	struct pod *pod = context;
 	bool failed = pod->failed;
 
-	(void)result;
-	(void)length;
 	if (err)
 		log_error("pod: release: %s", err->text);
 	pod_clear(pod);
@@ -173,7 +171,7 @@ static void release(struct pod *pod)
 	}
 	pod->state = POD_RELEASING;
 	if (worker_start(pod->worker, &plan, &err) < 0)
-		released(pod, &err, NULL, 0);
+		released(pod, &err);
 }
 
 void pod_destroy(struct pod *pod)
@@ -302,13 +300,11 @@ out:
 	return rc;
 }
 
-static void prepared(void *context, const struct error *err, uint8_t *result, size_t length)
+static void prepared(void *context, const struct error *err)
 {
 	struct pod *pod = context;
 	struct error failure;
 
-	(void)result;
-	(void)length;
 	pod->state = POD_STARTING;
 	if (err)
 		start_failed(pod, err);
@@ -474,7 +470,7 @@ static int open_agent(struct pod *pod, struct error *err)
 
 int pod_exec(struct pod *pod, const struct exec_spec *spec, struct error *err)
 {
-	struct container *container;
+	struct container *container = NULL;
 
 	if (check_running(pod, err) < 0)
 		return -1;

@@ -3,26 +3,34 @@
 #include "worker.h"
 
 #include <assert.h>
+#include <stdlib.h>
 
 static void worker_changed(struct spawn *spawn)
 {
 	struct worker *worker = list_entry(spawn, struct worker, spawn);
+	bool succeeded = spawn_succeeded(spawn);
 	struct error err;
-	uint8_t *result;
-	size_t length;
 
 	if (!spawn_is_reported(spawn) || !spawn->reaped)
 		return;
 	worker->busy = false;
-	if (spawn_succeeded(spawn)) {
-		result = spawn_take_result(spawn, &length);
-		spawn_forget_report(spawn);
-		worker->on_done(worker->context, NULL, result, length);
-	} else {
+	if (succeeded)
+		worker->result = spawn_take_result(spawn, &worker->result_length);
+	else
 		spawn_error(spawn, &err);
-		spawn_forget_report(spawn);
-		worker->on_done(worker->context, &err, NULL, 0);
-	}
+	spawn_forget_report(spawn);
+	worker->on_done(worker->context, succeeded ? NULL : &err);
+	free(worker->result);
+	worker->result = NULL;
+}
+
+uint8_t *worker_take_result(struct worker *worker, size_t *length)
+{
+	uint8_t *result = worker->result;
+
+	*length = worker->result_length;
+	worker->result = NULL;
+	return result;
 }
 
 int worker_start(struct worker *worker, const struct worker_plan *plan, struct error *err)
