@@ -68,8 +68,7 @@ void pod_cancel(struct pod *pod, const char *reason);
 /* Takes the next step of an end, when it is time. Before every sleep. */
 void pod_pump(struct pod *pod);
 
-/* 0 and *container; or -1 with err. */
-int pod_find_container(
-	struct pod *pod, const char *id, struct container **container, struct error *err);
+/* Or NULL with err. */
+struct container *pod_find_container(struct pod *pod, const char *id, struct error *err);
 
 #endif

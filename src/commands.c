@@ -111,8 +111,10 @@ static enum outcome command_killcontainer(
 	struct container *container;
 	struct kill_spec spec;
 
-	if (DECODE(spec_kill, message, &spec, err) < 0 ||
-		pod_find_container(commands->pod, spec.container, &container, err) < 0)
+	if (DECODE(spec_kill, message, &spec, err) < 0)
+		return FAILED;
+	container = pod_find_container(commands->pod, spec.container, err);
+	if (!container)
 		return FAILED;
 	if (!container_is_running(container) && spec.signal == 0) {
 		error_set(err, ESRCH, "container '%s' is not running", spec.container);
@@ -122,21 +124,23 @@ static enum outcome command_killcontainer(
 	return NOW;
 }
 
-static int find_process(struct commands *commands, const char *container_id, const char *id,
-	struct container **container, struct process **process, struct error *err)
+static struct process *find_process(
+	struct commands *commands, const char *container_id, const char *id, struct error *err)
 {
-	if (pod_find_container(commands->pod, container_id, container, err) < 0)
-		return -1;
-	*process = container_find_process(*container, id);
-	if (*process)
-		return 0;
-	return error_set(err, ENOENT, "container '%s' has no process '%s'", container_id, id);
+	struct container *container = pod_find_container(commands->pod, container_id, err);
+	struct process *process;
+
+	if (!container)
+		return NULL;
+	process = container_find_process(container, id);
+	if (!process)
+		error_set(err, ENOENT, "container '%s' has no process '%s'", container_id, id);
+	return process;
 }
 
 static enum outcome command_winsize(
 	struct commands *commands, struct message *message, struct error *err)
 {
-	struct container *container;
 	struct process *process;
 	struct winsize_spec spec;
 	struct error ignored;
@@ -152,7 +156,8 @@ static enum outcome command_winsize(
 				&ignored);
 		return NOW;
 	}
-	if (find_process(commands, spec.container, spec.process, &container, &process, err) < 0)
+	process = find_process(commands, spec.container, spec.process, err);
+	if (!process)
 		return FAILED;
 	return process_resize(process, spec.row, spec.column, err) < 0 ? FAILED : NOW;
 }
@@ -160,12 +165,13 @@ static enum outcome command_winsize(
 static enum outcome command_signalprocess(
 	struct commands *commands, struct message *message, struct error *err)
 {
-	struct container *container;
 	struct process *process;
 	struct signal_spec spec;
 
-	if (DECODE(spec_signal, message, &spec, err) < 0 ||
-		find_process(commands, spec.container, spec.process, &container, &process, err) < 0)
+	if (DECODE(spec_signal, message, &spec, err) < 0)
+		return FAILED;
+	process = find_process(commands, spec.container, spec.process, err);
+	if (!process)
 		return FAILED;
 	if (!process_is_running(process)) {
 		error_set(err, ESRCH, "process '%s' of container '%s' is gone", spec.process,
@@ -244,8 +250,10 @@ static enum outcome file_work(struct commands *commands, struct message *message
 	size_t end;
 
 	if (spec_file((const char *)message->payload, message->length, &message->arena, &spec, &end,
-		    err) < 0 ||
-		pod_find_container(commands->pod, spec.container, &container, err) < 0)
+		    err) < 0)
+		return FAILED;
+	container = pod_find_container(commands->pod, spec.container, err);
+	if (!container)
 		return FAILED;
 	if (container->mount_ns < 0) {
 		error_set(err, EINVAL, "container '%s' has no root of its own", spec.container);
@@ -283,8 +291,10 @@ static enum outcome command_pscontainer(
 	struct child_ps ps;
 	struct ps_spec spec;
 
-	if (DECODE(spec_ps, message, &spec, err) < 0 ||
-		pod_find_container(commands->pod, spec.container, &container, err) < 0)
+	if (DECODE(spec_ps, message, &spec, err) < 0)
+		return FAILED;
+	container = pod_find_container(commands->pod, spec.container, err);
+	if (!container)
 		return FAILED;
 	if (!container_is_running(container)) {
 		error_set(err, ESRCH, "container '%s' is not running", spec.container);

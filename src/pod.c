@@ -375,15 +375,16 @@ void pod_cancel(struct pod *pod, const char *reason)
 
 /* --- containers ------------------------------------------------------------------------------ */
 
-int pod_find_container(
-	struct pod *pod, const char *id, struct container **container, struct error *err)
+struct container *pod_find_container(struct pod *pod, const char *id, struct error *err)
 {
 	list_for_each (it, after, &pod->containers) {
-		*container = list_entry(it, struct container, node);
-		if (strcmp((*container)->id, id) == 0)
-			return 0;
+		struct container *container = list_entry(it, struct container, node);
+
+		if (strcmp(container->id, id) == 0)
+			return container;
 	}
-	return error_set(err, ENOENT, "no such container '%s'", id);
+	error_set(err, ENOENT, "no such container '%s'", id);
+	return NULL;
 }
 
 static void container_started(void *context, const struct error *err)
@@ -421,7 +422,7 @@ static struct container *start_container(
 		error_set(err, EEXIST, "container '%s' is the agent itself", spec->id);
 		return NULL;
 	}
-	if (pod_find_container(pod, spec->id, &container, &missing) == 0) {
+	if (pod_find_container(pod, spec->id, &missing)) {
 		error_set(err, EEXIST, "container '%s' exists already", spec->id);
 		return NULL;
 	}
@@ -456,7 +457,7 @@ static int open_agent(struct pod *pod, struct error *err)
 	struct container *container;
 	struct error missing;
 
-	if (pod_find_container(pod, CONTAINER_AGENT, &container, &missing) == 0)
+	if (pod_find_container(pod, CONTAINER_AGENT, &missing))
 		return 0;
 	pod->agent = pod->setting;
 	pod->agent.pid_ns = pod->agent.uts_ns = pod->agent.ipc_ns = -1;
@@ -470,22 +471,21 @@ static int open_agent(struct pod *pod, struct error *err)
 
 int pod_exec(struct pod *pod, const struct exec_spec *spec, struct error *err)
 {
-	struct container *container = NULL;
+	struct container *container;
 
 	if (check_running(pod, err) < 0)
 		return -1;
 	if (strcmp(spec->container, CONTAINER_AGENT) == 0 && open_agent(pod, err) < 0)
 		return -1;
-	if (pod_find_container(pod, spec->container, &container, err) < 0)
-		return -1;
-	return container_exec(container, &spec->process, err);
+	container = pod_find_container(pod, spec->container, err);
+	return container ? container_exec(container, &spec->process, err) : -1;
 }
 
 int pod_remove_container(struct pod *pod, const char *id, struct error *err)
 {
-	struct container *container;
+	struct container *container = pod_find_container(pod, id, err);
 
-	if (pod_find_container(pod, id, &container, err) < 0)
+	if (!container)
 		return -1;
 	if (container_is_running(container))
 		return error_set(err, EBUSY, "container '%s' is running", id);
