@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* /init of the benchmark's initrd: starts an observer, then executes the program to be measured (the
- * environment's `measured`: the kernel hands its command line's unknown words to init) as PID 1.
+/* /init of the benchmark's initrd: starts an observer, then executes as PID 1 the program to be
+ * measured: the environment's `measured`, for the kernel hands init the words that it does not know.
  *
  * The observer is a process of its own that works only when the host asks it to, through the virtio
  * port `bench.probe`, so that nothing in the agent exists for the benchmark's sake. A request is a
@@ -189,6 +189,18 @@ static bool line_read(int fd, char *line, size_t size)
 	return false;
 }
 
+/* So that PID 1 finds the ports there, and no modules to load. */
+static void modules_preload(void)
+{
+	int port;
+
+	modules_load("");
+	unlink("/modules/order");
+	while ((port = port_open("bench.data", O_NONBLOCK)) < 0) /* the last of them */
+		usleep(10000);
+	close(port);
+}
+
 /* `started` closes when all is set for PID 1 to go on. */
 static _Noreturn void observe(int started)
 {
@@ -197,8 +209,11 @@ static _Noreturn void observe(int started)
 	int port;
 
 	world_make();
+	if (getenv("preload"))
+		modules_preload();
 	cgroups_make();
 	trace_start();
+	usleep(500000); /* until the kernel rests, too */
 	close(started);
 	while ((port = port_open("bench.probe", 0)) < 0)
 		usleep(10000);
@@ -220,14 +235,6 @@ static _Noreturn void observe(int started)
 	}
 }
 
-/* So that PID 1 finds the ports there, and no modules to load. */
-static void modules_preload(void)
-{
-	modules_load("");
-	unlink("/modules/order");
-	usleep(100000); /* the ports come on their own */
-}
-
 int main(int argc, char **argv)
 {
 	const char *measured = getenv("measured");
@@ -236,8 +243,6 @@ int main(int argc, char **argv)
 	(void)argc;
 	if (!measured || pipe2(started, O_CLOEXEC) < 0)
 		fail("start");
-	if (getenv("preload"))
-		modules_preload();
 	if (fork() == 0) {
 		close(started[0]);
 		observe(started[1]);
