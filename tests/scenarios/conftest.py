@@ -26,6 +26,11 @@ def pytest_addoption(parser):
     parser.addoption("--rig", choices=("host", "vm"), default="host", help="where the daemon runs")
 
 
+def pytest_configure():
+    # Ended from outside, the fixtures still take away cgroups, mounts and guests.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
 def pytest_collection_modifyitems(config, items):
     rig = config.getoption("rig")
     for item in items:
