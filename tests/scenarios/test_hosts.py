@@ -2,6 +2,7 @@
 """The three hosts as they are: scripts/fake-proxy plays cc21, cc30 and runv, each from READY to
 power-off, each choking on what it really chokes on."""
 
+import contextlib
 import json
 import re
 import socket
@@ -40,17 +41,23 @@ class Played:
     def container(self, args, name="box", **options):
         return self.host.new_container(name, args, "box", "rootfs", **options)
 
-    def leave(self):
-        """Both ports at once, and the agent has seen it."""
-        gone = [f"port {port}: host gone" for port in ("control", "tty")]
-        seen = [self.guest.log.count(line) for line in gone]
-        for port in self.host.control, self.host.tty:
-            port.connection.close()
-        for line, count in zip(gone, seen):
+    @contextlib.contextmanager
+    def seen_by_the_agent(self, what):
+        """It has logged it for both ports in the end."""
+        lines = [f"port {port}: host {what}" for port in ("control", "tty")]
+        counts = [self.guest.log.count(line) for line in lines]
+        yield
+        for line, count in zip(lines, counts):
             self.rig.wait_log(line, count + 1)
 
+    def leave(self):
+        with self.seen_by_the_agent("gone"):
+            for port in self.host.control, self.host.tty:
+                port.connection.close()
+
     def come_back(self):
-        self.host.connect(self.guest.connect_control(), self.guest.connect_tty())
+        with self.seen_by_the_agent("connected"):
+            self.host.connect(self.guest.connect_control(), self.guest.connect_tty())
 
     def end(self):
         """A host that hangs up behind the ACK: no grace is needed."""
