@@ -23,7 +23,7 @@ struct mux {
 /* Host to process: a stdin pipe, or a pty's master. Embedded in the process. */
 struct input {
 	struct list node;     /* in mux->inputs */
-	struct source source; /* fd owned, -1 when closed; in the loop while bytes are queued */
+	struct source source; /* fd owned, -1 when closed; in the loop while bytes wait for it */
 	struct mux *mux;
 	uint64_t seq;
 	struct queue queue; /* opened for the first byte that does not fit the fd */

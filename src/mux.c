@@ -52,11 +52,18 @@ struct input *mux_find_input(struct mux *mux, uint64_t seq)
 
 /* --- host to process --- */
 
+/* Once, until input_drop_queue(): input_ready() when the fd takes more. */
+static void input_await(struct input *input)
+{
+	if (list_is_empty(&input->source.node))
+		loop_add(input->mux->port.loop, &input->source);
+}
+
 static void input_drop_queue(struct input *input)
 {
+	loop_remove(input->mux->port.loop, &input->source);
 	if (!input->queue.data)
 		return;
-	loop_remove(input->mux->port.loop, &input->source);
 	queue_close(&input->queue);
 	input->mux->queued_inputs--;
 }
@@ -86,7 +93,7 @@ static uint32_t input_wants(struct source *source)
 	return EPOLLOUT;
 }
 
-/* The queue has bytes and the fd takes some. */
+/* The fd takes some: of the queue, or, where there was none to be had, of tty.in, at the next pump. */
 static void input_ready(struct source *source, uint32_t events)
 {
 	struct input *input = list_entry(source, struct input, source);
@@ -122,11 +129,11 @@ static size_t input_take(struct input *input, const uint8_t *bytes, size_t size)
 		taken = (size_t)n;
 		if (taken == size)
 			return size;
+		input_await(input);
 		if ((mux->queued_inputs + 1) * STDIN_QUEUE_BYTES > STDIN_TOTAL_BYTES ||
 			queue_open(&input->queue, STDIN_QUEUE_BYTES) < 0)
 			return taken;
 		mux->queued_inputs++;
-		loop_add(mux->port.loop, &input->source);
 	}
 	room = queue_cheap_room(&input->queue);
 	if (room > size - taken)

@@ -192,3 +192,22 @@ def test_a_jam_clears_when_the_process(pod, box, way_out):
     assert behind.out == b"behind"
     if way_out == "reads":
         assert jammed.out == b"\n" + digest_line(hashlib.sha256(data).hexdigest())
+
+
+@pytest.mark.limit(120)
+def test_a_process_that_reads_is_served_though_all_queues_are_taken(pod, box):
+    """stdin queues are 8 MiB together, 256 KiB each: the 33rd process does without."""
+    stuck = [pod.execcmd(box.name, ["sleep", "100000"]).started() for _ in range(32)]
+    for process in stuck:
+        process.write(bytes(100000))  # more than its pipe holds
+    fifo = f"/dev/shm/go{pod.fresh_seq()}"  # 9p has no fifos
+    reader = pod.execcmd(box.name, ["sh", "-c", f"mkfifo {fifo} && exec 3<>{fifo} && echo && "
+                                    "read go <&3 && exec sha256sum"]).started()
+    reader.wait_output(b"\n")
+    data = pattern(9, 200000)
+    reader.write(data)
+    reader.close_stdin()
+    pod.wait_for(lambda: not pod.tty.chunks, "its input to leave")
+    pod.run(box.name, ["sh", "-c", f"echo go >{fifo}"])
+    assert reader.wait() == 0
+    assert reader.out == b"\n" + digest_line(hashlib.sha256(data).hexdigest())
