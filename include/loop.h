@@ -43,7 +43,7 @@ struct loop {
 	bool stopped;
 };
 
-/* Many sources that all want EPOLLIN for as long as they live, and are let through or held back
+/* Many sources that all want EPOLLIN from gate_listen() on, and are let through or held back
  * together: an epoll of their own inside the loop's. Closing the gate costs one epoll_ctl, however
  * many there are, and an idle member costs nothing a turn. Members are served in turn: epoll puts
  * each one that it reports at the end of its line. */
@@ -81,8 +81,10 @@ void timer_cancel(struct timer *timer);
 int gate_open(
 	struct gate *gate, struct loop *loop, size_t (*admits)(struct gate *), struct error *err);
 void gate_close(struct gate *gate);
-/* source->fd and ready are set by the caller; wants is not asked. 0, or -1 with err. */
+/* source->fd and ready are set by the caller; wants is not asked. Until gate_listen() nothing but a
+ * hang-up wakes the loop for it. 0, or -1 with err. */
 int gate_add(struct gate *gate, struct source *source, struct error *err);
+void gate_listen(struct gate *gate, struct source *source);
 void gate_remove(struct gate *gate, struct source *source);
 
 #endif

@@ -67,6 +67,7 @@ void input_close(struct input *input);
  * closes. 0, or -1 with err and the fd closed. */
 int output_open(struct output *output, struct mux *mux, uint64_t seq, int fd, bool is_terminal,
 	void (*on_closed)(struct output *), struct error *err);
+/* Harmless when closed. */
 void output_start(struct output *output);
 /* The process was reaped, so all it wrote is in the pipe: what is there now is read, then the fd is
  * closed, whoever else still holds the other end. May call on_closed. */

@@ -13,6 +13,7 @@
  */
 #include "loop.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <sys/epoll.h>
@@ -222,12 +223,21 @@ void gate_close(struct gate *gate)
 
 int gate_add(struct gate *gate, struct source *source, struct error *err)
 {
-	struct epoll_event event = {.events = EPOLLIN, .data.ptr = source};
+	struct epoll_event event = {.events = EPOLLHUP, .data.ptr = source};
 
 	if (epoll_ctl(gate->source.fd, EPOLL_CTL_ADD, source->fd, &event) < 0)
 		return error_errno(err, errno, "epoll");
-	source->armed = EPOLLIN;
+	source->armed = EPOLLHUP;
 	return 0;
+}
+
+void gate_listen(struct gate *gate, struct source *source)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = source};
+	int rc = epoll_ctl(gate->source.fd, EPOLL_CTL_MOD, source->fd, &event);
+
+	assert(rc == 0); /* takes no memory: it fails only for an fd that is not there */
+	source->armed = EPOLLIN;
 }
 
 void gate_remove(struct gate *gate, struct source *source)

@@ -291,7 +291,10 @@ int output_open(struct output *output, struct mux *mux, uint64_t seq, int fd, bo
 
 void output_start(struct output *output)
 {
+	if (output->source.fd < 0)
+		return;
 	output->started = true;
+	gate_listen(&output->mux->outputs, &output->source);
 }
 
 void output_last_call(struct output *output)

@@ -20,12 +20,12 @@ def begin(pod, cgroup, start, count=1):
     return process, cgroup.wait_frozen(count)
 
 
-def begin_slow(pod, args=("say", "slow", "", "0")):
+def begin_slow(pod, args=("say", "slow", "", "0"), **process):
     """A container whose set-up has stopped: its cgroup, the Process, the child's pid."""
     name = f"slow{pod.fresh_seq()}"
     cgroup = Cgroup(pod, name)
     cgroup.make_frozen()
-    slow, (child,) = begin(pod, cgroup, lambda: pod.newcontainer(name, list(args)))
+    slow, (child,) = begin(pod, cgroup, lambda: pod.newcontainer(name, list(args), **process))
     slow.name = name
     return cgroup, slow, child
 
@@ -142,6 +142,17 @@ def test_input_for_a_process_in_set_up_waits_for_it(pod, box):
     cgroup.freeze(False)
     assert slow.started().wait() == 0
     assert slow.out == b"early"
+
+
+def test_a_terminal_that_echoes_while_its_process_is_set_up_costs_nothing(pod, box):
+    """The line discipline answers by itself; but nothing of a process is told before its ACK."""
+    cgroup, slow, _ = begin_slow(pod, ["cat"], terminal=True)
+    slow.write(b"early\n")
+    pod.wait_for(lambda: not pod.tty.chunks, "its input to leave")
+    idle = pod.guest.watch_idle(pod)()
+    assert (idle.oncpu_ns, idle.switches) == (0, 0)
+    cgroup.freeze(False)
+    slow.started().wait_output(b"early\r\nearly\r\n")
 
 
 def test_a_container_killed_in_the_set_up_of_an_exec_ends_both(pod):

@@ -282,6 +282,7 @@ static void members_open(struct reader *members, size_t count)
 		reader_init(&members[i]);
 		members[i].keeps = true;
 		assert_int_equal(gate_add(&gate, &members[i].source, &err), 0);
+		gate_listen(&gate, &members[i].source);
 	}
 }
 
