@@ -6,15 +6,15 @@
 #include "daemon.h"
 
 /* Mounts what READY needs (devtmpfs, proc, sysfs), reads the kernel command line, loads the
- * modules that /modules/order lists (one path a line, finit_module in order), waits for the two
- * ports by uevent, for ever, raises RLIMIT_NOFILE, and fills config. Strings in config live as
+ * modules that /modules/order lists up to its first empty line (one path a line, finit_module in
+ * order), waits for the two ports by uevent, for ever, raises RLIMIT_NOFILE, and fills config. Strings in config live as
  * long as the program. Boot may die: it writes why to the console and powers off. */
 void boot_start(struct daemon_config *config);
 
 /* Raises RLIMIT_NOFILE to what limits.h needs; config->nofile is what it was. */
 void boot_raise_nofile(struct daemon_config *config);
 
-/* What READY does not need, mounted after it is queued: /run, cgroup2 (favordynmods, without on
+/* What READY does not need, done after it is queued: the other modules; /run, cgroup2 (favordynmods, without on
  * EINVAL), /dev/pts …; says on the console what the kernel lacks. Called once by the daemon. */
 void boot_finish(struct daemon_config *config);
 

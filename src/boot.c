@@ -240,9 +240,11 @@ static void module_load(const char *path)
 		close(fd);
 }
 
-static void modules_load(void)
+/* Those that the ports need stand in front of the empty line, all others behind it. */
+static void modules_load(bool for_ports)
 {
 	char text[8192], *rest = text, *path;
+	bool behind = false;
 
 	if (file_read("/modules/order", text, sizeof(text)) < 0) {
 		if (errno != ENOENT)
@@ -250,7 +252,9 @@ static void modules_load(void)
 		return;
 	}
 	while ((path = strsep(&rest, "\n")) != NULL)
-		if (path[0] != '\0')
+		if (path[0] == '\0')
+			behind = true;
+		else if (behind != for_ports)
 			module_load(path);
 }
 
@@ -401,12 +405,13 @@ void boot_start(struct daemon_config *config)
 	command_line_apply(config);
 	kernel_check_version();
 	boot_raise_nofile(config);
-	modules_load();
+	modules_load(true);
 	ports_await(config);
 }
 
 void boot_finish(struct daemon_config *config)
 {
+	modules_load(false);
 	if (mount_at("tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=755") < 0 ||
 		(mkdir(RUN_DIR, 0700) < 0 && errno != EEXIST))
 		fail("make " RUN_DIR);

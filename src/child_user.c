@@ -238,7 +238,10 @@ void child_user_find(int root, const struct process_spec *process, struct child_
 	if (group == NULL && colon != NULL && colon[1] != '\0')
 		group = colon + 1;
 
-	memset(user, 0, sizeof(*user));
+	/* Not all of it: most of its pages are never touched. */
+	user->uid = user->gid = 0;
+	user->groups_count = 0;
+	user->name[0] = user->home[0] = '\0';
 	find_user(root, name, user);
 	file = file_load(root, "/etc/group", &length);
 	if (group != NULL)

@@ -339,6 +339,7 @@ def test_signalprocess(scene):
     ])
 
 
+@pytest.mark.options(level="debug")
 def test_signalprocess_to_one_that_is_gone_but_whose_end_is_not_told_yet(scene):
     last = scene.execcmd("web", ["sh", "-c", "read x; pattern 1 50000000"], id="last").started()
     scene.tty.reading = False
