@@ -57,8 +57,8 @@
 #define WRITEFILE_MAX (RESULT_MAX + 64 * KIB)
 
 /* File descriptors: a container keeps its mount namespace, its devpts and its cgroup, a process
- * up to three pipe ends; the rest is ports, namespaces, pipes of the one child being set up. */
-#define NOFILE_NEEDED (3 * CONTAINERS_MAX + 3 * PROCESSES_MAX + 256)
+ * up to three pipe ends and a terminal's slave; the rest is ports, namespaces, pipes of the one child being set up. */
+#define NOFILE_NEEDED (3 * CONTAINERS_MAX + 4 * PROCESSES_MAX + 256)
 
 /* The worst case, everything full at once:
  *     queues          16 + 16 + 32 + 64 KiB                       0.1 MiB

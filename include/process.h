@@ -43,6 +43,7 @@ struct process {
 	struct spawn spawn;
 	struct input in;
 	struct output out, err;
+	int slave; /* of its terminal, owned; -1 without one, and once it is reaped */
 	uint64_t eof_mark, event_mark;
 	/* It runs (err NULL), or could not be started and is gone (err says why). */
 	void (*on_started)(struct process *process, const struct error *err);
@@ -59,7 +60,7 @@ struct process_plan {
 	int pid_ns;    /* to be born in */
 	int *mount_ns; /* not NULL: in a fresh copy, see spawn_plan */
 	int devpts;    /* detached devpts mount of the container: terminals come from there */
-	struct child_exec child; /* without process, ptmx, stdio: they are made here */
+	struct child_exec child; /* without process, terminal, stdio: they are made here */
 	void (*on_started)(struct process *process, const struct error *err);
 	void (*on_reaped)(struct process *process);
 	void (*on_finished)(struct process *process);

@@ -69,7 +69,7 @@ static struct environment environment_make(
 		environment_set(&env, "USER", user->name);
 	if (exec->hostname[0] != '\0')
 		environment_set(&env, "HOSTNAME", exec->hostname);
-	if (exec->ptmx >= 0)
+	if (exec->terminal >= 0)
 		environment_set(&env, "TERM", "xterm");
 	for (size_t i = 0; i < exec->container_envs_count; i++)
 		environment_set(&env, exec->container_envs[i].env, exec->container_envs[i].value);
@@ -90,29 +90,11 @@ static void cgroup_join(int procs)
 		die_errno("join the container's cgroup");
 }
 
-/* The slave is opened through its master: a path could lead to another. */
-static int terminal_open(const struct child_exec *exec)
-{
-	const struct process_spec *process = exec->process;
-	struct winsize size = {
-		.ws_row = (unsigned short)process->rows,
-		.ws_col = (unsigned short)process->columns,
-	};
-	int unlock = 0, slave;
-
-	if (ioctl(exec->ptmx, TIOCSPTLCK, &unlock) < 0)
-		die_errno("unlock the terminal");
-	slave = ioctl(exec->ptmx, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
-	if (slave < 0)
-		die_errno("open the terminal");
-	if ((process->rows != 0 || process->columns != 0) && ioctl(slave, TIOCSWINSZ, &size) < 0)
-		die_errno("set the terminal's size");
-	return slave;
-}
-
 /* A session of its own, its terminal if it has one, and fds 0 to 2. */
-static void stdio_set(const struct child_exec *exec, int slave, const struct child_user *user)
+static void stdio_set(const struct child_exec *exec, const struct child_user *user)
 {
+	int slave = exec->terminal;
+
 	if (setsid() < 0)
 		die_errno("make a session");
 	if (slave >= 0 && ioctl(slave, TIOCSCTTY, 0) < 0)
@@ -180,16 +162,14 @@ void child_exec_main(const void *child_exec)
 	char found[PATH_MAX];
 	struct child_user user;
 	struct environment env;
-	int slave = -1, root;
+	int root;
 
 	cgroup_join(exec->cgroup_procs);
 	namespace_join(exec->uts_ns, CLONE_NEWUTS, "UTS");
 	namespace_join(exec->ipc_ns, CLONE_NEWIPC, "IPC");
 	namespace_join(exec->mount_ns, CLONE_NEWNS, "mount");
-	if (exec->ptmx >= 0)
-		slave = terminal_open(exec);
 	if (exec->container != NULL)
-		child_rootfs_build(exec->container, exec->run_dir, exec->devpts, slave);
+		child_rootfs_build(exec->container, exec->run_dir, exec->devpts, exec->terminal);
 
 	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
@@ -197,7 +177,7 @@ void child_exec_main(const void *child_exec)
 	child_user_find(root, process, &user);
 	env = environment_make(exec, &user);
 	workdir_enter(root, workdir);
-	stdio_set(exec, slave, &user);
+	stdio_set(exec, &user);
 	umask(022);
 	/* Last but one: with a low limit nothing above might have got its fd. */
 	if (setrlimit(RLIMIT_NOFILE, &exec->nofile) < 0)

@@ -112,11 +112,19 @@ static void err_closed(struct output *output)
 	process_set(list_entry(output, struct process, err), PROCESS_ERR_CLOSED);
 }
 
+static void close_slave(struct process *process)
+{
+	if (process->slave >= 0)
+		close(process->slave);
+	process->slave = -1;
+}
+
 static void process_reaped(struct process *process)
 {
 	process_set(process, PROCESS_REAPED);
 	list_push_back(&process->table->ending, &process->ending);
 	input_close(&process->in);
+	close_slave(process);
 	process->on_reaped(process);
 	output_last_call(&process->out);
 	output_last_call(&process->err);
@@ -136,6 +144,7 @@ static void close_streams(struct process *process)
 	input_close(&process->in);
 	output_close(&process->out);
 	output_close(&process->err);
+	close_slave(process);
 }
 
 static void process_failed(struct process *process)
@@ -177,6 +186,28 @@ static int open_pipe(int *ours, int *childs, bool child_writes, struct error *er
 	return 0;
 }
 
+/* The daemon's end, one fd each way for they close on their own, and the slave. */
+static int open_terminal(
+	const struct process_plan *plan, int ours[2], int *slave, struct error *err)
+{
+	const struct winsize size = {
+		.ws_row = (unsigned short)plan->spec->rows,
+		.ws_col = (unsigned short)plan->spec->columns,
+	};
+	int unlock = 0;
+
+	ours[0] = openat(plan->devpts, "ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+	if (ours[0] < 0)
+		return error_errno(err, errno, "open a terminal");
+	ours[1] = fcntl(ours[0], F_DUPFD_CLOEXEC, 0);
+	/* Through its master: a path could lead to another. */
+	if (ours[1] < 0 || ioctl(ours[0], TIOCSPTLCK, &unlock) < 0 ||
+		(*slave = ioctl(ours[0], TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC)) < 0 ||
+		ioctl(ours[0], TIOCSWINSZ, &size) < 0)
+		return error_errno(err, errno, "open a terminal");
+	return 0;
+}
+
 /* The daemon's and the child's ends of what the process reads and writes. On -1 what was opened is
  * in `ours` and in `child`, to be closed by the caller. */
 static int open_stdio(
@@ -185,15 +216,8 @@ static int open_stdio(
 	const struct process_spec *spec = plan->spec;
 
 	if (spec->terminal) {
-		child->ptmx =
-			openat(plan->devpts, "ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
-		if (child->ptmx < 0)
-			return error_errno(err, errno, "open a terminal");
-		/* One fd each way: they close on their own. */
-		ours[0] = fcntl(child->ptmx, F_DUPFD_CLOEXEC, 0);
-		ours[1] = fcntl(child->ptmx, F_DUPFD_CLOEXEC, 0);
-		if (ours[0] < 0 || ours[1] < 0)
-			return error_errno(err, errno, "open a terminal");
+		if (open_terminal(plan, ours, &child->terminal, err) < 0)
+			return -1;
 	} else if (open_pipe(&ours[0], &child->stdio[0], false, err) < 0 ||
 		open_pipe(&ours[1], &child->stdio[1], true, err) < 0) {
 		return -1;
@@ -240,13 +264,14 @@ int process_start(struct process *process, struct process_table *table,
 	int rc = -1;
 
 	child.process = plan->spec;
-	child.ptmx = child.stdio[0] = child.stdio[1] = child.stdio[2] = -1;
+	child.terminal = child.stdio[0] = child.stdio[1] = child.stdio[2] = -1;
 	*process = (struct process){
 		.table = table,
 		.container = plan->container,
 		.id = plan->id,
 		.stdio_seq = plan->spec->stdio_seq,
 		.terminal = plan->spec->terminal,
+		.slave = -1,
 		.on_started = plan->on_started,
 		.on_reaped = plan->on_reaped,
 		.on_finished = plan->on_finished,
@@ -258,7 +283,8 @@ int process_start(struct process *process, struct process_table *table,
 		close_all(ours, 3);
 	} else if (open_streams(process, plan->spec, ours, err) == 0) {
 		const int keep[] = {child.uts_ns, child.ipc_ns, child.mount_ns, child.cgroup_procs,
-			child.devpts, child.ptmx, child.stdio[0], child.stdio[1], child.stdio[2]};
+			child.devpts, child.terminal, child.stdio[0], child.stdio[1],
+			child.stdio[2]};
 		const struct spawn_plan spawn_plan = {
 			.pid_ns = plan->pid_ns,
 			.mount_ns = plan->mount_ns,
@@ -277,7 +303,12 @@ int process_start(struct process *process, struct process_table *table,
 			close_streams(process);
 	}
 	close_all(child.stdio, 3);
-	close_all(&child.ptmx, 1);
+	/* Held: with no slave open a terminal is at its end, but a program may close its own and
+	 * open it again, as systemd does. */
+	if (rc == 0)
+		process->slave = child.terminal;
+	else
+		close_all(&child.terminal, 1);
 	return rc;
 }
 

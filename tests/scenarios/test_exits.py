@@ -159,3 +159,13 @@ def test_orphans_in_the_pod_are_reaped(pod, box):
     script = "for i in 1 2 3 4 5 6 7 8 9; do sh -c 'sleep 0.01 & sleep 0.01 &'; done; sleep 0.5"
     pod.run(box.name, ["sh", "-c", script])
     pod.wait_seen(lambda: not pod.guest.zombies(pod), "no zombies")
+
+
+def test_a_terminal_that_is_closed_and_opened_again_goes_on(pod, box):
+    script = "exec 0</dev/null 1>/dev/null 2>&1; sleep 0.2; exec 0</dev/tty 1>/dev/tty; " \
+             "echo back; read line; echo $line; exit 6"
+    process = pod.execcmd(box.name, ["sh", "-c", script], terminal=True).started()
+    process.wait_output(b"back\r\n")
+    process.write(b"typed\n")
+    assert process.wait() == 6
+    assert process.out == b"back\r\ntyped\r\ntyped\r\n"
