@@ -54,13 +54,14 @@ static void grace_over(struct timer *timer)
 	loop_stop(&list_entry(timer, struct daemon, grace)->loop);
 }
 
-/* Changes with every byte that has moved between queues or out of them. */
+/* Changes with every byte that has moved into queues (a hang-up that shows in a write reads what is
+ * left), between them or out of them. */
 static uint64_t bytes_moved(const struct daemon *daemon)
 {
 	const struct port *control = &daemon->control.port, *tty = &daemon->mux.port;
 
-	return control->in.sent + control->out.total + control->out.sent + tty->in.sent +
-		tty->out.total + tty->out.sent;
+	return control->in.total + control->in.sent + control->out.total + control->out.sent +
+		tty->in.total + tty->in.sent + tty->out.total + tty->out.sent;
 }
 
 /* What can move moves, until nothing does: an EOF that has left lets an event go, an event that has

@@ -64,14 +64,26 @@ static void port_connected(struct port *port)
 	log_info("port %s: host connected", port->name);
 }
 
+/* As much as there is and fits; what the last read came to. */
+static ssize_t port_fill(struct port *port)
+{
+	ssize_t n = IO_AGAIN;
+
+	while (queue_room(&port->in) && (n = queue_fill(&port->in, port->source.fd, SIZE_MAX)) > 0)
+		;
+	return n;
+}
+
 static void port_hang_up(struct port *port)
 {
 	uint8_t scrap[512];
 	size_t unread = 0;
 	ssize_t n;
 
-	/* What did not fit `in` is the old host's: read now or never, for behind it the next
-	 * host's first byte begins a frame. */
+	/* It may have shown in a write, before the host's last words were read. What does not fit
+	 * `in` is the old host's, too: read now or never, for behind it the next host's first byte
+	 * begins a frame. */
+	port_fill(port);
 	while (!queue_room(&port->in) && (n = io_read(port->source.fd, scrap, sizeof scrap)) > 0)
 		unread += (size_t)n;
 	if (unread)
@@ -144,9 +156,7 @@ static void port_ready(struct source *source, uint32_t events)
 	ssize_t n = IO_AGAIN;
 
 	if (events & ~(uint32_t)EPOLLOUT)
-		while (queue_room(&port->in) &&
-			(n = queue_fill(&port->in, source->fd, SIZE_MAX)) > 0)
-			;
+		n = port_fill(port);
 	if (n == IO_EOF || n == IO_ERROR || events & (EPOLLHUP | EPOLLERR))
 		port_hang_up(port);
 }

@@ -177,6 +177,19 @@ static void what_was_written_last_is_read_before_the_hang_up(void **state)
 	assert_false(port.connected);
 }
 
+static void what_was_written_last_is_read_before_a_hang_up_that_shows_in_a_write(void **state)
+{
+	(void)state;
+	host_connect(&host);
+	turn_until_quiet();
+	host_send(&host, "last words", 10);
+	host_disconnect(&host);
+	queue_put(&port.out, "reply", 5);
+	port_pump(&port);
+	assert_int_equal(hangups, 1);
+	assert_string_equal(in_at_hangup, "last words");
+}
+
 /* Else its tail would stand where the next host's first header is looked for. */
 static void what_a_gone_host_left_unread_does_not_reach_the_next_one(void **state)
 {
@@ -453,6 +466,7 @@ int main(void)
 		test_of_port(a_full_in_queue_stops_the_reading),
 		test_of_port(a_second_host_is_turned_away),
 		test_of_port(what_was_written_last_is_read_before_the_hang_up),
+		test_of_port(what_was_written_last_is_read_before_a_hang_up_that_shows_in_a_write),
 		test_of_port(what_a_gone_host_left_unread_does_not_reach_the_next_one),
 		test_of_port(a_hang_up_is_seen_with_both_queues_idle_or_full),
 		test_of_port(the_next_host_gets_what_waited),
