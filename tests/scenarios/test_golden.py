@@ -18,6 +18,18 @@ from rig.scripts import ROOT
 from rig.wire import ControlFrame, Code, control_decoder, proxy, tty_decoder
 
 
+def as_many_bytes(ours, recorded):
+    return len(ours) >= len(recorded)
+
+
+def as_many_lines(ours, recorded):
+    return ours.count(b"\n") >= recorded.count(b"\n")
+
+
+def anything(ours, recorded):
+    return True
+
+
 @dataclasses.dataclass
 class Differences:
     """Where this agent's form is another, by the number of the command and by seq."""
@@ -26,6 +38,7 @@ class Differences:
     replies: dict  # number of the command -> (kind, pattern)
     refused: tuple  # the seqs of what could not be started: it has no streams and no end
     output: dict = dataclasses.field(default_factory=dict)  # seq -> pattern
+    enough: dict = dataclasses.field(default_factory=dict)  # seq -> what to wait for instead
     codes: dict = dataclasses.field(default_factory=dict)  # stdio seq -> exit code
 
 
@@ -49,8 +62,9 @@ DIFFERENCES = {
             12: (Code.ACK, b""),  # as 0
         },
         refused=(7, 8),
-        # The recorded host types within the first line; the echo may stand before or in it.
-        output={9: b"(33 101(\r\ngo|go\r\n)|go\r\n33 101)\r\nx=go\r\n"}),
+        # The recorded host types as soon as it has seen the size: the echo may come before the
+        # end of that line.
+        output={9: b"33 101(\r\ngo|go\r\n)\r\nx=go\r\n"}),
     "runv": Differences(
         tag="share_dir",
         replies={
@@ -66,6 +80,7 @@ DIFFERENCES = {
             9: b"/dev/pts/[0-9]+\r\n(0 0|33 101)\r\ngo\r\n33 101\r\nx=go\r\n",
             10: b"pid1=[a-z]+\n",
         },
+        enough={2: anything, 9: as_many_lines},
         codes={12: 137, 14: 143}),  # a signal was 0
 }
 
@@ -112,8 +127,7 @@ class Replay:
                 all(self.processes[seq].ended for seq in self.codes))
 
     def has_come(self, seq, data):
-        lines = self.ours(seq).count(b"\n") >= data.count(b"\n")
-        return lines and (seq in self.differences.output or len(self.ours(seq)) >= len(data))
+        return self.differences.enough.get(seq, as_many_bytes)(self.ours(seq), data)
 
     def ours(self, seq):
         process = self.processes.get(seq)
