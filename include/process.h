@@ -85,7 +85,7 @@ void process_signal(const struct process *process, int signal);
 void process_signal_group(const struct process *process, int signal);
 /* Kills one that is being set up; on_started tells `reason` (static text). */
 void process_cancel(struct process *process, const char *reason);
-/* A new size for its terminal. 0, or -1 with err (no terminal). */
+/* A new size for its terminal. 0, or -1 with err (no terminal, or gone). */
 int process_resize(
 	const struct process *process, uint32_t rows, uint32_t columns, struct error *err);
 

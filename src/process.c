@@ -336,6 +336,9 @@ int process_resize(
 	if (!process->terminal)
 		return error_set(err, ENOTTY, "process '%s' of container '%s' has no terminal",
 			process->id ? process->id : "", process->container);
+	if (!process_is_running(process))
+		return error_set(err, ESRCH, "process '%s' of container '%s' is gone",
+			process->id ? process->id : "", process->container);
 	if (ioctl(process->in.source.fd, TIOCSWINSZ, &size) < 0)
 		return error_errno(err, errno, "resize the terminal");
 	return 0;

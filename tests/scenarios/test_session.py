@@ -337,6 +337,18 @@ def test_winsize_changes_the_size_and_sends_sigwinch(pod, box, form):
     assert b"50 132" in process.out
 
 
+def test_winsize_of_a_process_whose_end_is_not_told_yet_says_that_it_is_gone(pod, box):
+    pod.disconnect_tty()
+    process = pod.execcmd(box.name, ["true"], terminal=True, id="brief").started()
+    brief = {"container": box.name, "process": "brief"}
+    pod.wait_seen(lambda: pod.reply_to(pod.send(Code.SIGNALPROCESS, {**brief, "signal": 0})).kind
+                  == Code.ERROR, "its exit")
+    text = pod.error(Code.WINSIZE, {**brief, "row": 3, "column": 4})
+    assert text == f"winsize: process 'brief' of container '{box.name}' is gone"
+    pod.connect_tty()
+    assert process.wait() == 0
+
+
 def test_winsize_of_an_unknown_seq_is_acknowledged_for_it_races_with_exit(pod, box):
     pod.ack(Code.WINSIZE, {"seq": 424242, "row": 1, "column": 1})
 
