@@ -20,7 +20,7 @@ from rig.scripts import ROOT
 BINARIES = {"asan": ROOT / "build/host/hyperstart", "musl": ROOT / "build/musl/hyperstart"}
 NEW_PID = 0x20000000  # CLONE_NEWPID
 NEW_REST = 0x00020000 | 0x40000000 | 0x04000000 | 0x08000000  # mount, net, uts, ipc
-MS_REC, MS_PRIVATE = 0x4000, 1 << 18
+MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 1 << 18
 PR_SET_PDEATHSIG = 1
 SYS_PIDFD_GETFD = 438
 SANITIZER_WORDS = ("AddressSanitizer", "LeakSanitizer", "runtime error:", "UndefinedBehavior")
@@ -72,7 +72,8 @@ class HostGuest(Inspected):
         args = [f"--control={control}", f"--tty={tty}", f"--run={self.dir}/run",
                 f"--share={share.directory}", f"--log={level}"]
         if self.cgroup:
-            args.append(f"--cgroup={self.cgroup}")
+            (self.dir / "cgroup").mkdir()
+            args.append(f"--cgroup={self.dir}/cgroup")
         if deadline:
             args.append(f"--deadline={deadline}")
         if api:
@@ -114,6 +115,7 @@ class HostGuest(Inspected):
                 mount(None, "/", None, MS_REC | MS_PRIVATE)
                 mount("proc", "/proc", "proc")
                 mount("tmpfs", self.dir / "run", "tmpfs", data="mode=0755")
+                self._hide_hardware()
                 signal.setitimer(signal.ITIMER_REAL, 0)
                 os.execve(argv[0], argv, {"ASAN_OPTIONS": "exitcode=99",
                                           "UBSAN_OPTIONS": "print_stacktrace=1"})
@@ -124,6 +126,14 @@ class HostGuest(Inspected):
         call("setns", home, NEW_PID)
         os.close(home)
         return pid
+
+    def _hide_hardware(self):
+        """This machine's buses, CPUs and clock are none of the agent's: it finds nothing to rescan."""
+        if self.cgroup:
+            mount(self.cgroup, self.dir / "cgroup", None, MS_BIND)
+        mount("tmpfs", "/sys", "tmpfs")
+        if os.path.exists("/dev/rtc0"):
+            mount("/dev/null", "/dev/rtc0", None, MS_BIND)
 
     # What the host holds
 
