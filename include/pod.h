@@ -27,7 +27,8 @@ struct pod {
 	struct arena arena;               /* owned: hostname */
 	struct list containers;
 	struct container *removing; /* REMOVECONTAINER waits until it is empty, or NULL … */
-	struct timer removal;       /* … until then */
+	struct timer removal;       /* … until then; or a NEWCONTAINER of its id waits: */
+	const struct container_spec *replacement; /* borrowed from the message */
 	struct spawn init;
 	struct timer patience; /* of TERMINATING and KILLING … */
 	bool is_impatient;     /* … and that it is over */

@@ -30,11 +30,21 @@ static void patience_over(struct timer *timer)
 	pod->is_impatient = true;
 }
 
+static struct container *start_container(
+	struct pod *pod, const struct container_spec *spec, struct error *err);
+
 static void removal_over(struct pod *pod, const struct error *err)
 {
+	const struct container_spec *spec = pod->replacement;
+	struct error failure;
+
 	pod->removing = NULL;
+	pod->replacement = NULL;
 	timer_cancel(&pod->removal);
-	pod->on_done(pod, err);
+	if (err || !spec)
+		pod->on_done(pod, err);
+	else if (!start_container(pod, spec, &failure))
+		pod->on_done(pod, &failure);
 }
 
 static void removal_overdue(struct timer *timer)
@@ -226,9 +236,6 @@ static int open_namespaces(struct pod *pod, struct error *err)
 		return -1;
 	return 0;
 }
-
-static struct container *start_container(
-	struct pod *pod, const struct container_spec *spec, struct error *err);
 
 /* The old form of STARTPOD brings containers along: one after the other. */
 static void start_next(struct pod *pod)
@@ -444,10 +451,27 @@ static int check_running(const struct pod *pod, struct error *err)
 	return pod->state == POD_RUNNING ? 0 : error_set(err, ESRCH, "there is no pod");
 }
 
+static void await_removal(struct pod *pod, struct container *container)
+{
+	pod->removing = container;
+	timer_set(pod->setting.table->loop, &pod->removal, pod->setting.table->deadline_ms);
+}
+
 int pod_start_container(struct pod *pod, const struct container_spec *spec, struct error *err)
 {
+	struct container *container;
+	struct error missing;
+
 	if (check_running(pod, err) < 0)
 		return -1;
+	/* runV takes an id for free when its process is told to have finished; then its orphans may
+	 * still be dying. */
+	container = pod_find_container(pod, spec->id, &missing);
+	if (container && container->init_id && process_is(&container->init, PROCESS_REPORTED)) {
+		pod->replacement = spec;
+		await_removal(pod, container);
+		return 0;
+	}
 	return start_container(pod, spec, err) ? 0 : -1;
 }
 
@@ -490,8 +514,7 @@ int pod_remove_container(struct pod *pod, const char *id, struct error *err)
 	if (container_is_running(container))
 		return error_set(err, EBUSY, "container '%s' is running", id);
 	/* Its orphans may still be dying when the host has its exit code. */
-	pod->removing = container;
-	timer_set(pod->setting.table->loop, &pod->removal, pod->setting.table->deadline_ms);
+	await_removal(pod, container);
 	if (container_is_empty(container))
 		container_emptied(container);
 	return 0;

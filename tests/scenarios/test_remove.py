@@ -22,6 +22,13 @@ def test_a_container_with_an_id_goes_with_its_last_process(pod):
             pod.ping()
 
 
+def test_the_id_of_a_container_that_went_is_free_while_its_orphans_die(pod):
+    """runV starts the next one when it has the event."""
+    for _ in range(30):
+        assert pod.newcontainer("next", ORPHANS, id="init").started().wait() == 5
+    assert pod.newcontainer("next", ["true"]).started().wait() == 0
+
+
 def test_a_stopped_container_is_removed_and_its_id_is_free(pod):
     for code in range(3):
         process = pod.newcontainer("again", ["sh", "-c", f"exit {code}"]).started()
