@@ -296,6 +296,8 @@ class Host:
         process = getattr(cmd, "process", None)
         if process and code == Code.ERROR:
             self._forget(process)
+        elif process and process.key:
+            self.by_key[process.key] = process  # though one that was refused had it before
 
     def _event(self, event):
         self.events.append(event)
