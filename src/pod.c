@@ -382,16 +382,31 @@ void pod_cancel(struct pod *pod, const char *reason)
 
 /* --- containers ------------------------------------------------------------------------------ */
 
-struct container *pod_find_container(struct pod *pod, const char *id, struct error *err)
+/* runV takes a container for gone when its process is told to have finished; then its orphans may
+ * still be dying. */
+static bool is_gone(const struct container *container)
+{
+	return container->init_id && process_is(&container->init, PROCESS_REPORTED);
+}
+
+static struct container *find_container(struct pod *pod, const char *id, bool gone)
 {
 	list_for_each (it, after, &pod->containers) {
 		struct container *container = list_entry(it, struct container, node);
 
-		if (strcmp(container->id, id) == 0)
+		if (strcmp(container->id, id) == 0 && is_gone(container) == gone)
 			return container;
 	}
-	error_set(err, ENOENT, "no such container '%s'", id);
 	return NULL;
+}
+
+struct container *pod_find_container(struct pod *pod, const char *id, struct error *err)
+{
+	struct container *container = find_container(pod, id, false);
+
+	if (!container)
+		error_set(err, ENOENT, "no such container '%s'", id);
+	return container;
 }
 
 static void container_started(void *context, const struct error *err)
@@ -459,17 +474,13 @@ static void await_removal(struct pod *pod, struct container *container)
 
 int pod_start_container(struct pod *pod, const struct container_spec *spec, struct error *err)
 {
-	struct container *container;
-	struct error missing;
+	struct container *gone = find_container(pod, spec->id, true);
 
 	if (check_running(pod, err) < 0)
 		return -1;
-	/* runV takes an id for free when its process is told to have finished; then its orphans may
-	 * still be dying. */
-	container = pod_find_container(pod, spec->id, &missing);
-	if (container && container->init_id && process_is(&container->init, PROCESS_REPORTED)) {
+	if (gone) {
 		pod->replacement = spec;
-		await_removal(pod, container);
+		await_removal(pod, gone);
 		return 0;
 	}
 	return start_container(pod, spec, err) ? 0 : -1;

@@ -26,6 +26,7 @@ def test_the_id_of_a_container_that_went_is_free_while_its_orphans_die(pod):
     """runV starts the next one when it has the event."""
     for _ in range(30):
         assert pod.newcontainer("next", ORPHANS, id="init").started().wait() == 5
+        assert "no such container" in pod.execcmd("next", ["true"]).refused()
     assert pod.newcontainer("next", ["true"]).started().wait() == 0
 
 
