@@ -157,6 +157,11 @@ void container_free(struct container *container)
 	release(container);
 }
 
+static bool has_failed(const struct container *container)
+{
+	return container->failure && *container->failure->text;
+}
+
 /* A start that failed is told when nothing of it is left; that a container is empty, too. */
 static void container_settle(struct container *container)
 {
@@ -166,7 +171,7 @@ static void container_settle(struct container *container)
 
 	if (container->cgroup >= 0)
 		return;
-	if (container->failure && *container->failure->text) {
+	if (has_failed(container)) {
 		failure = *container->failure;
 		release(container);
 		on_started(context, &failure);
@@ -177,7 +182,9 @@ static void container_settle(struct container *container)
 
 /* That the cgroup can be removed is the kernel's word that no process is left in it. The orphans
  * that cgroup.kill ends die a little later than the first process, and cgroup.events tells it a
- * little before rmdir agrees (Linux 6.18): so it is asked again, soon, then less often. */
+ * little before rmdir agrees (Linux 6.18): so it is asked again, soon, then less often. A start that
+ * failed is not asked for long (2 s): its command, and with it all others, waits, and a child that
+ * was abandoned in the kernel may stay there for ever. */
 static void remove_cgroup(struct container *container)
 {
 	char name[sizeof CGROUP_PREFIX + ID_MAX];
@@ -186,12 +193,15 @@ static void remove_cgroup(struct container *container)
 	cgroup_name(container, name);
 	if (container->cgroup >= 0 && cgroup_remove(container->setting->cgroup, name, &err) < 0 &&
 		err.code == EBUSY) {
-		container->removal_ms = 2 * container->removal_ms + 1;
-		if (container->removal_ms > REMOVAL_MS_MAX)
-			container->removal_ms = REMOVAL_MS_MAX;
-		timer_set(container->setting->table->loop, &container->removal,
-			container->removal_ms);
-		return;
+		if (!has_failed(container) || container->removal_ms < REMOVAL_MS_MAX) {
+			container->removal_ms = 2 * container->removal_ms + 1;
+			if (container->removal_ms > REMOVAL_MS_MAX)
+				container->removal_ms = REMOVAL_MS_MAX;
+			timer_set(container->setting->table->loop, &container->removal,
+				container->removal_ms);
+			return;
+		}
+		log_error("container %s: a process is left: %s", container->id, err.text);
 	}
 	if (container->cgroup >= 0)
 		close(container->cgroup);

@@ -97,6 +97,11 @@ class Cgroup:
     def freeze(self, frozen=True):
         self._shell(f"echo {int(frozen)} >cgroup.freeze")
 
+    def join(self, args):
+        """Puts a process of the rig's own into it; returns its pid."""
+        (pid,) = self._shell(f"{' '.join(args)} >/dev/null 2>&1 & echo $! | tee cgroup.procs")
+        return pid
+
     def members(self):
         return self._shell("cat cgroup.procs")
 

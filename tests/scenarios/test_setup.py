@@ -167,3 +167,19 @@ def test_a_container_killed_in_the_set_up_of_an_exec_ends_both(pod):
     late.refused()
     assert first.wait() == 137
     assert pod.reply_to(kill).kind == Code.ACK
+
+
+def test_a_failed_start_that_leaves_a_process_in_the_kernel_is_told_all_the_same(pod):
+    """Such a one (D state) stays in the cgroup whatever is done; here one from outside stands for
+    it."""
+    cgroup = Cgroup(pod, "stuck")
+    cgroup.make_frozen()
+    cgroup.freeze(False)
+    stuck = cgroup.join(["sleep", "100000"])
+    queued = pod.newcontainer("stuck", ["missing"]), pod.send(Code.PING)
+    assert "missing" in queued[0].refused()
+    assert pod.reply_to(queued[1]).kind == Code.ACK
+    cgroup.signal("KILL", [stuck])
+    pod.wait_seen(cgroup.is_empty, "its end")
+    assert pod.newcontainer("stuck", ["true"]).started().wait() == 0
+    pod.wait_seen(lambda: not cgroup.exists(), "the end of the cgroup")
