@@ -4,7 +4,7 @@
 #   make run      boots it in QEMU with a container: a shell, or CMD='…'; ROOTFS=dir for another root
 #   make check    every test there is, with a summary
 #
-# Parts of check: lint unit fuzz host-rig vm-rig script-tests. Also: format, bench, clean.
+# Parts of check: lint unit fuzz host-rig vm-rig script-tests. Also: format, bench, soak, clean.
 
 MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 .SUFFIXES:
@@ -207,6 +207,10 @@ rig := build/musl/hyperstart build/host/hyperstart build/rootfs $(PROG:%=build/p
 .PHONY: host-rig
 host-rig: $(rig)
 	$(PYTEST) tests/scenarios --rig=host --junitxml=build/check/host-rig.xml $(ARGS)
+
+.PHONY: soak
+soak: $(rig)
+	@PYTHONDONTWRITEBYTECODE=1 tests/soak/soak.py $(ARGS)
 
 .PHONY: script-tests
 script-tests: all build/rootfs | build/setup-test
