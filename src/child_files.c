@@ -14,6 +14,9 @@
 #include "limits.h"
 #include "queue.h"
 
+/* A sysctl does not let itself be read into 4 MiB at once: ENOMEM. */
+#define READ_SIZE (128 * KIB)
+
 /* Opens the file, which must be a regular one, from inside the container. */
 static int open_file(const struct child_files *files, int flags)
 {
@@ -48,7 +51,9 @@ void child_files_read(const void *child_files)
 		die("'%s': out of memory", files->file);
 	/* Its size is what read says: procfs has files of size 0, and others shrink and grow. */
 	while (n > 0 && length <= RESULT_MAX) {
-		n = io_read(fd, bytes + length, RESULT_MAX + 1 - length);
+		size_t left = RESULT_MAX + 1 - length;
+
+		n = io_read(fd, bytes + length, left < READ_SIZE ? left : READ_SIZE);
 		if (n > 0)
 			length += (size_t)n;
 	}

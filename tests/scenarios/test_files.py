@@ -134,6 +134,7 @@ def test_what_is_no_regular_file_is_refused_and_stays(pod, box, code, file, make
 
 def test_a_file_of_procfs_that_shows_no_size_is_read(pod, box):
     assert re.fullmatch(rb"\d+\.\d+ \d+\.\d+\n", read(pod, box.name, "/proc/uptime"))
+    assert re.fullmatch(rb"\d+\n", read(pod, box.name, "/proc/sys/kernel/pid_max"))
 
 
 # Ways out
