@@ -7,7 +7,10 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
+
+#include <linux/magic.h>
 
 #include "child.h"
 #include "child_path.h"
@@ -37,6 +40,18 @@ static int open_file(const struct child_files *files, int flags)
 	if (fd < 0 || fstat(fd, &st) < 0 || S_ISDIR(st.st_mode) || !S_ISREG(st.st_mode))
 		die("'%s': not a regular file", files->file);
 	return fd;
+}
+
+/* A link of the container's may lead to core_pattern or sysrq-trigger, where this child's power is
+ * not the container's own. */
+static void refuse_kernel_file(int fd, const char *file)
+{
+	struct statfs fs;
+
+	if (fstatfs(fd, &fs) < 0)
+		die_errno("'%s'", file);
+	if (fs.f_type == PROC_SUPER_MAGIC || fs.f_type == SYSFS_MAGIC)
+		die("'%s': a file of the kernel's is not written", file);
 }
 
 void child_files_read(const void *child_files)
@@ -71,6 +86,7 @@ void child_files_write(const void *child_files)
 	size_t written = 0;
 	ssize_t n;
 
+	refuse_kernel_file(fd, files->file);
 	/* Not O_TRUNC: what is no regular file was left as it is. */
 	if (ftruncate(fd, 0) < 0)
 		die_errno("truncate '%s'", files->file);

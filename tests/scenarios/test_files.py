@@ -180,6 +180,15 @@ def test_a_magic_link_is_not_followed(pod, box, code, file):
 
 # Files that change, and that cannot
 
+def test_a_link_into_procfs_does_not_write_the_agents_kernel_settings(pod, box):
+    """The container may not write them, but what writes for the host may."""
+    pod.run(box.name, ["ln", "-s", "/proc/sys/kernel/domainname", "/dev/shm/resolv.conf"])
+    before = read(pod, box.name, "/proc/sys/kernel/domainname")
+    text = refused(pod, Code.WRITEFILE, box.name, "/dev/shm/resolv.conf", b"bait")
+    assert text == "'/dev/shm/resolv.conf': a file of the kernel's is not written"
+    assert read(pod, box.name, "/proc/sys/kernel/domainname") == before
+
+
 def test_a_file_that_shrinks_while_it_is_read_is_as_long_as_it_was(pod, box):
     script = """
         head -c 4000000 /dev/zero | tr '\\0' x >/dev/shm/whole
