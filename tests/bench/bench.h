@@ -39,9 +39,11 @@ static inline void modules_load(const char *last)
 	char order[8192], *rest = order, *path;
 
 	text_read("/modules/order", order, sizeof(order));
-	while ((path = strsep(&rest, "\n")) && *path) {
+	while ((path = strsep(&rest, "\n"))) {
 		int fd = open(path, O_RDONLY | O_CLOEXEC);
 
+		if (fd < 0)
+			continue; /* the empty line in between, and the last */
 		syscall(SYS_finit_module, fd, "", 0);
 		close(fd);
 		if (*last && strstr(path, last))
