@@ -24,6 +24,7 @@ VM_FACTOR = 5  # what TCG costs
 
 def pytest_addoption(parser):
     parser.addoption("--rig", choices=("host", "vm"), default="host", help="where the daemon runs")
+    parser.addoption("--seed", type=int, help="the one schedule that the model test plays")
 
 
 def pytest_configure():
