@@ -247,9 +247,10 @@ static int scan_escape(struct scan *s)
 	return 0;
 }
 
+/* Neither a quote nor a backslash, and one byte of ASCII that may stand in a string as it is. */
 static bool is_plain(unsigned char c)
 {
-	return c >= ' ' && c < 0x80 && c != '"' && c != '\\';
+	return (unsigned char)(c - ' ') < 0x80 - ' ' && c != '"' && c != '\\';
 }
 
 /* From the opening quote to behind the closing one. */
@@ -262,9 +263,12 @@ static int scan_string(struct scan *s)
 	if (scan_token(s) < 0)
 		return -1;
 	for (;;) {
-		/* Nearly all of every text is this. */
-		while (s->at < s->end && is_plain((unsigned char)*s->at))
-			s->at++;
+		const char *at = s->at;
+
+		/* Nearly all of every text is this: in a register. */
+		while (at < s->end && is_plain((unsigned char)*at))
+			at++;
+		s->at = at;
 		if (s->at == s->end)
 			return scan_malformed(s, "the string has no end");
 		if (scan_take(s, '"'))
