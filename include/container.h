@@ -62,7 +62,7 @@ bool container_is_quiet(const struct container *container);
 /* No process is left in it, none of ours and no other, and all ends were told. */
 bool container_is_empty(const struct container *container);
 
-/* Its process with that id; NULL: a first process that has none. NULL if there is no such. */
+/* Its process with that id, or NULL. */
 struct process *container_find_process(struct container *container, const char *id);
 
 /* The process being set up, first or exec: on_started tells the reason. */

@@ -20,8 +20,8 @@ struct spawner {
 	pid_t abandoned[ABANDONED_MAX]; /* given up on, still to be reaped; 0: free */
 };
 
-/* One child. Embedded in whatever it is for; owner keeps it until it is both settled and unlinked:
- * spawn_is_reaped(). */
+/* One child. Embedded in whatever it is for; the owner keeps it until it is both
+ * reported and reaped. */
 struct spawn {
 	struct list node;
 	struct spawner *spawner;

@@ -59,12 +59,12 @@ bool container_is_empty(const struct container *container)
 
 struct process *container_find_process(struct container *container, const char *id)
 {
-	if (container->init.id ? id && strcmp(container->init.id, id) == 0 : !id)
+	if (container->init.id && strcmp(container->init.id, id) == 0)
 		return &container->init;
 	list_for_each (it, after, &container->execs) {
 		struct exec *exec = list_entry(it, struct exec, node);
 
-		if (id && exec->id && strcmp(exec->id, id) == 0)
+		if (exec->id && strcmp(exec->id, id) == 0)
 			return &exec->process;
 	}
 	return NULL;
