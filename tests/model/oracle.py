@@ -234,6 +234,8 @@ class Oracle:
         """A signal that ends it, and what else ends with it."""
         self.attend("control", read=False)
         container = self.containers[puppet.container]
+        for other in [*container.puppets]:  # a probe could not tell its end from no start
+            self.answered(other.process.start)
         everyone = puppet is container.first and self.rng.random() < 0.3
         code, payload = self.signal(puppet, number, everyone)
 

@@ -17,12 +17,12 @@ def stretch(at, length):
 class Stream:
     """Takes the place of a bytearray: every byte must be the one whose turn it is."""
 
-    def __init__(self, at):
-        self.at, self.length = at, 0
+    def __init__(self, name, at):
+        self.name, self.at, self.length = name, at, 0
 
     def extend(self, data):
         check(data == stretch(self.at + self.length, len(data)),
-              f"{len(data)} bytes that are not those behind the first {self.length}")
+              f"{self.name}: behind {self.length} bytes came {len(data)} others: {data[:60]!r}")
         self.length += len(data)
 
     def __len__(self):
@@ -40,7 +40,8 @@ class Puppet:
     def __init__(self, container, ident, seed, terminal, has_stderr):
         self.container, self.ident, self.seed = container, ident, seed
         self.terminal, self.has_stderr = terminal, has_stderr
-        self.out, self.err = Stream(seed), Stream(seed + (1 << 20))
+        self.out = Stream(f"stdout of {self.name}", seed)
+        self.err = Stream(f"stderr of {self.name}", seed + (1 << 20))
         self.data_at = seed + (2 << 20)
         self.due_out, self.due_err = 1, 0
         self.nap = None  # it waits for SIGUSR1: (line, number) of what made it …

@@ -220,9 +220,14 @@ class Schedule(Oracle):
 
     # --- Ends ---
 
+    def pick_victim(self, test=lambda puppet: True):
+        """Rarely a first process, for that takes all others along."""
+        any_will_do = self.rng.random() < 0.2
+        return self.pick(lambda puppet: test(puppet) and (any_will_do or not self.is_first(puppet)))
+
     def step_exit(self):
         self.catch_up()
-        puppet = self.pick(lambda puppet: puppet.backlog < BACKLOG_MAX)
+        puppet = self.pick_victim(lambda puppet: puppet.backlog < BACKLOG_MAX)
         if not puppet:
             return
         if self.rng.random() < 0.5:
@@ -237,10 +242,12 @@ class Schedule(Oracle):
 
     def step_end_of_input(self):
         self.catch_up()
-        puppet = self.pick()
+        puppet = self.pick_victim()
         if puppet:
             self.note(puppet.name)
             self.attend("tty", read=False)
+            if puppet.backlog < BACKLOG_MAX and self.rng.random() < 0.5:
+                self.write(puppet, puppet.line(b"d", self.rng.randrange(100_000)))
             puppet.process.close_stdin()
             puppet.end_of_input()
             self.may_have_ended(puppet)
@@ -248,7 +255,7 @@ class Schedule(Oracle):
                 self.write(puppet, puppet.line(b"o", 5))
 
     def step_kill(self):
-        puppet = self.pick(self.can_be_signalled)
+        puppet = self.pick_victim(self.can_be_signalled)
         if puppet:
             self.kill(puppet, self.rng.choice(KILLS))
 
@@ -406,6 +413,8 @@ class Schedule(Oracle):
 
     def step_leave_control(self):
         self.attend("control", read=False)
+        if self.rng.random() < 0.3:
+            self.fill_control()
         if self.rng.random() < 0.5:  # in the middle of a command
             raw = command(Code.KILLCONTAINER, {"container": self.rng.choice(NAMES), "signal": 9})
             self.host.control.send(raw[: self.rng.randrange(1, len(raw))])
@@ -413,6 +422,21 @@ class Schedule(Oracle):
         self.leave("control")
         if self.rng.random() < 0.5:
             self.attend("control")
+
+    def fill_control(self):
+        """Nothing more leaves, and an event is among what stays."""
+        puppet = self.pick(lambda puppet: puppet.ident and not puppet.nap and
+                           not self.is_first(puppet))
+        self.catch_up()
+        self.unjam()
+        self.host.guest.shrink_send_buffer("control")
+        self.host.control.reading = False
+        self.step_queue()
+        if puppet and not puppet.ending:
+            self.attend("tty", read=False)
+            self.host.tty.reading = True
+            self.write(puppet, puppet.line(b"x", 5))
+            self.host.wait_for(lambda: puppet.process.eof, f"the EOF of {puppet.name}")
 
     def step_leave_tty(self):
         self.attend("tty", read=False)
@@ -434,11 +458,11 @@ class Schedule(Oracle):
 
 
 STEPS = [
-    ("newcontainer", 8), ("exec", 12), ("shared_seqs", 2),
-    ("talk", 25), ("flood", 6), ("pour", 5), ("listen", 4),
-    ("nap", 3), ("wake", 4), ("jam", 2), ("stop_and_continue", 2),
-    ("exit", 6), ("end_of_input", 3), ("kill", 4), ("reap", 5),
-    ("remove", 4), ("signal_nobody", 5), ("resize", 5), ("queue", 3),
+    ("newcontainer", 14), ("exec", 30), ("shared_seqs", 2),
+    ("talk", 30), ("flood", 8), ("pour", 6), ("listen", 4),
+    ("nap", 6), ("wake", 5), ("jam", 3), ("stop_and_continue", 3),
+    ("exit", 4), ("end_of_input", 2), ("kill", 2), ("reap", 5),
+    ("remove", 6), ("signal_nobody", 6), ("resize", 6), ("queue", 3),
     ("file", 5), ("ps", 2), ("hostile_control", 5), ("hostile_tty", 5),
     ("pause", 8), ("read_on", 3), ("leave_control", 4), ("leave_tty", 4),
 ]
