@@ -12,7 +12,7 @@ void log_open(int fd, int is_kmsg, enum log_level level);
 int log_level_parse(const char *name, enum log_level *level);
 
 /* One line, no trailing newline in fmt. Preserves errno. Never blocks: what the fd does not take
- * is lost. At most LOG_BURST lines a second pass; what was held back is counted and said. */
+ * is lost. Of info and debug at most LOG_BURST lines a second pass; what was held back is counted and said. */
 void log_write(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* Skips formatting below the level. */

@@ -30,12 +30,13 @@ struct pod {
 	struct timer removal;       /* … until then; or a NEWCONTAINER of its id waits: */
 	const struct container_spec *replacement; /* borrowed from the message */
 	struct spawn init;
-	struct timer patience; /* of TERMINATING and KILLING … */
+	struct timer patience; /* of TERMINATING, KILLING, RELEASING … */
 	bool is_impatient;     /* … and that it is over */
 	bool failed;           /* it ends because its start failed, for this reason: */
 	struct error failure;
 	const struct pod_spec *spec; /* borrowed from the message until RUNNING */
 	size_t filled;               /* how many of its containers were begun */
+	const char *cut;             /* why the start is not to go on, or NULL */
 	/* What was asked for last is over: err NULL, or why it failed. */
 	void (*on_done)(struct pod *pod, const struct error *err);
 };

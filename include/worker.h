@@ -26,8 +26,7 @@ struct worker_plan {
 	void *context;
 };
 
-/* Asserts that the slot is free: commands are taken one at a time. 0: on_done will be called; or -1
- * with err. */
+/* 0: on_done will be called; or -1 with err, also when the slot is not free. */
 int worker_start(struct worker *worker, const struct worker_plan *plan, struct error *err);
 
 /* Within on_done: what the worker reported, malloc, the caller's from then on; NULL when it is empty. */

@@ -40,8 +40,6 @@ static void control_gone(struct control *control)
 	struct daemon *daemon = list_entry(control, struct daemon, control);
 
 	process_table_retell(&daemon->processes);
-	if (daemon->commands.destroyed)
-		loop_stop(&daemon->loop);
 }
 
 static void pod_done(struct pod *pod, const struct error *err)
@@ -78,7 +76,9 @@ static void pump(void *context)
 		control_pump(&daemon->control);
 		mux_pump(&daemon->mux);
 	} while (bytes_moved(daemon) != before);
-	if (daemon->commands.destroyed && list_is_empty(&daemon->grace.node))
+	if (daemon->commands.destroyed && !daemon->control.port.connected)
+		loop_stop(&daemon->loop); /* nobody is left who might read on */
+	else if (daemon->commands.destroyed && list_is_empty(&daemon->grace.node))
 		timer_set(&daemon->loop, &daemon->grace, GRACE_MS);
 }
 
@@ -114,6 +114,18 @@ static int open_ports(struct daemon *daemon, struct error *err)
 	return mux_open(&daemon->mux, &mux, err);
 }
 
+static void open_processes(struct daemon *daemon)
+{
+	daemon->processes = (struct process_table){
+		.loop = &daemon->loop,
+		.control = &daemon->control,
+		.mux = &daemon->mux,
+		.spawner = &daemon->spawner,
+		.deadline_ms = daemon->config->deadline_ms,
+	};
+	process_table_init(&daemon->processes);
+}
+
 static void open_pod(struct daemon *daemon)
 {
 	const struct daemon_config *config = daemon->config;
@@ -127,15 +139,7 @@ static void open_pod(struct daemon *daemon)
 		.on_done = pod_done,
 	};
 
-	daemon->processes = (struct process_table){
-		.loop = &daemon->loop,
-		.control = &daemon->control,
-		.mux = &daemon->mux,
-		.spawner = &daemon->spawner,
-		.deadline_ms = config->deadline_ms,
-	};
 	daemon->worker = (struct worker){.spawner = &daemon->spawner};
-	process_table_init(&daemon->processes);
 	pod_init(&daemon->pod, &pod);
 	daemon->commands = (struct commands){
 		.control = &daemon->control,
@@ -154,6 +158,7 @@ int daemon_run(struct daemon_config *config, struct error *err)
 	/* A child is a copy of the agent until its execve, and born where containers can see it. */
 	prctl(PR_SET_DUMPABLE, 0);
 	timer_init(&daemon.grace, grace_over);
+	open_processes(&daemon);
 	if (loop_open(&daemon.loop, err) < 0 ||
 		spawner_open(&daemon.spawner, &daemon.loop, err) < 0 ||
 		open_ports(&daemon, err) < 0)

@@ -111,7 +111,8 @@ void log_write(enum log_level level, const char *fmt, ...)
 		if (lost)
 			line_print(LOG_LEVEL_WARN, "log: lines lost: %u", lost);
 	}
-	if (out.lines < LOG_BURST) {
+	/* What only a host or a container can bring about often is info or debug. */
+	if (out.lines < LOG_BURST || level <= LOG_LEVEL_WARN) {
 		out.lines++;
 		errno = saved_errno; /* for %m */
 		va_start(args, fmt);

@@ -168,8 +168,10 @@ static int sleep_limit(const struct loop *loop)
 
 void loop_run(struct loop *loop, void (*pump)(void *context), void *context)
 {
-	while (!loop->stopped) {
+	for (;;) {
 		pump(context);
+		if (loop->stopped)
+			return;
 		list_for_each (it, after, &loop->sources) {
 			struct source *source = list_entry(it, struct source, node);
 			uint32_t wanted = source->wants(source);

@@ -25,8 +25,10 @@ static void patience_over(struct timer *timer)
 {
 	struct pod *pod = list_entry(timer, struct pod, patience);
 
-	log_warn("pod: processes are left after %s",
-		pod->state == POD_TERMINATING ? "SIGTERM" : "SIGKILL, or nobody reads their ends");
+	if (pod->state != POD_RELEASING)
+		log_warn("pod: processes are left after %s",
+			pod->state == POD_TERMINATING ? "SIGTERM"
+						      : "SIGKILL, or nobody reads their ends");
 	pod->is_impatient = true;
 }
 
@@ -153,6 +155,9 @@ static void released(void *context, const struct error *err)
 	struct pod *pod = context;
 	bool failed = pod->failed;
 
+	if (pod->state != POD_RELEASING)
+		return; /* a worker that was not waited for */
+	timer_cancel(&pod->patience);
 	if (err)
 		log_error("pod: release: %s", err->text);
 	pod_clear(pod);
@@ -166,20 +171,20 @@ static void release(struct pod *pod)
 	const struct worker_plan plan = {
 		.main = child_pod_release,
 		.argument = &child,
-		.deadline_ms = RELEASE_MS,
 		.on_done = released,
 		.context = pod,
 	};
 	struct error err;
 
-	timer_cancel(&pod->patience);
 	list_for_each (it, after, &pod->containers) {
 		struct container *container = list_entry(it, struct container, node);
 
 		if (container_is_empty(container))
 			container_free(container);
+		else
+			list_remove(it); /* it goes when it is empty, and is of no pod any more */
 	}
-	pod->state = POD_RELEASING;
+	be_patient(pod, POD_RELEASING, RELEASE_MS);
 	if (worker_start(pod->worker, &plan, &err) < 0)
 		released(pod, &err);
 }
@@ -205,6 +210,8 @@ static bool all_containers(const struct pod *pod, bool (*are)(const struct conta
 
 void pod_pump(struct pod *pod)
 {
+	struct error err;
+
 	if (pod->state == POD_TERMINATING &&
 		(pod->is_impatient || all_containers(pod, container_is_quiet)))
 		kill_all(pod);
@@ -212,6 +219,10 @@ void pod_pump(struct pod *pod)
 		(pod->is_impatient ||
 			(!init_is_alive(pod) && all_containers(pod, container_is_empty))))
 		release(pod);
+	if (pod->state == POD_RELEASING && pod->is_impatient) {
+		error_set(&err, ETIMEDOUT, "not done in time");
+		released(pod, &err);
+	}
 }
 
 /* --- begin ----------------------------------------------------------------------------------- */
@@ -243,6 +254,11 @@ static void start_next(struct pod *pod)
 	const struct pod_spec *spec = pod->spec;
 	struct error err;
 
+	if (pod->cut) {
+		error_set(&err, ECANCELED, "%s", pod->cut);
+		start_failed(pod, &err);
+		return;
+	}
 	if (pod->filled < spec->containers_count) {
 		pod->state = POD_FILLING;
 		if (!start_container(pod, &spec->containers[pod->filled++], &err))
@@ -341,6 +357,7 @@ int pod_start(struct pod *pod, const struct pod_spec *spec, struct error *err)
 		return error_set(err, EEXIST, "there is a pod already");
 	pod->spec = spec;
 	pod->failed = false;
+	pod->cut = NULL;
 	pod->filled = 0;
 	pod->init.pid = 0;
 	arena_init(&pod->arena, 1024);
@@ -368,6 +385,7 @@ void pod_cancel(struct pod *pod, const char *reason)
 {
 	struct error err;
 
+	pod->cut = reason;
 	if (pod->state == POD_PREPARING)
 		worker_cancel(pod->worker, reason);
 	else if (pod->state == POD_STARTING)
@@ -426,8 +444,9 @@ static void container_emptied(struct container *container)
 	struct pod *pod = container->context;
 	bool removed = pod->removing == container;
 
-	/* A cc host removes its containers itself; runv's are gone with their process. */
-	if (removed || container->init_id)
+	/* A cc host removes its containers itself; runv's are gone with their process, and those of a
+	 * pod that is no more, which are in no list. */
+	if (removed || container->init_id || list_is_empty(&container->node))
 		container_free(container);
 	if (removed)
 		removal_over(pod, NULL);

@@ -108,6 +108,9 @@ static int check_id(const char *key, const char *id, struct error *err)
 {
 	if (strlen(id) > ID_MAX)
 		return error_set(err, EINVAL, "%s: longer than %u bytes", key, ID_MAX);
+	for (const char *c = id; *c; c++)
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			return error_set(err, EINVAL, "%s: holds a control character", key);
 	if (strchr(id, '/') || strcmp(id, ".") == 0 || strcmp(id, "..") == 0)
 		return error_set(err, EINVAL, "%s: '%s' cannot be an id", key, id);
 	return 0;

@@ -2,7 +2,7 @@
 /* The one slot for a child that does something which may block, and reports a result. */
 #include "worker.h"
 
-#include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 
 static void worker_changed(struct spawn *spawn)
@@ -45,7 +45,8 @@ int worker_start(struct worker *worker, const struct worker_plan *plan, struct e
 		.changed = worker_changed,
 	};
 
-	assert(!worker->busy);
+	if (worker->busy) /* one that nobody waited for: see pod's release */
+		return error_set(err, EBUSY, "an earlier command still hangs in the kernel");
 	worker->on_done = plan->on_done;
 	worker->context = plan->context;
 	if (spawn_fork(worker->spawner, &worker->spawn, &spawn, err) < 0)

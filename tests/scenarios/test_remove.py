@@ -58,3 +58,19 @@ def test_removed_containers_leave_no_fd(pod):
         assert pod.newcontainer("c", ["true"]).started().wait() == 0
         pod.ack(Code.REMOVECONTAINER, {"container": "c"})
     assert pod.guest.stat(pod).fds == before
+
+
+@pytest.mark.options(fresh=True)
+def test_a_pod_whose_second_container_fails_can_be_started_again(host):
+    """The first one ran already; nobody reads its end yet."""
+    good = {"id": "a", "image": "box", "process": {
+        "id": "init", "args": ["sleep", "1000"], "stdio": 71, "stderr": 72}}
+    bad = {"id": "b", "image": "box", "process": {"args": ["/no/such"], "stdio": 73, "stderr": 74}}
+    host.expect_process("a", good["process"])
+    host.tty.reading = False
+    text = host.error(Code.STARTPOD, {"hostname": "pod", "shareDir": "share",
+                                      "containers": [good, bad]})
+    assert text == "startpod: container 'b': exec '/no/such': no such file or directory"
+    host.tty.reading = True
+    host.startpod()
+    assert host.newcontainer("a", ["true"]).started().wait() == 0
