@@ -444,6 +444,7 @@ class Schedule(Oracle):
             return
         puppet = self.pick(lambda puppet: not puppet.nap)
         if puppet and self.rng.random() < 0.5:  # in the middle of a frame of nothing
+            self.wait_begun(puppet)
             raw = TtyFrame(puppet.process.stdio, b"\n" * 100).build()
             self.host.tty.send(raw[: self.rng.randrange(1, len(raw))])
             self.host.wait_for(lambda: not self.host.tty.chunks, "half a frame to leave")
