@@ -204,7 +204,7 @@ def test_a_process_that_reads_is_served_though_all_queues_are_taken(pod, box):
     reader = pod.execcmd(box.name, ["sh", "-c", f"mkfifo {fifo} && exec 3<>{fifo} && echo && "
                                     "read go <&3 && exec sha256sum"]).started()
     reader.wait_output(b"\n")
-    data = pattern(9, 120000)  # pipe, tty.in, and what a socket holds for sure
+    data = pattern(9, 98000)  # a pipe and tty.in: a socket polls writable when 3/4 empty
     reader.write(data)
     reader.close_stdin()
     pod.wait_for(lambda: not pod.tty.chunks, "its input to leave")
