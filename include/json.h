@@ -26,6 +26,11 @@ enum { OPT, REQ };
 
 #define JSON_FIELDS_MAX 32u
 
+/* One member of an object whose names are anybody's. */
+struct json_member {
+	const char *name, *value;
+};
+
 struct json_schema {
 	const struct json_field *fields;
 	size_t fields_count;
@@ -44,10 +49,11 @@ struct json_field {
 		JSON_OBJECT,
 		JSON_OBJECT_POINTER,
 		JSON_LIST,
+		JSON_MAP,
 	} kind;
 	bool required;
 	size_t offset;
-	size_t count_offset;              /* JSON_LIST */
+	size_t count_offset;              /* JSON_LIST, JSON_MAP */
 	int64_t min;                      /* of a number: 0 or less */
 	uint64_t max;                     /* of a number */
 	const struct json_schema *schema; /* JSON_OBJECT, JSON_OBJECT_POINTER, JSON_LIST */
@@ -98,6 +104,12 @@ struct json_field {
 #define F_LIST(tag, member, count, name, required, object)                  \
 	JSON_FIELD(tag, member, struct object *, name, JSON_LIST, required, \
 		.count_offset = JSON_MEMBER(tag, count, size_t), .schema = &object##_schema)
+
+/* An object of strings with any names: an array of struct json_member, and their number in a
+ * size_t. Members that are null are left out; one that is given twice stands there twice. */
+#define F_MAP(tag, member, count, name, required)                               \
+	JSON_FIELD(tag, member, struct json_member *, name, JSON_MAP, required, \
+		.count_offset = JSON_MEMBER(tag, count, size_t))
 
 #define JSON_SCHEMA(tag, fields_)                                                            \
 	{                                                                                    \

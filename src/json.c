@@ -224,6 +224,33 @@ static int decode_list(const struct decoder *d, const struct json_schema *schema
 	return 0;
 }
 
+static int decode_map(const struct decoder *d, const jsmntok_t *object, void **out, size_t *count)
+{
+	const jsmntok_t *name = object + 1;
+	struct json_member *members;
+
+	if (object->type != JSMN_OBJECT)
+		return refuse(d, object, NULL, "expected object");
+	members = arena_calloc(d->arena, (size_t)object->size, sizeof(*members));
+	if (!members)
+		return refuse_memory(d);
+	*out = members;
+	*count = 0;
+	for (int i = 0; i < object->size; i++) {
+		const jsmntok_t *value = name + 1;
+
+		if (!token_is(d, value, "null")) {
+			if (decode_string(d, name, &members->name) < 0 ||
+				decode_string(d, value, &members->value) < 0)
+				return -1;
+			members++;
+			(*count)++;
+		}
+		name = token_next(d, value);
+	}
+	return 0;
+}
+
 static int decode_pointer(const struct decoder *d, const struct json_schema *schema,
 	const jsmntok_t *object, void **out)
 {
@@ -277,6 +304,12 @@ static int decode_value(
 	case JSON_LIST:
 		result = decode_list(d, field->schema, value, &objects,
 			(size_t *)((char *)out + field->count_offset));
+		if (result == 0)
+			memcpy(member, &objects, sizeof(objects));
+		break;
+	case JSON_MAP:
+		result = decode_map(
+			d, value, &objects, (size_t *)((char *)out + field->count_offset));
 		if (result == 0)
 			memcpy(member, &objects, sizeof(objects));
 		break;

@@ -33,6 +33,8 @@ struct tree {
 	struct leaf *pointed;
 	struct leaf *leaves;
 	size_t leaves_count;
+	struct json_member *map;
+	size_t map_count;
 };
 
 static const struct json_field leaf_fields[] = {
@@ -52,6 +54,7 @@ static const struct json_field tree_fields[] = {
 	F_OBJ(tree, inside, "inside", OPT, leaf),
 	F_OBJP(tree, pointed, "pointed", OPT, leaf),
 	F_LIST(tree, leaves, leaves_count, "leaves", OPT, leaf),
+	F_MAP(tree, map, map_count, "map", OPT),
 };
 static const struct json_schema tree_schema = JSON_SCHEMA(tree, tree_fields);
 
@@ -223,6 +226,28 @@ static void an_object_by_pointer_tells_presence(void **state)
 	assert_null(t.pointed->text);
 	decode("{}", &t);
 	assert_null(t.pointed);
+}
+
+static void an_object_with_any_names_is_a_list_of_its_members(void **state)
+{
+	struct tree t;
+
+	(void)state;
+	decode("{\"map\":{\"b.c\":\"1\",\"\\u00e4\\n\":\"\\u20ac\",\"none\":null,\"\":\"\"}}", &t);
+	assert_int_equal(t.map_count, 3);
+	assert_string_equal(t.map[0].name, "b.c");
+	assert_string_equal(t.map[0].value, "1");
+	assert_string_equal(t.map[1].name, "\u00e4\n");
+	assert_string_equal(t.map[1].value, "\u20ac");
+	assert_string_equal(t.map[2].name, "");
+	assert_string_equal(t.map[2].value, "");
+	decode("{\"map\":{}}", &t);
+	assert_int_equal(t.map_count, 0);
+	decode("{\"map\":null}", &t);
+	assert_int_equal(t.map_count, 0);
+	assert_refused("{\"map\":{\"a\":\"1\",\"b\":{}}}", "map.b: expected string");
+	assert_refused("{\"map\":{\"a\":1}}", "map.a: expected string");
+	assert_refused("{\"map\":[]}", "map: expected object");
 }
 
 static void unknown_keys_are_ignored_at_every_depth(void **state)
@@ -748,6 +773,7 @@ int main(void)
 		test_with_arena(an_empty_optional_string_is_the_same_as_absent),
 		test_with_arena(an_empty_list_is_present_and_empty),
 		test_with_arena(an_object_by_pointer_tells_presence),
+		test_with_arena(an_object_with_any_names_is_a_list_of_its_members),
 		test_with_arena(unknown_keys_are_ignored_at_every_depth),
 		test_with_arena(the_last_of_duplicate_keys_counts),
 		test_with_arena(keys_may_be_escaped),
