@@ -12,6 +12,7 @@
 
 #include "arena.h"
 #include "error.h"
+#include "json.h"
 
 struct env_spec {
 	const char *env, *value; /* value is "" when absent */
@@ -31,9 +32,37 @@ struct process_spec {
 	uint32_t rows, columns;
 };
 
+struct volume_spec {
+	const char *device, *addr; /* a disk: its name, or its SCSI address, which wins */
+	const char *mount, *fstype;
+	bool read_only, docker_volume;
+};
+
+struct fsmap_spec {
+	const char *source, *path; /* source is not looked at if there is a scsi_addr */
+	bool read_only, docker_volume;
+	bool absolute_path;    /* source is a path of the guest, not below the share */
+	const char *scsi_addr; /* the disk there, as a device node */
+};
+
+struct system_mounts_spec {
+	bool bind_mount_dev;   /* the guest's /dev is the container's */
+	uint64_t dev_shm_size; /* 0: the usual */
+};
+
 struct container_spec {
 	const char *id;
 	const char *rootfs, *image;
+	const char *fstype;           /* NULL: image is a directory below the share; else a disk */
+	const char *addr, *scsi_addr; /* the disk's SCSI address, which wins over image */
+	struct volume_spec *volumes;
+	size_t volumes_count;
+	struct fsmap_spec *fsmap;
+	size_t fsmap_count;
+	struct json_member *sysctl;
+	size_t sysctl_count;
+	struct system_mounts_spec system_mounts;
+	bool initialize; /* its first start */
 	bool read_only;
 	struct process_spec process;
 };

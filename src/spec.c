@@ -10,6 +10,11 @@
 #include "json_scan.h"
 #include "limits.h"
 
+#define DIGITS "0123456789"
+/* Their longest: a target's and a LUN's decimal number; what the kernel calls a disk. */
+#define SCSI_ADDR_MAX   16u
+#define DEVICE_NAME_MAX 31u
+
 /* --- Tables: protocol.md section 4 ------------------------------------------------------------ */
 
 static const struct json_field env_fields[] = {
@@ -34,10 +39,45 @@ static const struct json_field process_fields[] = {
 };
 static const struct json_schema process_spec_schema = JSON_SCHEMA(process_spec, process_fields);
 
+static const struct json_field volume_fields[] = {
+	F_STR(volume_spec, device, "device", OPT),
+	F_STR(volume_spec, addr, "addr", OPT),
+	F_STR(volume_spec, mount, "mount", REQ),
+	F_STR(volume_spec, fstype, "fstype", REQ),
+	F_BOOL(volume_spec, read_only, "readOnly", OPT),
+	F_BOOL(volume_spec, docker_volume, "dockerVolume", OPT),
+};
+static const struct json_schema volume_spec_schema = JSON_SCHEMA(volume_spec, volume_fields);
+
+static const struct json_field fsmap_fields[] = {
+	F_STR(fsmap_spec, source, "source", OPT),
+	F_STR(fsmap_spec, path, "path", REQ),
+	F_BOOL(fsmap_spec, read_only, "readOnly", OPT),
+	F_BOOL(fsmap_spec, docker_volume, "dockerVolume", OPT),
+	F_BOOL(fsmap_spec, absolute_path, "absolutePath", OPT),
+	F_STR(fsmap_spec, scsi_addr, "scsiAddr", OPT),
+};
+static const struct json_schema fsmap_spec_schema = JSON_SCHEMA(fsmap_spec, fsmap_fields);
+
+static const struct json_field system_mounts_fields[] = {
+	F_BOOL(system_mounts_spec, bind_mount_dev, "bindMountDev", OPT),
+	F_U64(system_mounts_spec, dev_shm_size, "devShmSize", OPT),
+};
+static const struct json_schema system_mounts_spec_schema =
+	JSON_SCHEMA(system_mounts_spec, system_mounts_fields);
+
 static const struct json_field container_fields[] = {
 	F_STR(container_spec, id, "id", REQ),
 	F_STR(container_spec, rootfs, "rootfs", OPT),
-	F_STR(container_spec, image, "image", REQ),
+	F_STR(container_spec, image, "image", OPT),
+	F_STR(container_spec, fstype, "fstype", OPT),
+	F_STR(container_spec, addr, "addr", OPT),
+	F_STR(container_spec, scsi_addr, "scsiAddr", OPT),
+	F_LIST(container_spec, volumes, volumes_count, "volumes", OPT, volume_spec),
+	F_LIST(container_spec, fsmap, fsmap_count, "fsmap", OPT, fsmap_spec),
+	F_MAP(container_spec, sysctl, sysctl_count, "sysctl", OPT),
+	F_OBJ(container_spec, system_mounts, "systemMountsInfo", OPT, system_mounts_spec),
+	F_BOOL(container_spec, initialize, "initialize", OPT),
 	F_BOOL(container_spec, read_only, "readOnly", OPT),
 	F_OBJ(container_spec, process, "process", REQ, process_spec),
 };
@@ -163,10 +203,85 @@ static int check_process(const struct process_spec *process, struct error *err)
 	return check_envs(process->envs, process->envs_count, err);
 }
 
+/* "<id>:<lun>", which becomes part of a path of sysfs. */
+static int check_scsi_addr(const char *key, const char *addr, struct error *err)
+{
+	const char *lun;
+
+	if (!addr)
+		return 0;
+	lun = addr + strspn(addr, DIGITS);
+	if (lun > addr && *lun == ':' && lun[1] && !lun[1 + strspn(lun + 1, DIGITS)] &&
+		strlen(addr) <= SCSI_ADDR_MAX)
+		return 0;
+	return error_set(err, EINVAL, "%s: '%s' is not <id>:<lun>", key, addr);
+}
+
+/* The name of a block device, perhaps with "/dev/" in front, as a part of a path of devtmpfs. */
+static int check_device(const char *key, const char *device, struct error *err)
+{
+	const char *name = device;
+
+	if (strncmp(name, "/dev/", strlen("/dev/")) == 0)
+		name += strlen("/dev/");
+	if (*name && *name != '.' && !strchr(name, '/') && strlen(name) <= DEVICE_NAME_MAX)
+		return 0;
+	return error_set(err, EINVAL, "%s: '%s' cannot be a block device", key, device);
+}
+
+/* Which is also the name of a list of kernel modules. */
+static int check_fstype(const char *fstype, struct error *err)
+{
+	if (!fstype || !fstype[strspn(fstype, "abcdefghijklmnopqrstuvwxyz0123456789_")])
+		return 0;
+	return error_set(err, EINVAL, "fstype: '%s' cannot be a file system", fstype);
+}
+
+static int check_volume(const struct volume_spec *volume, struct error *err)
+{
+	if (check_scsi_addr("addr", volume->addr, err) < 0 || check_fstype(volume->fstype, err) < 0)
+		return -1;
+	if (volume->addr)
+		return 0;
+	if (!volume->device)
+		return error_set(err, EINVAL, "neither device nor addr is given");
+	return check_device("device", volume->device, err);
+}
+
+static int check_fsmap(const struct fsmap_spec *map, struct error *err)
+{
+	if (!map->source && !map->scsi_addr)
+		return error_set(err, EINVAL, "neither source nor scsiAddr is given");
+	return check_scsi_addr("scsiAddr", map->scsi_addr, err);
+}
+
+/* Where its root is. */
+static int check_image(const struct container_spec *container, struct error *err)
+{
+	if (check_scsi_addr("addr", container->addr, err) < 0 ||
+		check_scsi_addr("scsiAddr", container->scsi_addr, err) < 0 ||
+		check_fstype(container->fstype, err) < 0)
+		return -1;
+	if (container->addr || container->scsi_addr) {
+		if (container->fstype)
+			return 0;
+		return error_set(err, EINVAL, "fstype: missing, but there is a SCSI address");
+	}
+	if (!container->image)
+		return error_set(err, EINVAL, "image: missing");
+	return container->fstype ? check_device("image", container->image, err) : 0;
+}
+
 static int check_container(const struct container_spec *container, struct error *err)
 {
-	if (check_id("id", container->id, err) < 0)
+	if (check_id("id", container->id, err) < 0 || check_image(container, err) < 0)
 		return -1;
+	for (size_t i = 0; i < container->volumes_count; i++)
+		if (check_volume(&container->volumes[i], err) < 0)
+			return error_wrap(err, "volumes[%zu]", i);
+	for (size_t i = 0; i < container->fsmap_count; i++)
+		if (check_fsmap(&container->fsmap[i], err) < 0)
+			return error_wrap(err, "fsmap[%zu]", i);
 	return check_process(&container->process, err);
 }
 

@@ -104,6 +104,92 @@ static void a_container_of_clear_containers_3_is_taken(void **state)
 	assert_int_equal(c.process.columns, 80);
 }
 
+#define CONTAINER(fields)                        \
+	"{\"id\":\"a\"," fields ",\"process\":{" \
+	"\"args\":[\"a\"],\"stdio\":1,\"stderr\":2}}"
+
+static void what_a_container_mounts_is_taken(void **state)
+{
+	struct container_spec c;
+
+	(void)state;
+	assert_taken(spec_container,
+		CONTAINER(
+			"\"image\":\"vda\",\"fstype\":\"xfs\",\"addr\":\"1:2\",\"initialize\":true,"
+			"\"volumes\":[{\"device\":\"/dev/vdb\",\"mount\":\"/v\",\"fstype\":"
+			"\"ext4\",\"readOnly\":true,\"dockerVolume\":true},"
+			"{\"addr\":\"0:11\",\"mount\":\"/w\",\"fstype\":\"ext4\"}],"
+			"\"fsmap\":[{\"source\":\"s\",\"path\":\"/p\",\"readOnly\":1},"
+			"{\"source\":\"/dev/x\",\"path\":\"/x\",\"absolutePath\":true},"
+			"{\"path\":\"/d\",\"scsiAddr\":\"3:4\",\"dockerVolume\":false}],"
+			"\"sysctl\":{\"vm.x\":\"1\",\"net/y\":\"2 3\"},"
+			"\"systemMountsInfo\":{\"bindMountDev\":true,\"devShmSize\":1}"),
+		&c);
+	assert_string_equal(c.fstype, "xfs");
+	assert_string_equal(c.addr, "1:2");
+	assert_null(c.scsi_addr);
+	assert_true(c.initialize);
+	assert_int_equal(c.volumes_count, 2);
+	assert_string_equal(c.volumes[0].device, "/dev/vdb");
+	assert_string_equal(c.volumes[0].mount, "/v");
+	assert_string_equal(c.volumes[0].fstype, "ext4");
+	assert_true(c.volumes[0].read_only && c.volumes[0].docker_volume);
+	assert_string_equal(c.volumes[1].addr, "0:11");
+	assert_false(c.volumes[1].read_only || c.volumes[1].docker_volume);
+	assert_int_equal(c.fsmap_count, 3);
+	assert_string_equal(c.fsmap[0].source, "s");
+	assert_true(c.fsmap[0].read_only && !c.fsmap[0].absolute_path);
+	assert_true(c.fsmap[1].absolute_path && !c.fsmap[1].read_only);
+	assert_string_equal(c.fsmap[2].scsi_addr, "3:4");
+	assert_null(c.fsmap[2].source);
+	assert_int_equal(c.sysctl_count, 2);
+	assert_string_equal(c.sysctl[0].name, "vm.x");
+	assert_string_equal(c.sysctl[1].value, "2 3");
+	assert_true(c.system_mounts.bind_mount_dev);
+	assert_true(c.system_mounts.dev_shm_size == 1);
+}
+
+static void what_makes_no_sense_as_a_mount_is_refused(void **state)
+{
+	static const struct {
+		const char *text, *error;
+	} cases[] = {
+		{CONTAINER("\"fstype\":\"ext4\""), "image: missing"},
+		{CONTAINER("\"addr\":\"1:2\""), "fstype: missing, but there is a SCSI address"},
+		{CONTAINER("\"addr\":\"1\",\"fstype\":\"ext4\""), "addr: '1' is not <id>:<lun>"},
+		{CONTAINER("\"addr\":\":\",\"fstype\":\"ext4\""), "addr: ':' is not <id>:<lun>"},
+		{CONTAINER("\"addr\":\"1:2/\",\"fstype\":\"ext4\""),
+			"addr: '1:2/' is not <id>:<lun>"},
+		{CONTAINER("\"scsiAddr\":\"..:1\",\"fstype\":\"ext4\""),
+			"scsiAddr: '..:1' is not <id>:<lun>"},
+		{CONTAINER("\"image\":\"a/b\",\"fstype\":\"ext4\""),
+			"image: 'a/b' cannot be a block device"},
+		{CONTAINER("\"image\":\"/dev/\",\"fstype\":\"ext4\""),
+			"image: '/dev/' cannot be a block device"},
+		{CONTAINER("\"image\":\"..\",\"fstype\":\"ext4\""),
+			"image: '..' cannot be a block device"},
+		{CONTAINER("\"image\":\"a\",\"fstype\":\"../x\""),
+			"fstype: '../x' cannot be a file system"},
+		{CONTAINER("\"image\":\"a\",\"volumes\":[{\"mount\":\"/\",\"fstype\":\"x\"}]"),
+			"volumes[0]: neither device nor addr is given"},
+		{CONTAINER("\"image\":\"a\",\"volumes\":[{\"device\":\"a\",\"fstype\":\"x\"}]"),
+			"volumes[0].mount: missing"},
+		{CONTAINER("\"image\":\"a\",\"volumes\":[{\"device\":\"a\",\"mount\":\"/\"}]"),
+			"volumes[0].fstype: missing"},
+		{CONTAINER("\"image\":\"a\",\"fsmap\":[{\"source\":\"a\"}]"),
+			"fsmap[0].path: missing"},
+		{CONTAINER("\"image\":\"a\",\"fsmap\":[{\"path\":\"a\"}]"),
+			"fsmap[0]: neither source nor scsiAddr is given"},
+		{CONTAINER("\"image\":\"a\",\"sysctl\":{\"a\":1}"), "sysctl.a: expected string"},
+		{CONTAINER("\"image\":\"a\",\"sysctl\":[]"), "sysctl: expected object"},
+	};
+	struct container_spec c;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		assert_refused(spec_container, cases[i].text, &c, cases[i].error);
+}
+
 static void a_container_needs_id_image_and_process(void **state)
 {
 	struct container_spec c;
@@ -111,9 +197,8 @@ static void a_container_needs_id_image_and_process(void **state)
 	(void)state;
 	assert_refused(spec_container, "{}", &c, "id: missing");
 	assert_refused(spec_container, "{\"id\":\"\"}", &c, "id: must not be empty");
-	assert_refused(spec_container, "{\"id\":\"a\"}", &c, "image: missing");
-	assert_refused(
-		spec_container, "{\"id\":\"a\",\"image\":\"\"}", &c, "image: must not be empty");
+	assert_refused(spec_container, "{\"id\":\"a\"}", &c, "process: missing");
+	assert_refused(spec_container, CONTAINER("\"image\":\"\""), &c, "image: missing");
 	assert_refused(spec_container, "{\"id\":\"a\",\"image\":\"a\"}", &c, "process: missing");
 	assert_refused(spec_container, "{\"id\":\"a\",\"image\":\"a\",\"process\":null}", &c,
 		"process: missing");
@@ -383,6 +468,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		test_with_arena(a_container_of_clear_containers_3_is_taken),
 		test_with_arena(a_container_needs_id_image_and_process),
+		test_with_arena(what_a_container_mounts_is_taken),
+		test_with_arena(what_makes_no_sense_as_a_mount_is_refused),
 		test_with_arena(an_id_cannot_be_a_path),
 		test_with_arena(a_process_needs_a_program),
 		test_with_arena(a_process_needs_its_streams),
