@@ -12,7 +12,7 @@ MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 .DEFAULT_GOAL := all
 
 # Every room, lowest layer first. Nothing is built that does not stand here.
-ROOMS := log error arena queue loop json_scan json port control mux spec report \
+ROOMS := log error arena queue uevent module loop json_scan json port control mux spec report \
 	child child_path child_user child_rootfs child_exec child_clock child_pod child_files \
 	child_hotplug child_ps_columns child_ps_table child_ps cgroup spawn worker process container \
 	pod commands daemon boot main
@@ -28,6 +28,7 @@ UNIT_json := json json_scan arena error
 UNIT_spec := spec json json_scan arena error
 UNIT_report := report queue error
 UNIT_loop := loop log error
+UNIT_uevent := uevent
 UNIT_port := port loop queue log error
 UNIT_control := control port loop queue arena log error
 UNIT_mux := mux port loop queue log error

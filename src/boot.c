@@ -12,7 +12,6 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
@@ -21,16 +20,18 @@
 #include <unistd.h>
 
 #include <linux/magic.h>
-#include <linux/netlink.h>
 
 #include "limits.h"
 #include "log.h"
+#include "module.h"
 #include "protocol.h"
+#include "uevent.h"
 
 #define RUN_DIR    "/run/hyperstart"
 #define CGROUP_DIR "/sys/fs/cgroup"
 #define DEADLINE_S 60u
 #define SAY_MS     10000
+#define SYNC_MS    2000
 
 #define NOTHING_SPECIAL (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
@@ -38,9 +39,25 @@
 
 /* --- The end ------------------------------------------------------------------------------------ */
 
+/* In a child, and not for long: a file system whose server or disk does not answer holds up sync for
+ * ever, but not the power. */
+static void sync_bounded(void)
+{
+	pid_t pid = fork();
+	struct pollfd child = {.events = POLLIN};
+
+	if (pid == 0) {
+		sync();
+		_exit(0);
+	}
+	child.fd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+	if (child.fd >= 0)
+		poll(&child, 1, SYNC_MS);
+}
+
 void boot_power_off(void)
 {
-	sync();
+	sync_bounded();
 	reboot(RB_POWER_OFF);
 	for (;;)
 		pause();
@@ -229,17 +246,6 @@ static void command_line_apply(struct daemon_config *config)
 	}
 }
 
-static void module_load(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	/* EEXIST: it is there, loaded or built in. */
-	if (fd < 0 || (syscall(SYS_finit_module, fd, "", 0) < 0 && errno != EEXIST))
-		log_error("boot: module %s: %s", path, strerror(errno));
-	if (fd >= 0)
-		close(fd);
-}
-
 /* Those that the ports need stand in front of the empty line, all others behind it. */
 static void modules_load(bool for_ports)
 {
@@ -254,8 +260,8 @@ static void modules_load(bool for_ports)
 	while ((path = strsep(&rest, "\n")) != NULL)
 		if (path[0] == '\0')
 			behind = true;
-		else if (behind != for_ports)
-			module_load(path);
+		else if (behind != for_ports && module_load(path) < 0)
+			log_error("boot: module %s: %s", path, strerror(errno));
 }
 
 void boot_raise_nofile(struct daemon_config *config)
@@ -280,17 +286,6 @@ void boot_raise_nofile(struct daemon_config *config)
 
 static const char control_name[] = "sh.hyper.channel.0";
 static const char tty_name[] = "sh.hyper.channel.1";
-
-static int uevents_open(void)
-{
-	struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_groups = 1};
-	int fd = socket(
-		AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
-
-	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-		fail("listen to uevents");
-	return fd;
-}
 
 /* The device node of the directory below /sys/class/virtio-ports, if that is the port `name`. The
  * fd, or -1 when it is another or not ready: then there will be an event. */
@@ -330,24 +325,6 @@ static void ports_look(struct daemon_config *config)
 	closedir(ports);
 }
 
-/* Waits until something happens to a virtio port. False when nothing did. The action is not asked
- * for: a port is there with `add`, but named only with `change`. */
-static bool ports_wait(int uevents, int64_t timeout_ms)
-{
-	struct pollfd poller = {.fd = uevents, .events = POLLIN};
-	bool seen = false;
-	char event[4096];
-	ssize_t n;
-
-	if (poll(&poller, 1, (int)timeout_ms) <= 0)
-		return false;
-	/* ENOBUFS: some were lost, perhaps ours. */
-	while ((n = recv(uevents, event, sizeof(event), 0)) > 0 || (n < 0 && errno == ENOBUFS))
-		if (n < 0 || memmem(event, (size_t)n, "virtio-ports", strlen("virtio-ports")))
-			seen = true;
-	return seen;
-}
-
 static int64_t now_ms(void)
 {
 	struct timespec now;
@@ -359,8 +336,10 @@ static int64_t now_ms(void)
 static void ports_await(struct daemon_config *config)
 {
 	int64_t start = now_ms(), say = start + SAY_MS;
-	int uevents = uevents_open();
+	int uevents = uevent_open();
 
+	if (uevents < 0)
+		fail("listen to uevents");
 	/* Subscribed first, so that nothing can come between a look and the wait. */
 	ports_look(config);
 	while (config->control_fd < 0 || config->tty_fd < 0) {
@@ -373,7 +352,8 @@ static void ports_await(struct daemon_config *config)
 				(int)((now - start) / 1000));
 			continue;
 		}
-		if (ports_wait(uevents, say - now))
+		/* Whatever happens to one: it is there with `add`, but named only with `change`. */
+		if (uevent_wait(uevents, "virtio-ports", (int)(say - now)))
 			ports_look(config);
 	}
 	close(uevents);
