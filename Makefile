@@ -13,9 +13,10 @@ MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 
 # Every room, lowest layer first. Nothing is built that does not stand here.
 ROOMS := log error arena queue uevent module loop json_scan json port control mux spec report \
-	child child_path child_user child_rootfs child_exec child_clock child_pod child_files \
-	child_hotplug child_ps_columns child_ps_table child_ps cgroup spawn worker process container \
-	pod commands daemon boot main
+	child child_path child_user child_mount child_device child_copy child_volume child_sysctl \
+	child_rootfs child_unmount child_exec child_clock child_pod child_files child_hotplug \
+	child_ps_columns child_ps_table child_ps cgroup spawn worker process container pod commands \
+	daemon boot main
 
 # What each unit test links beside itself.
 UNIT_list := log
@@ -33,7 +34,9 @@ UNIT_port := port loop queue log error
 UNIT_control := control port loop queue arena log error
 UNIT_mux := mux port loop queue log error
 UNIT_child := child report queue error
+UNIT_child_copy := child_copy child_path
 UNIT_child_path := child_path
+UNIT_child_sysctl := child_sysctl child report queue error
 UNIT_child_user := child_user child_path child report queue error
 UNIT_child_ps := child_ps child_ps_table child_ps_columns child_user child_path child report \
 	queue json_scan error

@@ -13,8 +13,10 @@ struct child_exec {
 	const struct container_spec *container; /* the first process: build this root; else NULL */
 	const struct env_spec *container_envs;  /* an exec inherits them */
 	size_t container_envs_count;
-	const char *hostname; /* "": the pod has none */
-	const char *run_dir;  /* share/ below it is the share, root/ a mount point for anyone */
+	const char *hostname;    /* "": the pod has none */
+	const char *run_dir;     /* the agent's own: see child_rootfs.h … */
+	const char *cgroup_path; /* … as well as this one */
+	int64_t until_ms;        /* how long disks are awaited: CLOCK_MONOTONIC */
 
 	int uts_ns, ipc_ns;
 	int mount_ns; /* exec: the container's; -1: the caller is in a fresh copy of the agent's */

@@ -1,17 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A container's root: its image, base mounts and /dev, and nothing of the guest in sight. */
+/* A container's root: its image, base mounts, volumes and /dev, and nothing of the guest in sight. */
 #ifndef CHILD_ROOTFS_H
 #define CHILD_ROOTFS_H
 
 #include "spec.h"
 
+struct child_rootfs {
+	const struct container_spec *container;
+	const char *run_dir;     /* share/, shm/; root/ and volume/, mount points for anyone */
+	const char *cgroup_path; /* the container's, in the agent's mounts; NULL: none */
+	int devpts;              /* detached mount, attached on /dev/pts */
+	int console;             /* a pty slave, bound on /dev/console; -1: none */
+	int64_t until_ms;        /* how long disks are awaited: CLOCK_MONOTONIC */
+};
+
 /* Both work on the calling process's mount namespace, a fresh copy of the agent's: what they build
  * becomes "/" and the current directory, and all else is gone from the namespace. They may die. */
 
-/* The caller is in the pod's PID and IPC namespaces. `devpts` is a detached mount, attached on
- * /dev/pts; `console`, a pty slave or -1, is bound on /dev/console. */
-void child_rootfs_build(
-	const struct container_spec *container, const char *run_dir, int devpts, int console);
+/* The caller is in the pod's PID, IPC and UTS namespaces. */
+void child_rootfs_build(const struct child_rootfs *rootfs);
 
 /* A root with nothing in it, which takes nothing. */
 void child_rootfs_empty(const char *run_dir);

@@ -4,6 +4,7 @@
 #define CONTAINER_H
 
 #include "process.h"
+#include "worker.h"
 
 #define CONTAINER_AGENT "hyperstart"
 
@@ -13,8 +14,24 @@ struct container_setting {
 	const char *hostname; /* all borrowed from the pod */
 	const char *run_dir;
 	int pid_ns, uts_ns, ipc_ns;
-	int cgroup; /* the pod's; -1: no cgroups */
+	int cgroup;              /* the pod's; -1: no cgroups */
+	const char *cgroup_path; /* where it is; NULL: nowhere */
 	struct rlimit nofile;
+};
+
+struct container;
+
+/* What its owner is told. */
+struct container_events {
+	/* A start, of the container or of an exec, is over: err NULL, or why not. After a failed
+	 * start of the container itself it is freed. */
+	void (*on_started)(void *context, const struct error *err);
+	/* Its first process was told and nothing else is left in it: a runv one is to be removed. */
+	void (*on_empty)(struct container *container);
+	/* container_remove() is over. err NULL: it is in no list any more, and freed behind this call;
+	 * or why it is still there. */
+	void (*on_removed)(struct container *container, const struct error *err);
+	void *context;
 };
 
 struct container {
@@ -30,27 +47,21 @@ struct container {
 	struct timer removal;         /* of the cgroup, while killed processes are left in it */
 	uint32_t removal_ms;
 	struct error *failure; /* owned, until it has started: why it could not */
+	struct worker unmount; /* of all that is mounted in it, when it goes */
 	struct process init;
 	struct list execs; /* struct exec */
-	/* A start, of the container or of an exec, is over: err NULL, or why not. After a failed
-	 * start of the container itself it is freed. */
-	void (*on_started)(void *context, const struct error *err);
-	/* Its first process was told and nothing else is left in it: a runv one is to be freed now. */
-	void (*on_empty)(struct container *container);
-	void *context;
+	struct container_events events;
 };
 
 /* Returns a container whose first process is being set up; or NULL with err. */
 struct container *container_start(const struct container_setting *setting,
-	const struct container_spec *spec,
-	void (*on_started)(void *context, const struct error *err),
-	void (*on_empty)(struct container *container), void *context, struct error *err);
+	const struct container_spec *spec, const struct container_events *events,
+	struct error *err);
 
 /* The container CONTAINER_AGENT: processes in the agent's own namespaces and root, a cgroup of their
  * own. The setting has no namespaces. NULL with err. */
 struct container *container_open_agent(const struct container_setting *setting,
-	void (*on_started)(void *context, const struct error *err),
-	void (*on_empty)(struct container *container), void *context, struct error *err);
+	const struct container_events *events, struct error *err);
 
 /* Another process in it. 0: on_started will tell; or -1 with err. */
 int container_exec(struct container *container, const struct process_spec *spec, struct error *err);
@@ -61,6 +72,9 @@ bool container_is_running(const struct container *container);
 bool container_is_quiet(const struct container *container);
 /* No process is left in it, none of ours and no other, and all ends were told. */
 bool container_is_empty(const struct container *container);
+
+/* Empty or not: a child is at work to remove it. */
+bool container_is_leaving(const struct container *container);
 
 /* Its process with that id, or NULL. */
 struct process *container_find_process(struct container *container, const char *id);
@@ -74,7 +88,12 @@ void container_signal(struct container *container, int signal, bool all);
 /* SIGKILL to everything in it, fork bombs included. */
 void container_kill(struct container *container);
 
-/* Removes it from its list and frees it. Only when it is empty. */
+/* Only when it is empty: has a child unmount what is mounted in it; on_removed will tell. Nothing
+ * happens when that is on its way already. */
+void container_remove(struct container *container);
+
+/* Removes it from its list and frees it. Only when it is empty, not leaving, and what is mounted in it
+ * was unmounted: else the daemon itself would wait for its disks. */
 void container_free(struct container *container);
 
 #endif

@@ -45,6 +45,11 @@
 
 #define ERROR_TEXT_MAX 512u
 
+/* How deep the directories of an image may nest that are copied into a volume. */
+#define COPY_DEPTH_MAX 1000u
+/* Of the pod's /dev/shm, until a container asks for more. */
+#define SHM_BYTES (64 * MIB)
+
 /* A line of the log, and how many of them a second. */
 #define LOG_LINE_MAX 512u
 #define LOG_BURST    100u

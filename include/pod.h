@@ -24,7 +24,8 @@ struct pod {
 	struct worker *worker;            /* borrowed */
 	const char *share_dir;            /* borrowed */
 	int cgroup_parent;                /* borrowed; -1: none */
-	struct arena arena;               /* owned: hostname */
+	const char *cgroup_dir;           /* borrowed: where that is */
+	struct arena arena;               /* owned: hostname, cgroup_path */
 	struct list containers;
 	struct container *removing; /* REMOVECONTAINER waits until it is empty, or NULL … */
 	struct timer removal;       /* … until then; or a NEWCONTAINER of its id waits: */
@@ -45,8 +46,9 @@ struct pod_options {
 	struct process_table *table;
 	struct worker *worker;
 	const char *run_dir;
-	const char *share_dir; /* instead of 9p, or NULL */
-	int cgroup_parent;     /* -1: no cgroups */
+	const char *share_dir;  /* instead of 9p, or NULL */
+	int cgroup_parent;      /* -1: no cgroups */
+	const char *cgroup_dir; /* where it is */
 	struct rlimit nofile;
 	void (*on_done)(struct pod *pod, const struct error *err);
 };

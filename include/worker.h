@@ -21,7 +21,8 @@ struct worker_plan {
 	const int *keep; /* fds that it keeps */
 	size_t keep_count;
 	uint32_t deadline_ms;
-	/* It is done (err NULL), or why not. Another may be started from here. */
+	/* It is done (err NULL), or why not. Another may be started from here; and a worker that has no
+	 * result may be freed. */
 	void (*on_done)(void *context, const struct error *err);
 	void *context;
 };

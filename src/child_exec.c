@@ -154,6 +154,20 @@ static const char *program_find(const char *name, const char *path, char *found,
 	return NULL;
 }
 
+static void root_build(const struct child_exec *exec)
+{
+	const struct child_rootfs rootfs = {
+		.container = exec->container,
+		.run_dir = exec->run_dir,
+		.cgroup_path = exec->cgroup_path,
+		.devpts = exec->devpts,
+		.console = exec->terminal,
+		.until_ms = exec->until_ms,
+	};
+
+	child_rootfs_build(&rootfs);
+}
+
 void child_exec_main(const void *child_exec)
 {
 	const struct child_exec *exec = child_exec;
@@ -169,7 +183,7 @@ void child_exec_main(const void *child_exec)
 	namespace_join(exec->ipc_ns, CLONE_NEWIPC, "IPC");
 	namespace_join(exec->mount_ns, CLONE_NEWNS, "mount");
 	if (exec->container != NULL)
-		child_rootfs_build(exec->container, exec->run_dir, exec->devpts, exec->terminal);
+		root_build(exec);
 
 	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)

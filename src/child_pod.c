@@ -18,6 +18,9 @@
 #include "child.h"
 #include "child_clock.h"
 #include "child_rootfs.h"
+#include "child_unmount.h"
+#include "limits.h"
+#include "module.h"
 
 /* cache=mmap: reads and writes go to the host, as without a cache, but a file can be mapped shared
  * and writable, which apt and databases do. msize: up to 6.1 the kernel takes two contiguous
@@ -109,6 +112,18 @@ static void directory_create(int run, const char *name)
 		die_errno("create '%s'", name);
 }
 
+/* A file system that has a tag and comes over virtio. 0, or -1 with errno. */
+static int tag_mount(const char *tag, const char *type, const char *options)
+{
+	int result = mount(tag, "share", type, 0, options);
+
+	if (result < 0 && errno == ENODEV) {
+		module_load_for(type);
+		result = mount(tag, "share", type, 0, options);
+	}
+	return result;
+}
+
 static void share_mount(const struct child_pod *pod)
 {
 	const char *tag = pod->spec->share_dir;
@@ -120,13 +135,33 @@ static void share_mount(const struct child_pod *pod)
 			die_errno("bind '%s' as share '%s'", pod->share_dir, tag);
 		return;
 	}
-	if (mount(tag, "share", "9p", 0, SHARE_OPTIONS) == 0)
+	if (tag_mount(tag, "9p", SHARE_OPTIONS) == 0)
 		return;
-	if (errno == ENODEV)
-		die("share '%s': the kernel has no 9p", tag);
-	if (errno == ENOENT)
-		die("share '%s': no 9p device has this tag", tag);
-	die_errno("mount share '%s'", tag);
+	/* No device with this tag, or the kernel has no 9p. */
+	if (errno != ENOENT && errno != ENODEV)
+		die_errno("mount share '%s' by 9p", tag);
+	if (tag_mount(tag, "virtiofs", NULL) == 0)
+		return;
+	if (errno == EINVAL || errno == ENODEV)
+		die("share '%s': neither a 9p nor a virtiofs device has this tag", tag);
+	die_errno("mount share '%s' by virtiofs", tag);
+}
+
+/* One for all containers: what they share by IPC they find here. */
+static void shm_mount(void)
+{
+	char options[64];
+
+	snprintf(options, sizeof(options), "mode=1777,size=%u", SHM_BYTES);
+	if (mount("shm", "shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0)
+		die_errno("mount the pod's shm");
+}
+
+/* EINVAL: nothing was mounted; ENOENT: it did not come so far. */
+static void detach(const char *name)
+{
+	if (umount2(name, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL && errno != ENOENT)
+		die_errno("unmount the pod's %s", name);
 }
 
 void child_pod_prepare(const void *child_pod)
@@ -137,10 +172,13 @@ void child_pod_prepare(const void *child_pod)
 	umask(022);
 	child_clock_set();
 	directory_create(run, "share");
+	directory_create(run, "shm");
 	directory_create(run, "root");
+	directory_create(run, "volume");
 	resolv_conf_write(run, pod->spec);
 	hosts_write(run, pod->spec->hostname);
 	hostname_write(run, pod->spec->hostname);
+	shm_mount();
 	share_mount(pod);
 	report_done(NULL, 0);
 }
@@ -152,11 +190,10 @@ void child_pod_release(const void *child_pod)
 
 	for (size_t i = 0; i < sizeof(pod_files) / sizeof(pod_files[0]); i++)
 		unlinkat(run, pod_files[i], 0);
+	child_unmount_all(pod->mount_ns, pod->mount_ns_count);
+	detach("shm");
+	detach("share");
 	sync();
-	/* EINVAL: nothing was mounted; ENOENT: it did not come so far. */
-	if (umount2("share", MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL &&
-		errno != ENOENT)
-		die_errno("unmount the share");
 	report_done(NULL, 0);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A container's root. Mounts are made detached, filled and moved into place by fd (fsopen,
- * open_tree, move_mount), so that no name in the image decides where anything lands. */
+/* A container's root: made of mounts that are attached by fd, and that nobody sees before it is done.
+ */
 #include "child_rootfs.h"
 
 #include <errno.h>
@@ -8,51 +8,43 @@
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include <linux/mount.h>
-
 #include "child.h"
+#include "child_device.h"
+#include "child_mount.h"
 #include "child_path.h"
+#include "child_sysctl.h"
+#include "child_volume.h"
 
-#define NOTHING_SPECIAL (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)
-
-struct base_mount {
-	const char *type;
-	const char *at; /* one name below its parent */
-	const char *options[2][2];
-	unsigned attributes;
-	bool optional; /* a kernel may have been built without it */
-};
-
-static const struct base_mount dev_mount = {
+static const struct mount_plan dev_plan = {
 	.type = "tmpfs",
-	.at = "dev",
 	.options = {{"mode", "755"}, {"size", "64m"}},
 	.attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
 };
 
-static const struct base_mount root_mounts[] = {
-	{.type = "proc", .at = "proc", .attributes = NOTHING_SPECIAL},
-	{.type = "sysfs", .at = "sys", .attributes = NOTHING_SPECIAL | MOUNT_ATTR_RDONLY},
+static const struct mount_plan proc_plan = {
+	.type = "proc",
+	.attributes = MOUNT_NOTHING_SPECIAL,
 };
 
-static const struct base_mount dev_mounts[] = {
-	{
-		.type = "tmpfs",
-		.at = "shm",
-		.options = {{"mode", "1777"}, {"size", "64m"}},
-		.attributes = NOTHING_SPECIAL,
-	},
-	{.type = "mqueue", .at = "mqueue", .attributes = NOTHING_SPECIAL, .optional = true},
+static const struct mount_plan sys_plan = {
+	.type = "sysfs",
+	.attributes = MOUNT_NOTHING_SPECIAL | MOUNT_ATTR_RDONLY,
 };
 
-static const struct base_mount empty_mount = {
+static const struct mount_plan mqueue_plan = {
+	.type = "mqueue",
+	.attributes = MOUNT_NOTHING_SPECIAL,
+};
+
+static const struct mount_plan empty_plan = {
 	.type = "tmpfs",
 	.options = {{"mode", "555"}, {"size", "4k"}},
-	.attributes = NOTHING_SPECIAL | MOUNT_ATTR_RDONLY,
+	.attributes = MOUNT_NOTHING_SPECIAL | MOUNT_ATTR_RDONLY,
 };
 
 static const struct device {
@@ -91,102 +83,143 @@ static const struct etc_file {
 
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
-/* A new file system, not attached yet: an fd that serves as its root directory. -1 when the kernel
- * has no such file system and it is optional. */
-static int mount_new(const struct base_mount *base)
+static int mount_new(const struct mount_plan *plan)
 {
-	int fs = (int)syscall(SYS_fsopen, base->type, FSOPEN_CLOEXEC), fd;
+	int fd = child_mount_make(plan);
 
-	if (fs < 0 && errno == ENODEV && base->optional)
-		return -1;
-	if (fs < 0)
-		die_errno("file system %s", base->type);
-	/* What mount(8) and df show. */
-	syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "source", base->type, 0);
-	for (size_t i = 0; i < COUNT(base->options) && base->options[i][0] != NULL; i++)
-		if (syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, base->options[i][0],
-			    base->options[i][1], 0) < 0)
-			die_errno("%s option %s", base->type, base->options[i][0]);
-	if (syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
-		die_errno("make a %s", base->type);
-	fd = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, base->attributes);
 	if (fd < 0)
-		die_errno("mount a %s", base->type);
-	close(fs);
+		die_errno("mount a %s", plan->type);
 	return fd;
 }
 
-static int mount_move(int mount_fd, int at)
+/* A part of the agent's own mounts. */
+static int mount_clone(int directory, const char *path, uint64_t attributes)
 {
-	return (int)syscall(SYS_move_mount, mount_fd, "", at, "",
-		MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
-}
+	int fd = child_mount_clone(directory, path, false);
 
-static void mount_limit(int mount_fd, uint64_t attributes)
-{
-	struct mount_attr attr = {.attr_set = attributes};
-
-	if (syscall(SYS_mount_setattr, mount_fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
-		die_errno("set mount attributes");
-}
-
-/* Attaches on the directory `name` of `parent`, made when missing. A symlink is no directory. */
-static void mount_attach(int mount_fd, int parent, const char *name)
-{
-	int at;
-
-	if (mkdirat(parent, name, 0755) < 0 && errno != EEXIST)
-		die_errno("create mount point '%s'", name);
-	at = child_path_open(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW);
-	if (at < 0)
-		die_errno("mount point '%s'", name);
-	if (mount_move(mount_fd, at) < 0)
-		die_errno("mount on '%s'", name);
-	close(at);
-}
-
-static void mount_table(const struct base_mount *table, size_t count, int parent)
-{
-	for (size_t i = 0; i < count; i++) {
-		int fd = mount_new(&table[i]);
-
-		if (fd < 0)
-			continue;
-		mount_attach(fd, parent, table[i].at);
-		close(fd);
-	}
+	if (fd < 0)
+		die_errno("clone mount '%s'", path);
+	child_mount_limit(fd, attributes);
+	return fd;
 }
 
 static void console_bind(int dev, int console)
 {
-	int at = openat(dev, "console", O_CREAT | O_EXCL | O_RDONLY | O_CLOEXEC, 0600);
-	int slave = (int)syscall(
-		SYS_open_tree, console, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	int at = openat(dev, "console", O_CREAT | O_EXCL | O_RDONLY | O_CLOEXEC, 0600), slave;
 
-	if (at < 0 || slave < 0 || mount_move(slave, at) < 0)
+	/* The guest's own has one, which is not to be opened. */
+	if (at < 0 && errno == EEXIST)
+		at = openat(dev, "console", O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	slave = child_mount_clone(console, "", false);
+	if (at < 0 || slave < 0 || child_mount_attach(slave, at) < 0)
 		die_errno("bind the terminal on /dev/console");
 	close(slave);
 	close(at);
 }
 
-static void dev_build(int root, int devpts, int console)
+/* An empty /dev with what every program may count on. */
+static int dev_private(void)
 {
-	int dev = mount_new(&dev_mount);
+	int dev = mount_new(&dev_plan);
 
 	for (size_t i = 0; i < COUNT(devices); i++)
 		if (mknodat(dev, devices[i].name, S_IFCHR | 0666,
 			    makedev(devices[i].major, devices[i].minor)) < 0)
 			die_errno("create /dev/%s", devices[i].name);
-	for (size_t i = 0; i < COUNT(links); i++)
-		if (symlinkat(links[i].target, dev, links[i].name) < 0)
-			die_errno("create /dev/%s", links[i].name);
+	return dev;
+}
 
-	mount_attach(dev, root, dev_mount.at);
-	mount_attach(devpts, dev, "pts");
-	mount_table(dev_mounts, COUNT(dev_mounts), dev);
-	if (console >= 0)
-		console_bind(dev, console);
+/* The pod's, larger if the container asks for it: it never shrinks below what another relies on. */
+static int shm_open_pod(int run, uint64_t size)
+{
+	int shm = mount_clone(run, "shm", MOUNT_NOTHING_SPECIAL), fs;
+	struct statfs now;
+	char text[32];
+
+	if (fstatfs(shm, &now) < 0)
+		die_errno("size of /dev/shm");
+	if (size > (uint64_t)now.f_blocks * (uint64_t)now.f_bsize) {
+		snprintf(text, sizeof(text), "%llu", (unsigned long long)size);
+		fs = (int)syscall(SYS_fspick, run, "shm", FSPICK_CLOEXEC);
+		if (fs < 0 || syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "size", text, 0) < 0 ||
+			syscall(SYS_fsconfig, fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) < 0)
+			die_errno("make /dev/shm %s bytes large", text);
+		close(fs);
+	}
+	return shm;
+}
+
+static void dev_build(const struct child_rootfs *rootfs, int run, int root)
+{
+	const struct system_mounts_spec *mounts = &rootfs->container->system_mounts;
+	int dev = mounts->bind_mount_dev ? mount_clone(AT_FDCWD, "/dev", 0) : dev_private();
+	int shm = shm_open_pod(run, mounts->dev_shm_size), mqueue = child_mount_make(&mqueue_plan);
+
+	child_mount_attach_below(dev, root, "dev");
+	/* The guest's own /dev may have them already. */
+	for (size_t i = 0; i < COUNT(links); i++)
+		if (symlinkat(links[i].target, dev, links[i].name) < 0 && errno != EEXIST)
+			die_errno("create /dev/%s", links[i].name);
+	child_mount_attach_below(rootfs->devpts, dev, "pts");
+	child_mount_attach_below(shm, dev, "shm");
+	/* A kernel may have been built without it. */
+	if (mqueue < 0 && errno != ENODEV)
+		die_errno("mount an mqueue");
+	if (mqueue >= 0)
+		child_mount_attach_below(mqueue, dev, "mqueue");
+	if (rootfs->console >= 0)
+		console_bind(dev, rootfs->console);
+	close(mqueue);
+	close(shm);
 	close(dev);
+}
+
+static void proc_build(const struct container_spec *container, int root)
+{
+	int proc = mount_new(&proc_plan);
+
+	for (size_t i = 0; i < container->sysctl_count; i++)
+		child_sysctl_set(proc, container->sysctl[i].name, container->sysctl[i].value);
+	child_mount_attach_below(proc, root, "proc");
+	close(proc);
+}
+
+static void sys_build(const struct child_rootfs *rootfs, int root)
+{
+	const char *const cgroup_path = "fs/cgroup";
+	int sys = mount_new(&sys_plan), cgroup, at;
+
+	child_mount_attach_below(sys, root, "sys");
+	if (rootfs->cgroup_path != NULL) {
+		/* Its own part, and where /proc/self/cgroup says it is. */
+		cgroup = mount_clone(
+			AT_FDCWD, rootfs->cgroup_path, MOUNT_NOTHING_SPECIAL | MOUNT_ATTR_RDONLY);
+		at = child_path_open(sys, cgroup_path, O_PATH | O_DIRECTORY | O_NOFOLLOW);
+		if (at < 0 || child_mount_attach(cgroup, at) < 0)
+			die_errno("mount on '/sys/%s'", cgroup_path);
+		close(at);
+		close(cgroup);
+	}
+	close(sys);
+}
+
+/* The guest's kernel modules, for who looks for them; a read-only image need not have a place. */
+static void modules_bind(int root)
+{
+	int modules = child_mount_clone(AT_FDCWD, "/lib/modules", false), at;
+
+	if (modules < 0)
+		return;
+	at = child_path_directory(root, "lib/modules", 0755);
+	if (at < 0 && errno != EROFS)
+		die_errno("mount point '/lib/modules'");
+	if (at >= 0) {
+		child_mount_limit(modules, MOUNT_NOTHING_SPECIAL | MOUNT_ATTR_RDONLY);
+		if (child_mount_attach(modules, at) < 0)
+			die_errno("mount on '/lib/modules'");
+		close(at);
+	}
+	close(modules);
 }
 
 static void etc_bind(int root, int run, const struct etc_file *file)
@@ -194,7 +227,7 @@ static void etc_bind(int root, int run, const struct etc_file *file)
 	struct stat st;
 	int source, target;
 
-	source = (int)syscall(SYS_open_tree, run, file->name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	source = child_mount_clone(run, file->name, false);
 	if (source < 0 && errno == ENOENT)
 		return;
 	if (source < 0)
@@ -205,8 +238,8 @@ static void etc_bind(int root, int run, const struct etc_file *file)
 		die_errno("/%s", file->path);
 	if (target >= 0 && (file->replace || st.st_size == 0)) {
 		/* Shared by the whole pod: no container rewrites it for the others. */
-		mount_limit(source, NOTHING_SPECIAL | MOUNT_ATTR_RDONLY);
-		if (mount_move(source, target) < 0)
+		child_mount_limit(source, MOUNT_NOTHING_SPECIAL | MOUNT_ATTR_RDONLY);
+		if (child_mount_attach(source, target) < 0)
 			die_errno("bind /%s", file->path);
 	}
 	if (target >= 0)
@@ -226,32 +259,79 @@ static int run_open(const char *run_dir)
 	return fd;
 }
 
-/* The image's root directory below the share, as a detached mount of its own. */
-static int image_open(int run, const struct container_spec *container)
+/* A container's first start: what Docker lays over an image. On one that cannot be written to there
+ * is nothing to do. */
+static void init_layer_make(int root, const char *workdir)
 {
-	const char *rootfs = container->rootfs != NULL ? container->rootfs : "rootfs";
+	int etc = child_path_directory(root, "etc", 0755), fd;
+
+	for (size_t i = 0; etc >= 0 && i < COUNT(etc_files); i++) {
+		fd = child_path_file(root, etc_files[i].path);
+		if (fd >= 0)
+			close(fd);
+	}
+	if (etc >= 0) {
+		(void)!symlinkat("/proc/mounts", etc, "mtab");
+		close(etc);
+	}
+	/* A workdir that is missing in the end is told by who enters it. */
+	fd = workdir != NULL ? child_path_directory(root, workdir, 0755) : -1;
+	if (fd >= 0)
+		close(fd);
+}
+
+/* A root directory below the share, as a detached mount of its own. */
+static int image_from_share(int run, const char *name, const char *path)
+{
 	int share = openat(run, "share", O_PATH | O_DIRECTORY | O_CLOEXEC), image, directory, tree;
 
 	if (share < 0)
 		die_errno("pod's share");
-	image = child_path_open(share, container->image, O_PATH | O_DIRECTORY);
+	image = child_path_open(share, name, O_PATH | O_DIRECTORY);
 	if (image < 0 && errno == ENOENT)
-		die("image '%s': no such directory below the share", container->image);
+		die("image '%s': no such directory below the share", name);
 	if (image < 0)
-		die_errno("image '%s'", container->image);
-	directory = child_path_open(image, rootfs, O_PATH | O_DIRECTORY);
+		die_errno("image '%s'", name);
+	directory = child_path_open(image, path, O_PATH | O_DIRECTORY);
 	if (directory < 0 && errno == ENOENT)
-		die("rootfs '%s': no such directory below image '%s'", rootfs, container->image);
+		die("rootfs '%s': no such directory below image '%s'", path, name);
 	if (directory < 0)
-		die_errno("rootfs '%s' of image '%s'", rootfs, container->image);
-	tree = (int)syscall(SYS_open_tree, directory, "",
-		AT_EMPTY_PATH | AT_RECURSIVE | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+		die_errno("rootfs '%s' of image '%s'", path, name);
+	tree = child_mount_clone(directory, "", true);
 	if (tree < 0)
-		die_errno("rootfs '%s' of image '%s'", rootfs, container->image);
+		die_errno("rootfs '%s' of image '%s'", path, name);
 	close(directory);
 	close(image);
 	close(share);
 	return tree;
+}
+
+/* One on a disk. */
+static int image_from_disk(const struct child_rootfs *rootfs, int run, const char *path)
+{
+	const struct container_spec *container = rootfs->container;
+	const struct child_device device = {
+		.name = container->image,
+		.scsi_addr = container->scsi_addr ? container->scsi_addr : container->addr,
+		.until_ms = rootfs->until_ms,
+	};
+	int disk = child_device_mount(&device, container->fstype, container->read_only);
+	int tree = child_volume_part(run, disk, path);
+
+	if (tree < 0)
+		die_errno("rootfs '%s' of the image's disk", path);
+	close(disk);
+	return tree;
+}
+
+static int image_open(const struct child_rootfs *rootfs, int run)
+{
+	const struct container_spec *container = rootfs->container;
+	const char *path = container->rootfs != NULL ? container->rootfs : "rootfs";
+
+	if (container->fstype != NULL)
+		return image_from_disk(rootfs, run, path);
+	return image_from_share(run, container->image, path);
 }
 
 /* The attached mount `root` becomes "/". */
@@ -264,20 +344,32 @@ static void root_switch(int root)
 	close(root);
 }
 
-void child_rootfs_build(
-	const struct container_spec *container, const char *run_dir, int devpts, int console)
+void child_rootfs_build(const struct child_rootfs *rootfs)
 {
-	int run = run_open(run_dir), root = image_open(run, container);
+	const struct container_spec *container = rootfs->container;
+	int run = run_open(rootfs->run_dir), root = image_open(rootfs, run);
+	const struct child_volume volumes = {
+		.container = container,
+		.run = run,
+		.root = root,
+		.until_ms = rootfs->until_ms,
+	};
 
 	umask(0);
-	mount_attach(root, run, "root");
-	dev_build(root, devpts, console);
-	mount_table(root_mounts, COUNT(root_mounts), root);
+	child_mount_attach_below(root, run, "root");
+	dev_build(rootfs, run, root);
+	proc_build(container, root);
+	sys_build(rootfs, root);
+	modules_bind(root);
 	for (size_t i = 0; i < COUNT(etc_files); i++)
 		etc_bind(root, run, &etc_files[i]);
+	/* What the host asks for lies above all that. */
+	child_volume_attach_all(&volumes);
+	if (container->initialize)
+		init_layer_make(root, container->process.workdir);
 	/* Last, when all mount points are there. The devices are those of /dev: an image brings
 	 * none of its own. */
-	mount_limit(root, MOUNT_ATTR_NODEV | (container->read_only ? MOUNT_ATTR_RDONLY : 0));
+	child_mount_limit(root, MOUNT_ATTR_NODEV | (container->read_only ? MOUNT_ATTR_RDONLY : 0));
 	umask(022);
 	close(run);
 	root_switch(root);
@@ -285,9 +377,9 @@ void child_rootfs_build(
 
 void child_rootfs_empty(const char *run_dir)
 {
-	int run = run_open(run_dir), root = mount_new(&empty_mount);
+	int run = run_open(run_dir), root = mount_new(&empty_plan);
 
-	mount_attach(root, run, "root");
+	child_mount_attach_below(root, run, "root");
 	close(run);
 	root_switch(root);
 }

@@ -10,6 +10,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/limits.h>
 #include <linux/mount.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,6 +21,7 @@
 
 #include "cgroup.h"
 #include "child_exec.h"
+#include "child_unmount.h"
 #include "log.h"
 
 /* Apart from pod/init, and from the files that the kernel puts beside it. */
@@ -121,6 +123,14 @@ static void cgroup_name(const struct container *container, char name[sizeof CGRO
 	snprintf(name, sizeof CGROUP_PREFIX + ID_MAX, CGROUP_PREFIX "%s", container->id);
 }
 
+static const char *cgroup_path(const struct container *container, char path[PATH_MAX])
+{
+	const char *parent = container->setting->cgroup_path;
+
+	snprintf(path, PATH_MAX, "%s/" CGROUP_PREFIX "%s", parent, container->id);
+	return path;
+}
+
 static void release(struct container *container)
 {
 	timer_cancel(&container->removal);
@@ -153,7 +163,7 @@ static void discard(struct container *container)
 
 void container_free(struct container *container)
 {
-	assert(container_is_empty(container));
+	assert(container_is_empty(container) && !container->unmount.busy);
 	release(container);
 }
 
@@ -162,22 +172,84 @@ static bool has_failed(const struct container *container)
 	return container->failure && *container->failure->text;
 }
 
-/* A start that failed is told when nothing of it is left; that a container is empty, too. */
-static void container_settle(struct container *container)
+/* Nothing of it is left, or what is mounted in it cannot be unmounted. */
+static void container_gone(struct container *container, const struct error *err)
 {
-	void (*on_started)(void *, const struct error *) = container->on_started;
-	void *context = container->context;
+	const struct container_events events = container->events;
 	struct error failure;
 
-	if (container->cgroup >= 0)
-		return;
 	if (has_failed(container)) {
 		failure = *container->failure;
 		release(container);
-		on_started(context, &failure);
-	} else if (container_is_empty(container)) {
-		container->on_empty(container);
+		events.on_started(events.context, &failure);
+		return;
 	}
+	if (!err)
+		list_remove(&container->node);
+	events.on_removed(container, err);
+	if (!err)
+		release(container);
+}
+
+static void unmounted(void *context, const struct error *err)
+{
+	struct container *container = context;
+	struct error named;
+
+	if (!err) {
+		close(container->mount_ns);
+		container->mount_ns = -1;
+		container_gone(container, NULL);
+		return;
+	}
+	named = *err;
+	error_wrap(&named, "container '%s'", container->id);
+	log_error("%s", named.text);
+	container_gone(container, &named);
+}
+
+static void container_leave(struct container *container)
+{
+	const struct child_unmount unmount = {.mount_ns = container->mount_ns};
+	const struct worker_plan plan = {
+		.main = child_unmount_main,
+		.argument = &unmount,
+		.keep = &unmount.mount_ns,
+		.keep_count = 1,
+		.deadline_ms = container->setting->table->deadline_ms,
+		.on_done = unmounted,
+		.context = container,
+	};
+	struct error err;
+
+	if (container->unmount.busy)
+		return;
+	if (container->mount_ns < 0)
+		container_gone(container, NULL);
+	else if (worker_start(&container->unmount, &plan, &err) < 0)
+		unmounted(container, &err);
+}
+
+void container_remove(struct container *container)
+{
+	assert(container_is_empty(container));
+	container_leave(container);
+}
+
+bool container_is_leaving(const struct container *container)
+{
+	return container->unmount.busy;
+}
+
+/* A start that failed is told when nothing of it is left; that a container is empty, too. */
+static void container_settle(struct container *container)
+{
+	if (container->cgroup >= 0)
+		return;
+	if (has_failed(container))
+		container_leave(container);
+	else if (container_is_empty(container))
+		container->events.on_empty(container);
 }
 
 /* That the cgroup can be removed is the kernel's word that no process is left in it. The orphans
@@ -239,7 +311,7 @@ static void init_started(struct process *process, const struct error *err)
 		log_info("container %s: started", container->id);
 		free(container->failure);
 		container->failure = NULL;
-		container->on_started(container->context, NULL);
+		container->events.on_started(container->events.context, NULL);
 		return;
 	}
 	*container->failure = *err;
@@ -276,13 +348,13 @@ static void exec_started(struct process *process, const struct error *err)
 	struct error named;
 
 	if (!err) {
-		container->on_started(container->context, NULL);
+		container->events.on_started(container->events.context, NULL);
 		return;
 	}
 	named = *err;
 	error_wrap(&named, "container '%s'", container->id);
 	exec_free(exec);
-	container->on_started(container->context, &named);
+	container->events.on_started(container->events.context, &named);
 	container_settle(container);
 }
 
@@ -436,8 +508,7 @@ static int open_cgroup(struct container *container, struct error *err)
 
 /* What every container begins with; it holds nothing yet. */
 static struct container *container_new(const struct container_setting *setting,
-	void (*on_started)(void *context, const struct error *err),
-	void (*on_empty)(struct container *container), void *context, struct error *err)
+	const struct container_events *events, struct error *err)
 {
 	struct container *container = calloc(1, sizeof *container);
 
@@ -446,9 +517,8 @@ static struct container *container_new(const struct container_setting *setting,
 		return NULL;
 	}
 	container->setting = setting;
-	container->on_started = on_started;
-	container->on_empty = on_empty;
-	container->context = context;
+	container->events = *events;
+	container->unmount.spawner = setting->table->spawner;
 	container->mount_ns = container->devpts = container->cgroup = -1;
 	list_init(&container->node);
 	list_init(&container->execs);
@@ -457,11 +527,9 @@ static struct container *container_new(const struct container_setting *setting,
 }
 
 struct container *container_start(const struct container_setting *setting,
-	const struct container_spec *spec,
-	void (*on_started)(void *context, const struct error *err),
-	void (*on_empty)(struct container *container), void *context, struct error *err)
+	const struct container_spec *spec, const struct container_events *events, struct error *err)
 {
-	struct container *container = container_new(setting, on_started, on_empty, context, err);
+	struct container *container = container_new(setting, events, err);
 	struct process_plan plan = {
 		.spec = &spec->process,
 		.child = {.container = spec, .mount_ns = -1},
@@ -469,6 +537,8 @@ struct container *container_start(const struct container_setting *setting,
 		.on_reaped = init_reaped,
 		.on_finished = init_finished,
 	};
+	const int64_t deadline_ms = setting->table->deadline_ms;
+	char path[PATH_MAX];
 
 	if (!container)
 		return NULL;
@@ -478,6 +548,10 @@ struct container *container_start(const struct container_setting *setting,
 	plan.id = container->init_id;
 	plan.mount_ns = &container->mount_ns;
 	plan.child.devpts = container->devpts;
+	if (container->cgroup >= 0)
+		plan.child.cgroup_path = cgroup_path(container, path);
+	/* So that a disk that does not come is told as such, before the deadline is. */
+	plan.child.until_ms = (int64_t)loop_now() + deadline_ms - deadline_ms / 8;
 	if (start_process(container, &container->init, &plan, err) < 0)
 		goto fail;
 	return container;
@@ -489,10 +563,9 @@ fail:
 }
 
 struct container *container_open_agent(const struct container_setting *setting,
-	void (*on_started)(void *context, const struct error *err),
-	void (*on_empty)(struct container *container), void *context, struct error *err)
+	const struct container_events *events, struct error *err)
 {
-	struct container *container = container_new(setting, on_started, on_empty, context, err);
+	struct container *container = container_new(setting, events, err);
 
 	if (!container)
 		return NULL;

@@ -135,6 +135,7 @@ static void open_pod(struct daemon *daemon)
 		.run_dir = config->run_dir,
 		.share_dir = config->share_dir,
 		.cgroup_parent = open_cgroup(config->cgroup_dir),
+		.cgroup_dir = config->cgroup_dir,
 		.nofile = config->nofile,
 		.on_done = pod_done,
 	};

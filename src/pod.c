@@ -8,8 +8,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/limits.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -75,6 +77,7 @@ void pod_init(struct pod *pod, const struct pod_options *options)
 		.worker = options->worker,
 		.share_dir = options->share_dir,
 		.cgroup_parent = options->cgroup_parent,
+		.cgroup_dir = options->cgroup_dir,
 		.on_done = options->on_done,
 	};
 	list_init(&pod->containers);
@@ -103,7 +106,7 @@ static void pod_clear(struct pod *pod)
 		log_warn("pod: %s", err.text);
 	close_fd(&pod->setting.cgroup);
 	arena_free(&pod->arena);
-	pod->setting.hostname = NULL;
+	pod->setting.hostname = pod->setting.cgroup_path = NULL;
 	pod->spec = NULL;
 	pod->state = POD_NONE;
 }
@@ -150,6 +153,11 @@ static void start_failed(struct pod *pod, const struct error *err)
 	kill_all(pod);
 }
 
+static bool container_is_at_rest(const struct container *container)
+{
+	return container_is_empty(container) && !container_is_leaving(container);
+}
+
 static void released(void *context, const struct error *err)
 {
 	struct pod *pod = context;
@@ -160,33 +168,56 @@ static void released(void *context, const struct error *err)
 	timer_cancel(&pod->patience);
 	if (err)
 		log_error("pod: release: %s", err->text);
+	list_for_each (it, after, &pod->containers)
+		container_free(list_entry(it, struct container, node));
 	pod_clear(pod);
 	log_info("pod: %s", failed ? "not started" : "destroyed");
 	pod->on_done(pod, failed ? &pod->failure : NULL);
 }
 
+/* The mount namespaces of the containers at rest, malloc; out of memory is none, and NULL. The others
+ * go when they come to rest, and are of no pod any more. */
+static int *mount_namespaces(struct pod *pod, size_t *count)
+{
+	int *mount_ns;
+
+	*count = 0;
+	list_for_each (it, after, &pod->containers)
+		++*count;
+	mount_ns = calloc(*count + 1, sizeof *mount_ns);
+	*count = 0;
+	list_for_each (it, after, &pod->containers) {
+		struct container *container = list_entry(it, struct container, node);
+
+		if (!container_is_at_rest(container))
+			list_remove(it);
+		else if (mount_ns && container->mount_ns >= 0)
+			mount_ns[(*count)++] = container->mount_ns;
+	}
+	return mount_ns;
+}
+
 static void release(struct pod *pod)
 {
-	const struct child_pod child = describe(pod);
+	size_t count;
+	int *mount_ns = mount_namespaces(pod, &count);
+	struct child_pod child = describe(pod);
 	const struct worker_plan plan = {
 		.main = child_pod_release,
 		.argument = &child,
+		.keep = mount_ns,
+		.keep_count = count,
 		.on_done = released,
 		.context = pod,
 	};
 	struct error err;
 
-	list_for_each (it, after, &pod->containers) {
-		struct container *container = list_entry(it, struct container, node);
-
-		if (container_is_empty(container))
-			container_free(container);
-		else
-			list_remove(it); /* it goes when it is empty, and is of no pod any more */
-	}
+	child.mount_ns = mount_ns;
+	child.mount_ns_count = count;
 	be_patient(pod, POD_RELEASING, RELEASE_MS);
 	if (worker_start(pod->worker, &plan, &err) < 0)
 		released(pod, &err);
+	free(mount_ns);
 }
 
 void pod_destroy(struct pod *pod)
@@ -217,7 +248,7 @@ void pod_pump(struct pod *pod)
 		kill_all(pod);
 	if (pod->state == POD_KILLING &&
 		(pod->is_impatient ||
-			(!init_is_alive(pod) && all_containers(pod, container_is_empty))))
+			(!init_is_alive(pod) && all_containers(pod, container_is_at_rest))))
 		release(pod);
 	if (pod->state == POD_RELEASING && pod->is_impatient) {
 		error_set(&err, ETIMEDOUT, "not done in time");
@@ -349,6 +380,15 @@ static int prepare(struct pod *pod, struct error *err)
 	return worker_start(pod->worker, &plan, err);
 }
 
+/* Where the containers' cgroups are; if there are any. NULL: out of memory. */
+static const char *cgroup_path(struct pod *pod)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof path, "%s/pod", pod->cgroup_dir ? pod->cgroup_dir : "");
+	return arena_strndup(&pod->arena, path, strlen(path));
+}
+
 int pod_start(struct pod *pod, const struct pod_spec *spec, struct error *err)
 {
 	const char *hostname = spec->hostname ? spec->hostname : "";
@@ -360,9 +400,10 @@ int pod_start(struct pod *pod, const struct pod_spec *spec, struct error *err)
 	pod->cut = NULL;
 	pod->filled = 0;
 	pod->init.pid = 0;
-	arena_init(&pod->arena, 1024);
+	arena_init(&pod->arena, KIB + PATH_MAX);
 	pod->setting.hostname = arena_strndup(&pod->arena, hostname, strlen(hostname));
-	if (!pod->setting.hostname) {
+	pod->setting.cgroup_path = cgroup_path(pod);
+	if (!pod->setting.hostname || !pod->setting.cgroup_path) {
 		error_set(err, ENOMEM, "out of memory");
 		goto fail;
 	}
@@ -401,7 +442,7 @@ void pod_cancel(struct pod *pod, const char *reason)
 /* --- containers ------------------------------------------------------------------------------ */
 
 /* runV takes a container for gone when its process is told to have finished; then its orphans may
- * still be dying. */
+ * still be dying, and its mounts be taken off. */
 static bool is_gone(const struct container *container)
 {
 	return container->init_id && process_is(&container->init, PROCESS_REPORTED);
@@ -441,29 +482,49 @@ static void container_started(void *context, const struct error *err)
 
 static void container_emptied(struct container *container)
 {
-	struct pod *pod = container->context;
-	bool removed = pod->removing == container;
+	struct pod *pod = container->events.context;
 
 	/* A cc host removes its containers itself; runv's are gone with their process, and those of a
-	 * pod that is no more, which are in no list. */
-	if (removed || container->init_id || list_is_empty(&container->node))
-		container_free(container);
-	if (removed)
-		removal_over(pod, NULL);
+	 * pod that is no more, which are in no list. What is left when a pod ends is unmounted all at
+	 * once. */
+	if (pod->removing == container)
+		timer_cancel(&pod->removal);
+	else if (!list_is_empty(&container->node) &&
+		(!container->init_id || pod->state >= POD_TERMINATING))
+		return;
+	container_remove(container);
+}
+
+static void container_removed(struct container *container, const struct error *err)
+{
+	struct pod *pod = container->events.context;
+
+	if (pod->removing == container)
+		removal_over(pod, err);
+}
+
+static struct container_events events_of(struct pod *pod)
+{
+	return (struct container_events){
+		.on_started = container_started,
+		.on_empty = container_emptied,
+		.on_removed = container_removed,
+		.context = pod,
+	};
 }
 
 static struct container *start_container(
 	struct pod *pod, const struct container_spec *spec, struct error *err)
 {
+	const struct container_events events = events_of(pod);
 	struct container *container;
-	struct error missing;
 	size_t count = 0;
 
 	if (strcmp(spec->id, CONTAINER_AGENT) == 0) {
 		error_set(err, EEXIST, "container '%s' is the agent itself", spec->id);
 		return NULL;
 	}
-	if (pod_find_container(pod, spec->id, &missing)) {
+	if (find_container(pod, spec->id, false)) {
 		error_set(err, EEXIST, "container '%s' exists already", spec->id);
 		return NULL;
 	}
@@ -473,8 +534,7 @@ static struct container *start_container(
 		error_set(err, EAGAIN, "container '%s': there are %zu already", spec->id, count);
 		return NULL;
 	}
-	container = container_start(
-		&pod->setting, spec, container_started, container_emptied, pod, err);
+	container = container_start(&pod->setting, spec, &events, err);
 	if (container)
 		list_push_back(&pod->containers, &container->node);
 	return container;
@@ -485,10 +545,13 @@ static int check_running(const struct pod *pod, struct error *err)
 	return pod->state == POD_RUNNING ? 0 : error_set(err, ESRCH, "there is no pod");
 }
 
-static void await_removal(struct pod *pod, struct container *container)
+/* As soon as it is empty; then it takes no longer than its worker may. */
+static void remove_container(struct pod *pod, struct container *container)
 {
 	pod->removing = container;
 	timer_set(pod->setting.table->loop, &pod->removal, pod->setting.table->deadline_ms);
+	if (container_is_empty(container))
+		container_emptied(container);
 }
 
 int pod_start_container(struct pod *pod, const struct container_spec *spec, struct error *err)
@@ -499,7 +562,7 @@ int pod_start_container(struct pod *pod, const struct container_spec *spec, stru
 		return -1;
 	if (gone) {
 		pod->replacement = spec;
-		await_removal(pod, gone);
+		remove_container(pod, gone);
 		return 0;
 	}
 	return start_container(pod, spec, err) ? 0 : -1;
@@ -508,15 +571,14 @@ int pod_start_container(struct pod *pod, const struct container_spec *spec, stru
 /* The agent's own place among the containers; made when it is first asked for. */
 static int open_agent(struct pod *pod, struct error *err)
 {
+	const struct container_events events = events_of(pod);
 	struct container *container;
-	struct error missing;
 
-	if (pod_find_container(pod, CONTAINER_AGENT, &missing))
+	if (find_container(pod, CONTAINER_AGENT, false))
 		return 0;
 	pod->agent = pod->setting;
 	pod->agent.pid_ns = pod->agent.uts_ns = pod->agent.ipc_ns = -1;
-	container =
-		container_open_agent(&pod->agent, container_started, container_emptied, pod, err);
+	container = container_open_agent(&pod->agent, &events, err);
 	if (!container)
 		return -1;
 	list_push_back(&pod->containers, &container->node);
@@ -544,8 +606,6 @@ int pod_remove_container(struct pod *pod, const char *id, struct error *err)
 	if (container_is_running(container))
 		return error_set(err, EBUSY, "container '%s' is running", id);
 	/* Its orphans may still be dying when the host has its exit code. */
-	await_removal(pod, container);
-	if (container_is_empty(container))
-		container_emptied(container);
+	remove_container(pod, container);
 	return 0;
 }

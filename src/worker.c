@@ -8,7 +8,7 @@
 static void worker_changed(struct spawn *spawn)
 {
 	struct worker *worker = list_entry(spawn, struct worker, spawn);
-	bool succeeded = spawn_succeeded(spawn);
+	bool succeeded = spawn_succeeded(spawn), has_result;
 	struct error err;
 
 	if (!spawn_is_reported(spawn) || !spawn->reaped)
@@ -19,9 +19,13 @@ static void worker_changed(struct spawn *spawn)
 	else
 		spawn_error(spawn, &err);
 	spawn_forget_report(spawn);
+	has_result = worker->result != NULL;
 	worker->on_done(worker->context, succeeded ? NULL : &err);
-	free(worker->result);
-	worker->result = NULL;
+	/* One without a result may have gone with its owner. */
+	if (has_result) {
+		free(worker->result);
+		worker->result = NULL;
+	}
 }
 
 uint8_t *worker_take_result(struct worker *worker, size_t *length)

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A directory tree, copied as it is: owners, modes, times, symlinks, hard links among its files,
+ * extended attributes, holes, device nodes, fifos, sockets. */
+#ifndef CHILD_COPY_H
+#define CHILD_COPY_H
+
+#include <linux/limits.h>
+
+/* Copies what is in the directory `from`, and how it is itself, to the directory `to`, which is
+ * empty and seen by nobody else. Other file systems below `from` are left out. 0; or -1 with errno,
+ * and `failed` is the path below it that could not be copied. */
+int child_copy_tree(int from, int to, char failed[PATH_MAX]);
+
+/* Removes `name` of `parent` with all that is in it; a missing one is no error. 0, or -1 with errno. */
+int child_copy_remove(int parent, const char *name);
+
+#endif

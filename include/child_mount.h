@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* File systems as fds: made or cloned detached, limited, then attached; so that no name in an image
+ * decides where anything lands. */
+#ifndef CHILD_MOUNT_H
+#define CHILD_MOUNT_H
+
+#include <linux/mount.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define MOUNT_NOTHING_SPECIAL (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)
+
+struct mount_plan {
+	const char *type;
+	const char *source;           /* NULL: the type, as mount(8) and df show it */
+	const char *options[2][2];    /* key, value or NULL; the first without a key is the end */
+	unsigned attributes;          /* MOUNT_ATTR_ */
+	bool superblock_is_read_only; /* a device that is write-protected takes no other */
+};
+
+/* A new file system, not attached: an fd that serves as its root directory; or -1 with errno.
+ * ENODEV: the kernel has no such type. */
+int child_mount_make(const struct mount_plan *plan);
+
+/* What `path` below the directory fd is, "" for itself, as a mount of its own, not attached. It must
+ * be in the caller's mount namespace. An fd, or -1 with errno. */
+int child_mount_clone(int directory, const char *path, bool with_submounts);
+
+/* More attributes of a mount. */
+void child_mount_limit(int mount, uint64_t attributes);
+
+/* Attaches on what the fd `at` is. 0, or -1 with errno. */
+int child_mount_attach(int mount, int at);
+
+/* Attaches on the directory `name` of `parent`, made when missing. A symlink is no directory. */
+void child_mount_attach_below(int mount, int parent, const char *name);
+
+#endif

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The end of containers' mounts. Whoever lets go of a disk last waits until all is written to it: that
+ * is never the daemon. */
+#ifndef CHILD_UNMOUNT_H
+#define CHILD_UNMOUNT_H
+
+#include <stddef.h>
+
+struct child_unmount {
+	int mount_ns; /* of a container in which no process is left */
+};
+
+/* Worker: takes everything off there, report_done(). When it is gone, no disk is in use any more but
+ * those that are mounted elsewhere, too. */
+_Noreturn void child_unmount_main(const void *child_unmount);
+
+/* In a worker: the same in many at a time, so that a disk that does not answer holds up no other. */
+void child_unmount_all(const int *mount_ns, size_t count);
+
+#endif

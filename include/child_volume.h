@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is mounted into a container's root beside its image: volumes and fsmap. */
+#ifndef CHILD_VOLUME_H
+#define CHILD_VOLUME_H
+
+#include "spec.h"
+
+struct child_volume {
+	const struct container_spec *container;
+	int run;  /* the agent's directory: share/, and volume/ as a mount point for anyone */
+	int root; /* the container's root; its image and its base mounts are there */
+	int64_t until_ms; /* how long disks are awaited */
+};
+
+/* All of them, in the order in which they are listed. */
+void child_volume_attach_all(const struct child_volume *place);
+
+/* The directory `path` below the file system `disk`, a detached mount, as a mount of its own, not
+ * attached; or -1 with errno. */
+int child_volume_part(int run, int disk, const char *path);
+
+#endif

@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A directory tree, copied as it is. Each step is taken by one name below an fd, and follows no
+ * symlink: what an image holds decides nothing but what is copied. */
+#include "child_copy.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <search.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "child_path.h"
+#include "limits.h"
+
+#define BLOCK        4096
+#define BUFFER_BYTES (32 * BLOCK)
+#define FD_PATH_MAX  32
+
+/* A file with more than one name, and where its first copy is. */
+struct linked {
+	dev_t device;
+	ino_t inode;
+	char path[];
+};
+
+struct copy {
+	int to;         /* root of the copy */
+	dev_t device;   /* the one file system that is copied */
+	void *linked;   /* tsearch's tree of struct linked */
+	char *path;     /* of what is being copied, below the root */
+	size_t length;  /* of it */
+	unsigned depth; /* of it */
+};
+
+/* Of a file, and of an attribute. */
+static char buffer[BUFFER_BYTES], value[XATTR_SIZE_MAX];
+
+/* What is copied, opened once (O_PATH) so that it stays the same whoever renames, and where to. */
+struct item {
+	int from;
+	struct stat status;
+	int parent; /* of the copy */
+	const char *name;
+};
+
+static int directory_copy(struct copy *copy, int from, int to);
+
+static int linked_compare(const void *a, const void *b)
+{
+	const struct linked *left = a, *right = b;
+
+	if (left->inode != right->inode)
+		return left->inode < right->inode ? -1 : 1;
+	if (left->device != right->device)
+		return left->device < right->device ? -1 : 1;
+	return 0;
+}
+
+static int close_with(int fd, int result)
+{
+	int why = errno;
+
+	if (fd >= 0)
+		close(fd);
+	errno = why;
+	return result;
+}
+
+/* The file that is at `path` below the root of the copy once more. */
+static int link_make(const struct copy *copy, const char *path, const struct item *item)
+{
+	int first = child_path_open(copy->to, path, O_PATH | O_NOFOLLOW);
+
+	if (first < 0)
+		return -1;
+	return close_with(first, linkat(first, "", item->parent, item->name, AT_EMPTY_PATH));
+}
+
+/* 1: it is a further name of a file that was copied, and made so; 0: its first one; or -1. */
+static int link_copy(struct copy *copy, const struct item *item)
+{
+	struct linked *linked, **found;
+
+	if (item->status.st_nlink < 2)
+		return 0;
+	linked = malloc(sizeof(*linked) + copy->length + 1);
+	if (linked == NULL)
+		return -1;
+	linked->device = item->status.st_dev;
+	linked->inode = item->status.st_ino;
+	memcpy(linked->path, copy->path, copy->length + 1);
+	found = tsearch(linked, &copy->linked, linked_compare);
+	if (found != NULL && *found == linked)
+		return 0;
+	free(linked);
+	if (found == NULL)
+		return -1;
+	return link_make(copy, (*found)->path, item) < 0 ? -1 : 1;
+}
+
+static int xattrs_copy(const char *from, const char *to)
+{
+	char names[XATTR_LIST_MAX];
+	ssize_t length = listxattr(from, names, sizeof(names));
+
+	if (length < 0)
+		return errno == ENOTSUP ? 0 : -1;
+	for (const char *name = names; name < names + length; name += strlen(name) + 1) {
+		ssize_t size = getxattr(from, name, value, XATTR_SIZE_MAX);
+
+		if (size < 0 && errno == ENODATA)
+			continue;
+		/* Where the volume's file system has no such attributes, the copy has none. */
+		if (size < 0 ||
+			(setxattr(to, name, value, (size_t)size, 0) < 0 && errno != ENOTSUP))
+			return -1;
+	}
+	return 0;
+}
+
+/* "/proc/self/fd/N" is what the fd is, also for calls that take no O_PATH fd, or no symlink. */
+static const char *fd_path(int fd, char path[FD_PATH_MAX])
+{
+	snprintf(path, FD_PATH_MAX, "/proc/self/fd/%d", fd);
+	return path;
+}
+
+/* From one O_PATH fd to another. In this order: a change of owner takes setuid bits and capabilities
+ * away, and everything sets the time. */
+static int status_set(int from, int to, const struct stat *st)
+{
+	const struct timespec times[] = {st->st_atim, st->st_mtim};
+	char from_path[FD_PATH_MAX], to_path[FD_PATH_MAX];
+
+	fd_path(from, from_path);
+	fd_path(to, to_path);
+	if (fchownat(to, "", st->st_uid, st->st_gid, AT_EMPTY_PATH) < 0)
+		return -1;
+	if (!S_ISLNK(st->st_mode) && chmod(to_path, st->st_mode & 07777) < 0)
+		return -1;
+	if (xattrs_copy(from_path, to_path) < 0)
+		return -1;
+	return (int)syscall(SYS_utimensat, to, "", times, AT_EMPTY_PATH);
+}
+
+static bool is_zero(const char *bytes, size_t length)
+{
+	return length > 0 && bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0;
+}
+
+/* Blocks of zeros of a sparse file are left to be holes. */
+static int block_write(int to, const char *bytes, size_t length, off_t at, bool sparse)
+{
+	while (length > 0) {
+		size_t block = length < BLOCK ? length : BLOCK;
+		ssize_t n = (ssize_t)block;
+
+		if (!sparse || !is_zero(bytes, block))
+			n = pwrite(to, bytes, sparse ? block : length, at);
+		if (n < 0)
+			return -1;
+		bytes += n;
+		length -= (size_t)n;
+		at += n;
+	}
+	return 0;
+}
+
+static int bytes_copy(int from, int to, const struct stat *st)
+{
+	bool sparse = st->st_blocks * 512 < st->st_size;
+	off_t at = 0, data;
+	ssize_t n = 1;
+
+	while (n > 0 && at < st->st_size) {
+		/* Where the file system knows its holes. ENXIO: nothing but a hole is left. */
+		data = sparse ? lseek(from, at, SEEK_DATA) : at;
+		if (data < 0 && errno == ENXIO)
+			break;
+		if (data > at)
+			at = data;
+		n = pread(from, buffer, BUFFER_BYTES, at);
+		if (n < 0 || block_write(to, buffer, (size_t)n, at, sparse) < 0)
+			return -1;
+		at += n;
+	}
+	return sparse ? ftruncate(to, st->st_size) : 0;
+}
+
+static int file_copy(const struct item *item)
+{
+	char path[FD_PATH_MAX];
+	int from = open(fd_path(item->from, path), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	int to = openat(item->parent, item->name, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+	int result = from >= 0 && to >= 0 ? bytes_copy(from, to, &item->status) : -1;
+
+	close_with(from, 0);
+	/* Where a full disk only shows on close. */
+	if (result == 0)
+		return close(to);
+	return close_with(to, result);
+}
+
+static int symlink_copy(const struct item *item)
+{
+	char target[PATH_MAX];
+	ssize_t length = readlinkat(item->from, "", target, sizeof(target) - 1);
+
+	if (length < 0)
+		return -1;
+	target[length] = '\0';
+	return symlinkat(target, item->parent, item->name);
+}
+
+static int subdirectory_copy(struct copy *copy, const struct item *item)
+{
+	int to, result;
+
+	if (copy->depth >= COPY_DEPTH_MAX) {
+		errno = ELOOP;
+		return -1;
+	}
+	if (mkdirat(item->parent, item->name, 0700) < 0)
+		return -1;
+	to = openat(item->parent, item->name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (to < 0)
+		return -1;
+	copy->depth++;
+	/* A mount point is copied, what is mounted there is not. */
+	result = item->status.st_dev == copy->device ? directory_copy(copy, item->from, to) : 0;
+	copy->depth--;
+	return close_with(to, result);
+}
+
+static int contents_copy(struct copy *copy, const struct item *item)
+{
+	const struct stat *st = &item->status;
+
+	if (S_ISDIR(st->st_mode))
+		return subdirectory_copy(copy, item);
+	if (S_ISREG(st->st_mode))
+		return file_copy(item);
+	if (S_ISLNK(st->st_mode))
+		return symlink_copy(item);
+	return mknodat(item->parent, item->name, st->st_mode & S_IFMT, st->st_rdev);
+}
+
+static int opened_copy(struct copy *copy, struct item *item)
+{
+	int result = fstat(item->from, &item->status), to;
+
+	if (result == 0 && !S_ISDIR(item->status.st_mode))
+		result = link_copy(copy, item);
+	if (result != 0)
+		return result < 0 ? -1 : 0;
+	if (contents_copy(copy, item) < 0)
+		return -1;
+	to = openat(item->parent, item->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (to < 0)
+		return -1;
+	return close_with(to, status_set(item->from, to, &item->status));
+}
+
+static int item_copy(struct copy *copy, int from, int to, const char *name)
+{
+	struct item item = {
+		.from = openat(from, name, O_PATH | O_NOFOLLOW | O_CLOEXEC),
+		.parent = to,
+		.name = name,
+	};
+
+	return item.from < 0 ? -1 : close_with(item.from, opened_copy(copy, &item));
+}
+
+/* A name behind the path; false: it would be too long. */
+static bool path_append(struct copy *copy, const char *name)
+{
+	int length = snprintf(copy->path + copy->length, PATH_MAX - copy->length, "%s%s",
+		copy->length > 0 ? "/" : "", name);
+
+	if (length >= (int)(PATH_MAX - copy->length)) {
+		copy->path[copy->length] = '\0';
+		errno = ENAMETOOLONG;
+		return false;
+	}
+	copy->length += (size_t)length;
+	return true;
+}
+
+/* The next entry but "." and ".."; NULL with errno, 0 at the end. */
+static const char *name_next(DIR *entries)
+{
+	struct dirent *entry;
+
+	do {
+		errno = 0;
+		entry = readdir(entries);
+	} while (entry != NULL &&
+		(strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0));
+	return entry != NULL ? entry->d_name : NULL;
+}
+
+static DIR *directory_read(int directory)
+{
+	int fd = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *entries = fd >= 0 ? fdopendir(fd) : NULL;
+
+	if (entries == NULL && fd >= 0)
+		close(fd);
+	return entries;
+}
+
+/* A path that could not be copied stays in copy->path. */
+static int directory_copy(struct copy *copy, int from, int to)
+{
+	size_t length = copy->length;
+	DIR *entries = directory_read(from);
+	const char *name;
+	int why;
+
+	if (entries == NULL)
+		return -1;
+	while ((name = name_next(entries)) != NULL) {
+		if (!path_append(copy, name) || item_copy(copy, from, to, name) < 0)
+			break;
+		copy->length = length;
+		copy->path[length] = '\0';
+	}
+	why = errno;
+	closedir(entries);
+	errno = why;
+	return why == 0 ? 0 : -1;
+}
+
+int child_copy_tree(int from, int to, char failed[PATH_MAX])
+{
+	struct copy copy = {.to = to, .path = failed};
+	struct stat st;
+	int result, why;
+
+	failed[0] = '\0';
+	if (fstat(from, &st) < 0)
+		return -1;
+	copy.device = st.st_dev;
+	result = directory_copy(&copy, from, to);
+	if (result == 0)
+		result = status_set(from, to, &st);
+	why = errno;
+	tdestroy(copy.linked, free);
+	errno = why;
+	return result;
+}
+
+static int remove_entries(int directory, unsigned depth);
+
+static int remove_entry(int parent, const char *name, unsigned depth)
+{
+	int fd, result;
+
+	if (unlinkat(parent, name, 0) == 0 || errno == ENOENT)
+		return 0;
+	if (errno != EISDIR || depth > COPY_DEPTH_MAX)
+		return -1;
+	fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	result = remove_entries(fd, depth);
+	close(fd);
+	return result < 0 ? -1 : unlinkat(parent, name, AT_REMOVEDIR);
+}
+
+static int remove_entries(int directory, unsigned depth)
+{
+	DIR *entries = directory_read(directory);
+	const char *name;
+	int result = entries == NULL ? -1 : 0;
+
+	while (result == 0 && (name = name_next(entries)) != NULL)
+		result = remove_entry(directory, name, depth + 1);
+	if (entries != NULL)
+		closedir(entries);
+	return result;
+}
+
+int child_copy_remove(int parent, const char *name)
+{
+	return remove_entry(parent, name, 0);
+}

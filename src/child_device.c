@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Block devices: awaited, named, mounted. */
+#include "child_device.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "child.h"
+#include "child_mount.h"
+#include "module.h"
+#include "uevent.h"
+
+/* The only host adapter that hosts put disks on, and its only channel. */
+#define SCSI_DISK "/sys/class/scsi_disk/0:0:%s/device/block"
+
+static const struct fs_option {
+	const char *type, *key, *value;
+} fs_options[] = {
+	/* Clones of one image share its UUID. */
+	{"xfs", "nouuid", NULL},
+	/* What an image says to do on an error could be to panic. */
+	{"ext2", "errors", "remount-ro"},
+	{"ext3", "errors", "remount-ro"},
+	{"ext4", "errors", "remount-ro"},
+};
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static const char *scsi_block_name(const char *addr, char name[DEVICE_PATH_MAX])
+{
+	char directory[128];
+	struct dirent *entry;
+	DIR *entries;
+
+	snprintf(directory, sizeof(directory), SCSI_DISK, addr);
+	entries = opendir(directory);
+	if (entries == NULL)
+		return NULL;
+	name[0] = '\0';
+	while ((entry = readdir(entries)) != NULL)
+		if (entry->d_name[0] != '.')
+			snprintf(name, DEVICE_PATH_MAX, "%.50s", entry->d_name);
+	closedir(entries);
+	return name[0] != '\0' ? name : NULL;
+}
+
+/* Is it there now? */
+static bool device_look(const struct child_device *device, char path[DEVICE_PATH_MAX])
+{
+	char found[DEVICE_PATH_MAX];
+	const char *name = device->name;
+	struct stat st;
+
+	if (device->scsi_addr != NULL)
+		name = scsi_block_name(device->scsi_addr, found);
+	else if (strncmp(name, "/dev/", strlen("/dev/")) == 0)
+		name += strlen("/dev/");
+	if (name == NULL)
+		return false;
+	snprintf(path, DEVICE_PATH_MAX, "/dev/%.50s", name);
+	return stat(path, &st) == 0 && S_ISBLK(st.st_mode);
+}
+
+void child_device_find(const struct child_device *device, char path[DEVICE_PATH_MAX])
+{
+	int64_t start = now_ms(), now;
+	int uevents;
+
+	if (device_look(device, path))
+		return;
+	/* The first disk may also be the first that needs a driver. */
+	module_load_for("block");
+	uevents = uevent_open();
+	if (uevents < 0)
+		die_errno("listen to uevents");
+	while (!device_look(device, path)) {
+		/* Not every event of the kernel is a reason to look, but all take time. */
+		while ((now = now_ms()) < device->until_ms &&
+			!uevent_wait(uevents, "block", (int)(device->until_ms - now)))
+			;
+		if (now >= device->until_ms)
+			die("no disk %s%s came within %d s",
+				device->scsi_addr ? "at SCSI address " : "",
+				device->scsi_addr ? device->scsi_addr : device->name,
+				(int)((now - start + 500) / 1000));
+	}
+	close(uevents);
+}
+
+static int device_mount(struct mount_plan *plan)
+{
+	int fd = child_mount_make(plan);
+
+	if (fd < 0 && errno == ENODEV) {
+		module_load_for(plan->type);
+		fd = child_mount_make(plan);
+	}
+	return fd;
+}
+
+int child_device_mount(const struct child_device *device, const char *fstype, bool read_only)
+{
+	char path[DEVICE_PATH_MAX];
+	struct mount_plan plan = {.type = fstype, .source = path, .attributes = MOUNT_ATTR_NODEV};
+	int fd;
+
+	for (size_t i = 0; i < sizeof(fs_options) / sizeof(fs_options[0]); i++)
+		if (strcmp(fstype, fs_options[i].type) == 0) {
+			plan.options[0][0] = fs_options[i].key;
+			plan.options[0][1] = fs_options[i].value;
+		}
+	child_device_find(device, path);
+	/* A device that others may have for writing has one superblock for all: to read only is a
+	 * matter of the mount. Unless the device itself is write-protected. */
+	fd = device_mount(&plan);
+	if (fd < 0 && read_only && (errno == EACCES || errno == EROFS)) {
+		plan.superblock_is_read_only = true;
+		fd = device_mount(&plan);
+	}
+	if (fd < 0 && errno == ENODEV)
+		die("mount %s: the kernel has no %s", path, fstype);
+	if (fd < 0 && errno == EINVAL)
+		die("mount %s: no %s file system, or a damaged one", path, fstype);
+	if (fd < 0)
+		die_errno("mount %s as %s", path, fstype);
+	return fd;
+}

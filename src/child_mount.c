@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* File systems as fds. musl 1.2.3 knows none of these system calls. */
+#include "child_mount.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "child.h"
+#include "child_path.h"
+
+static int option_set(int fs, const char *key, const char *value)
+{
+	return (int)syscall(
+		SYS_fsconfig, fs, value ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG, key, value, 0);
+}
+
+static int plan_apply(int fs, const struct mount_plan *plan)
+{
+	const size_t count = sizeof(plan->options) / sizeof(plan->options[0]);
+
+	if (option_set(fs, "source", plan->source ? plan->source : plan->type) < 0)
+		return -1;
+	if (plan->superblock_is_read_only && option_set(fs, "ro", NULL) < 0)
+		return -1;
+	for (size_t i = 0; i < count && plan->options[i][0] != NULL; i++)
+		if (option_set(fs, plan->options[i][0], plan->options[i][1]) < 0)
+			return -1;
+	return (int)syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
+}
+
+int child_mount_make(const struct mount_plan *plan)
+{
+	int fs = (int)syscall(SYS_fsopen, plan->type, FSOPEN_CLOEXEC), fd = -1, why;
+
+	if (fs < 0)
+		return -1;
+	if (plan_apply(fs, plan) == 0)
+		fd = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, plan->attributes);
+	why = errno;
+	close(fs);
+	errno = why;
+	return fd;
+}
+
+int child_mount_clone(int directory, const char *path, bool with_submounts)
+{
+	unsigned flags = AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
+
+	return (int)syscall(
+		SYS_open_tree, directory, path, flags | (with_submounts ? AT_RECURSIVE : 0));
+}
+
+void child_mount_limit(int mount, uint64_t attributes)
+{
+	struct mount_attr attr = {.attr_set = attributes};
+
+	if (syscall(SYS_mount_setattr, mount, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+		die_errno("set mount attributes");
+}
+
+int child_mount_attach(int mount, int at)
+{
+	return (int)syscall(SYS_move_mount, mount, "", at, "",
+		MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
+}
+
+void child_mount_attach_below(int mount, int parent, const char *name)
+{
+	int at;
+
+	if (mkdirat(parent, name, 0755) < 0 && errno != EEXIST)
+		die_errno("create mount point '%s'", name);
+	at = child_path_open(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW);
+	if (at < 0)
+		die_errno("mount point '%s'", name);
+	if (child_mount_attach(mount, at) < 0)
+		die_errno("mount on '%s'", name);
+	close(at);
+}

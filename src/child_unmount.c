@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The end of containers' mounts. */
+#include "child_unmount.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "child.h"
+
+void child_unmount_main(const void *child_unmount)
+{
+	const struct child_unmount *plan = child_unmount;
+
+	/* The root itself goes with this process, which has it as its own. */
+	if (setns(plan->mount_ns, CLONE_NEWNS) < 0 || umount2("/", MNT_DETACH) < 0)
+		die_errno("unmount");
+	report_done(NULL, 0);
+}
+
+static _Noreturn void unmount_apart(int mount_ns)
+{
+	if (setns(mount_ns, CLONE_NEWNS) < 0)
+		_exit(1);
+	/* The report pipe is the worker's alone: it may be killed while this one waits for a disk. */
+	syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, 0);
+	_exit(umount2("/", MNT_DETACH) < 0);
+}
+
+void child_unmount_all(const int *mount_ns, size_t count)
+{
+	int status, failed = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		pid_t pid = fork();
+
+		if (pid == 0)
+			unmount_apart(mount_ns[i]);
+		if (pid < 0)
+			die_errno("unmount: fork");
+	}
+	while (wait(&status) > 0)
+		failed += status != 0;
+	if (failed > 0)
+		die("unmount: %d of %zu containers failed", failed, count);
+}

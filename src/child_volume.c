@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Volumes and fsmap. What lies on a volume is as hostile as an image: names on it are opened below
+ * its own root, and `_data` is no symlink. */
+#include "child_volume.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "child.h"
+#include "child_copy.h"
+#include "child_device.h"
+#include "child_mount.h"
+#include "child_path.h"
+
+#define DATA "_data"
+/* Populated under this name, so that `_data` is there with all its files or not at all. */
+#define DATA_NEW "_data.new"
+/* A `_data` with nothing but this file is a volume for a file. */
+#define FILE_VOLUME ".hyper_file_volume_data_do_not_create_on_your_own"
+
+#define O_DIRECTORY_HERE (O_PATH | O_DIRECTORY | O_NOFOLLOW)
+
+/* A directory with nothing in it, or nothing but `only`, if that is not NULL. */
+static bool directory_holds(int parent, const char *name, const char *only)
+{
+	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	DIR *entries = fd >= 0 ? fdopendir(fd) : NULL;
+	unsigned wanted = 0, others = 0;
+	struct dirent *entry;
+
+	if (entries == NULL)
+		return false;
+	while ((entry = readdir(entries)) != NULL) {
+		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+			continue;
+		if (only != NULL && strcmp(entry->d_name, only) == 0)
+			wanted++;
+		else
+			others++;
+	}
+	closedir(entries);
+	return others == 0 && wanted == (only != NULL);
+}
+
+/* What the image has at the mount point becomes the volume's `_data`. */
+static void data_populate(const struct child_volume *place, int volume, const char *mount)
+{
+	int from = child_path_open(place->root, mount, O_RDONLY | O_DIRECTORY), to, why;
+	char failed[PATH_MAX];
+
+	if (from < 0 && (errno == ENOENT || errno == ENOTDIR))
+		return;
+	if (from < 0)
+		die_errno("populate volume '%.200s'", mount);
+	/* Left by one that was killed. */
+	if (child_copy_remove(volume, DATA_NEW) < 0 || mkdirat(volume, DATA_NEW, 0700) < 0)
+		die_errno("populate volume '%.200s'", mount);
+	to = openat(volume, DATA_NEW, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (to < 0)
+		die_errno("populate volume '%.200s'", mount);
+	if (child_copy_tree(from, to, failed) < 0) {
+		why = errno;
+		child_copy_remove(volume, DATA_NEW);
+		errno = why;
+		die_errno("populate volume '%.200s': '%.200s'", mount, failed);
+	}
+	/* Takes the place of an empty one. */
+	if (renameat(volume, DATA_NEW, volume, DATA) < 0)
+		die_errno("populate volume '%.200s'", mount);
+	close(from);
+	close(to);
+}
+
+/* The `_data` directory of a volume, made if it is missing. */
+static int data_open(
+	const struct child_volume *place, int volume, const char *mount, bool docker_volume)
+{
+	int data;
+
+	if (docker_volume && place->container->initialize &&
+		(faccessat(volume, DATA, F_OK, AT_SYMLINK_NOFOLLOW) < 0 ||
+			directory_holds(volume, DATA, NULL)))
+		data_populate(place, volume, mount);
+	if (mkdirat(volume, DATA, 0777) < 0 && errno != EEXIST)
+		die_errno("volume '%.200s': create '" DATA "'", mount);
+	data = child_path_open(volume, DATA, O_DIRECTORY_HERE);
+	if (data < 0)
+		die_errno("volume '%.200s': '" DATA "'", mount);
+	return data;
+}
+
+static struct stat status(int fd, const char *what)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		die_errno("'%s'", what);
+	return st;
+}
+
+/* Attaches `tree` on the path, which is made when missing, and closes it. */
+static void tree_attach(
+	const struct child_volume *place, int tree, const char *path, bool read_only)
+{
+	bool directory = S_ISDIR(status(tree, path).st_mode);
+	int at = directory ? child_path_directory(place->root, path, 0755)
+			   : child_path_file(place->root, path);
+	struct stat point, root = status(place->root, "/");
+
+	if (at < 0)
+		die_errno("mount point '%.200s'", path);
+	point = status(at, path);
+	if (S_ISDIR(point.st_mode) && !directory)
+		die("mount point '%.200s': a directory, but what is to be mounted is none", path);
+	if (point.st_dev == root.st_dev && point.st_ino == root.st_ino)
+		die("mount point '%.200s': the container's root itself", path);
+	if (read_only)
+		child_mount_limit(tree, MOUNT_ATTR_RDONLY);
+	if (child_mount_attach(tree, at) < 0)
+		die_errno("mount on '%.200s'", path);
+	close(at);
+	close(tree);
+}
+
+/* A detached mount cannot be cloned in part, so for a moment it is attached. */
+static void disk_attach(int run, int disk)
+{
+	child_mount_attach_below(disk, run, "volume");
+}
+
+static void disk_detach(int run)
+{
+	if (fchdir(run) < 0 || umount2("volume", MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+		die_errno("detach volume");
+}
+
+int child_volume_part(int run, int disk, const char *path)
+{
+	int directory, part = -1;
+
+	disk_attach(run, disk);
+	directory = child_path_open(disk, path, O_PATH | O_DIRECTORY);
+	if (directory >= 0) {
+		part = child_mount_clone(directory, "", false);
+		close(directory);
+	}
+	disk_detach(run);
+	return part;
+}
+
+/* The one file of a volume for a file, in place of its directory. */
+static int file_open(int data, const char *mount)
+{
+	int file = child_path_open(data, FILE_VOLUME, O_PATH | O_NOFOLLOW);
+
+	if (file < 0)
+		die_errno("volume '%.200s'", mount);
+	if (!S_ISREG(status(file, mount).st_mode))
+		die("volume '%.200s': its file is none", mount);
+	close(data);
+	return file;
+}
+
+static void volume_attach(const struct child_volume *place, const struct volume_spec *volume)
+{
+	const struct child_device device = {
+		.name = volume->device,
+		.scsi_addr = volume->addr,
+		.until_ms = place->until_ms,
+	};
+	int disk = child_device_mount(&device, volume->fstype, volume->read_only), data, tree;
+
+	disk_attach(place->run, disk);
+	data = data_open(place, disk, volume->mount, volume->docker_volume);
+	if (directory_holds(data, ".", FILE_VOLUME))
+		data = file_open(data, volume->mount);
+	tree = child_mount_clone(data, "", false);
+	if (tree < 0)
+		die_errno("volume '%.200s'", volume->mount);
+	disk_detach(place->run);
+	close(data);
+	close(disk);
+	tree_attach(place, tree, volume->mount, volume->read_only);
+}
+
+/* A file or directory of the share, or of the guest. */
+static int source_open(const struct child_volume *place, const struct fsmap_spec *map)
+{
+	int base = map->absolute_path
+		? open("/", O_PATH | O_DIRECTORY | O_CLOEXEC)
+		: openat(place->run, "share", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int source;
+
+	if (base < 0)
+		die_errno("fsmap '%.200s': %s", map->path,
+			map->absolute_path ? "'/'" : "pod's share");
+	source = child_path_open(base, map->source, O_PATH);
+	if (source < 0 && errno == ENOENT && !map->absolute_path)
+		die("fsmap '%.200s': there is no '%.200s' below the share", map->path, map->source);
+	if (source < 0)
+		die_errno("fsmap '%.200s': source '%.200s'", map->path, map->source);
+	close(base);
+	return source;
+}
+
+static int device_open(const struct child_volume *place, const struct fsmap_spec *map)
+{
+	const struct child_device device = {
+		.scsi_addr = map->scsi_addr,
+		.until_ms = place->until_ms,
+	};
+	char path[DEVICE_PATH_MAX];
+	int source;
+
+	child_device_find(&device, path);
+	source = open(path, O_PATH | O_CLOEXEC);
+	if (source < 0)
+		die_errno("fsmap '%.200s': '%s'", map->path, path);
+	return source;
+}
+
+static void fsmap_attach(const struct child_volume *place, const struct fsmap_spec *map)
+{
+	int source = map->scsi_addr ? device_open(place, map) : source_open(place, map), data, tree;
+	mode_t mode = status(source, map->path).st_mode;
+	/* A device is given only where it is named itself. */
+	bool device = (map->scsi_addr || map->absolute_path) && (S_ISBLK(mode) || S_ISCHR(mode));
+
+	if (!S_ISDIR(mode) && !S_ISREG(mode) && !device)
+		die("fsmap '%.200s': '%.200s' is neither file nor directory", map->path,
+			map->source);
+	if (map->docker_volume && S_ISDIR(mode)) {
+		data = data_open(place, source, map->path, true);
+		close(source);
+		source = data;
+	}
+	tree = child_mount_clone(source, "", true);
+	if (tree < 0)
+		die_errno("fsmap '%.200s'", map->path);
+	if (!device)
+		child_mount_limit(tree, MOUNT_ATTR_NODEV);
+	close(source);
+	tree_attach(place, tree, map->path, map->read_only);
+}
+
+void child_volume_attach_all(const struct child_volume *place)
+{
+	const struct container_spec *container = place->container;
+
+	for (size_t i = 0; i < container->volumes_count; i++)
+		volume_attach(place, &container->volumes[i]);
+	for (size_t i = 0; i < container->fsmap_count; i++)
+		fsmap_attach(place, &container->fsmap[i]);
+}
