@@ -52,8 +52,10 @@ UNIT_LDFLAGS_json := -Wl,--wrap=malloc,--wrap=calloc
 # What each fuzzer links.
 FUZZ_json := spec json json_scan arena error
 FUZZ_control := control port loop queue arena log error
+FUZZ_path := child_copy child_path
 FUZZ_ps := child_ps_table child_ps_columns json_scan error
 FUZZ_tty := mux port loop queue log error
+FUZZ_user := child_user child_path child report queue error
 
 # Seconds of `make fuzz` for each fuzzer.
 SECONDS := 60

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -248,6 +252,73 @@ static void a_path_that_is_too_long_is_an_error(void **state)
 	assert_fails(child_path_open(place->root, path, O_PATH), ENAMETOOLONG);
 }
 
+struct race {
+	const struct place *place;
+	atomic_bool over;
+	unsigned long swaps;
+};
+
+/* Now `d` is a directory, now a symlink that leads out. */
+static void *race_swap(void *argument)
+{
+	struct race *race = argument;
+
+	while (!atomic_load(&race->over)) {
+		assert_int_equal(syscall(SYS_renameat2, race->place->root, "d", race->place->root,
+					 "link", RENAME_EXCHANGE),
+			0);
+		race->swaps++;
+	}
+	return NULL;
+}
+
+static void assert_is_not_outside(const struct place *place, int fd, const char *name)
+{
+	struct stat is, outside;
+
+	if (fd < 0)
+		return;
+	assert_int_equal(fstat(fd, &is), 0);
+	assert_int_equal(fstatat(place->outside, name, &outside, 0), 0);
+	assert_false(is.st_dev == outside.st_dev && is.st_ino == outside.st_ino);
+	close(fd);
+}
+
+static void a_symlink_that_is_swapped_in_leads_nowhere_200000_times(void **state)
+{
+	struct place *place = *state;
+	struct race race = {.place = place};
+	const int rounds = 200000;
+	char absolute[128];
+	pthread_t thread;
+
+	mkdirat(place->root, "d", 0755);
+	snprintf(absolute, sizeof(absolute), "%s/outside", place->path);
+	symlinkat(absolute, place->root, "link");
+	/* What is found must be inside, and what is made too. */
+	mkdirat(place->outside, "there", 0755);
+	write_file(place->outside, "file", "outside");
+	assert_int_equal(pthread_create(&thread, NULL, race_swap, &race), 0);
+	for (int i = 0; i < rounds; i++) {
+		if (i % 4 == 0)
+			assert_is_not_outside(
+				place, child_path_directory(place->root, "d/there", 0755), "there");
+		else if (i % 4 == 1)
+			assert_is_not_outside(
+				place, child_path_file(place->root, "d/file"), "file");
+		else if (i % 4 == 2)
+			assert_is_not_outside(place,
+				child_path_directory(place->root, "d/new/deep", 0755), "there");
+		else
+			assert_is_not_outside(
+				place, child_path_open(place->root, "link/file", O_PATH), "file");
+	}
+	atomic_store(&race.over, true);
+	pthread_join(thread, NULL);
+	assert_int_equal(faccessat(place->outside, "new", F_OK, AT_SYMLINK_NOFOLLOW), -1);
+	assert_true(race.swaps > 1000);
+}
+
 #define IN_A_PLACE(test) cmocka_unit_test_setup_teardown(test, make_place, remove_place)
 
 int main(void)
@@ -265,6 +336,7 @@ int main(void)
 		IN_A_PLACE(a_file_that_is_there_is_left_as_it_is),
 		IN_A_PLACE(a_file_behind_a_dangling_symlink_is_made_inside_the_root),
 		IN_A_PLACE(a_path_that_is_too_long_is_an_error),
+		IN_A_PLACE(a_symlink_that_is_swapped_in_leads_nowhere_200000_times),
 	};
 
 	umask(022);
