@@ -85,7 +85,7 @@ def test_unknown_keys_are_ignored_at_every_depth(host):
     host.startpod(**noise, containers=[], interfaces=[], routes=[], dnsSearch=None)
     process = host.newcontainer(
         "c", ["say", "x", "", "0"],
-        container={**noise, "constraints": {"CPUQuota": 0}, "sysctl": {"a.b": "1"}},
+        container={**noise, "constraints": {"CPUQuota": 0}},
         noNewPrivileges=False, capabilities={"bounding": None}, **noise).started()
     process.wait()
     assert process.out == b"x"
