@@ -82,7 +82,7 @@ MUSL_CFLAGS := $(LANGUAGE) -Os -isystem build/kh "-ffile-prefix-map=$(CURDIR)=."
 	-ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables -fno-unwind-tables \
 	-fstack-protector-strong
 MUSL_LDFLAGS := -static -s -Wl,--gc-sections -Wl,--build-id=none \
-	-Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack
+	-Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,-z,noseparate-code
 
 # The same source for the host rig and the unit tests: glibc, and every mistake is fatal.
 HOST_CC := gcc
