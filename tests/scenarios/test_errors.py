@@ -86,7 +86,8 @@ def test_without_a_pod(host):
 @pytest.mark.only("vm", "the host rig binds its share")
 def test_startpod_with_a_share_that_is_not_there(host):
     check_all(host, Code.STARTPOD, [
-        ({"shareDir": "nowhere"}, "startpod: share 'nowhere': no 9p device has this tag"),
+        ({"shareDir": "nowhere"},
+         "startpod: share 'nowhere': neither a 9p nor a virtiofs device has this tag"),
     ])
 
 
