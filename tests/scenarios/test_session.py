@@ -124,8 +124,10 @@ def test_an_exec_is_in_its_containers_mount_namespace(pod, box):
 
 
 def test_a_container_sees_nothing_of_the_guests_root(pod, box):
-    seen = sh(pod, box, "ls -a / | sort").split()
-    assert seen == sorted([".", "..", "bin", "dev", "etc", "home", "proc", "root", "sys", "tmp"])
+    seen = set(sh(pod, box, "ls -a /").split())
+    assert seen >= {".", "..", "bin", "dev", "etc", "home", "proc", "root", "sys", "tmp"}
+    # Other tests' mount points stay in the image; what only the guest's root has is not here.
+    assert not seen & {"init", "modules", "run"}
     mounts = sh(pod, box, "cut -d' ' -f5 /proc/self/mountinfo").split()
     assert all(mount.split("/")[1] in ("", "dev", "etc", "proc", "sys") for mount in mounts), mounts
 
