@@ -12,8 +12,8 @@ MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 .DEFAULT_GOAL := all
 
 # Every room, lowest layer first. Nothing is built that does not stand here.
-ROOMS := log error arena queue loop json_scan json port control mux spec report \
-	child child_path child_user child_rootfs child_exec child_clock child_pod child_files \
+ROOMS := log error arena queue loop json_scan json port control mux privilege spec report \
+	child child_path child_user child_privileges child_rootfs child_exec child_clock child_pod child_files \
 	child_hotplug child_ps_columns child_ps_table child_ps cgroup spawn worker process container \
 	pod commands daemon boot main
 
@@ -25,7 +25,8 @@ UNIT_error := error
 UNIT_arena := arena error
 UNIT_queue := queue error
 UNIT_json := json json_scan arena error
-UNIT_spec := spec json json_scan arena error
+UNIT_privilege := privilege
+UNIT_spec := spec privilege json json_scan arena error
 UNIT_report := report queue error
 UNIT_loop := loop log error
 UNIT_port := port loop queue log error
@@ -46,7 +47,7 @@ UNIT_LDFLAGS_mux := -Wl,--wrap=memmove
 UNIT_LDFLAGS_json := -Wl,--wrap=malloc,--wrap=calloc
 
 # What each fuzzer links.
-FUZZ_json := spec json json_scan arena error
+FUZZ_json := spec privilege json json_scan arena error
 FUZZ_control := control port loop queue arena log error
 FUZZ_ps := child_ps_table child_ps_columns json_scan error
 FUZZ_tty := mux port loop queue log error
@@ -256,7 +257,7 @@ lint-shell: | build/setup-test
 
 lint-spelling: | build/setup-test
 	$(call say,LINT)
-	$(Q)codespell --ignore-words-list=childs,nulll,ue README.md Makefile include scripts src tests/*/*.[ch] tests/*/*.py
+	$(Q)codespell --ignore-words-list=capinh,childs,nulll,ue README.md Makefile include scripts src tests/*/*.[ch] tests/*/*.py
 
 .PHONY: format
 format: | build/setup-test

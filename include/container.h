@@ -15,6 +15,7 @@ struct container_setting {
 	int pid_ns, uts_ns, ipc_ns;
 	int cgroup; /* the pod's; -1: no cgroups */
 	struct rlimit nofile;
+	bool docker_caps; /* see child_privileges.h */
 };
 
 struct container {

@@ -48,6 +48,7 @@ struct pod_options {
 	const char *share_dir; /* instead of 9p, or NULL */
 	int cgroup_parent;     /* -1: no cgroups */
 	struct rlimit nofile;
+	bool docker_caps; /* see child_privileges.h */
 	void (*on_done)(struct pod *pod, const struct error *err);
 };
 

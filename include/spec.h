@@ -17,6 +17,19 @@ struct env_spec {
 	const char *env, *value; /* value is "" when absent */
 };
 
+enum { BOUNDING, EFFECTIVE, INHERITABLE, PERMITTED, AMBIENT, CAPABILITY_SETS };
+
+struct capabilities_spec {
+	const char **names[CAPABILITY_SETS];
+	uint64_t sets[CAPABILITY_SETS]; /* what they say, as bits */
+};
+
+struct rlimit_spec {
+	const char *type;
+	int resource; /* what that says */
+	uint64_t soft, hard;
+};
+
 struct process_spec {
 	const char *id; /* not NULL: its end is told by PROCESSASYNCEVENT */
 	const char *user, *group;
@@ -29,6 +42,10 @@ struct process_spec {
 	size_t envs_count;
 	const char *workdir;
 	uint32_t rows, columns;
+	struct capabilities_spec *capabilities; /* NULL: not said, which is not the same as none */
+	bool no_new_privileges;
+	struct rlimit_spec *rlimits;
+	size_t rlimits_count;
 };
 
 struct container_spec {

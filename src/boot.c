@@ -203,6 +203,10 @@ static bool word_apply(struct daemon_config *config, const char *key, const char
 		config->deadline_ms = seconds * 1000;
 		return true;
 	}
+	if (strcmp(key, "caps") == 0 && strcmp(value, "default") == 0) {
+		config->docker_caps = true;
+		return true;
+	}
 	if (strcmp(key, "log") == 0 && log_level_parse(value, &level) == 0) {
 		log_threshold = level;
 		return true;

@@ -17,6 +17,7 @@
 
 #include "child.h"
 #include "child_path.h"
+#include "child_privileges.h"
 #include "child_rootfs.h"
 #include "child_user.h"
 
@@ -161,6 +162,12 @@ void child_exec_main(const void *child_exec)
 	const char *workdir = process->workdir != NULL ? process->workdir : "/", *program;
 	char found[PATH_MAX];
 	struct child_user user;
+	const struct child_privileges privileges = {
+		.process = process,
+		.user = &user,
+		.nofile = exec->nofile,
+		.docker_caps = exec->docker_caps,
+	};
 	struct environment env;
 	int root;
 
@@ -179,10 +186,8 @@ void child_exec_main(const void *child_exec)
 	workdir_enter(root, workdir);
 	stdio_set(exec, &user);
 	umask(022);
-	/* Last but one: with a low limit nothing above might have got its fd. */
-	if (setrlimit(RLIMIT_NOFILE, &exec->nofile) < 0)
-		die_errno("restore the limit of open files");
-	child_user_become(&user);
+	/* Last: with a low limit nothing above might have got its fd or its memory. */
+	child_privileges_take(&privileges);
 
 	program =
 		program_find(process->args[0], environment_get(&env, "PATH"), found, sizeof(found));

@@ -21,6 +21,7 @@
 #include "cgroup.h"
 #include "child_exec.h"
 #include "log.h"
+#include "privilege.h"
 
 /* Apart from pod/init, and from the files that the kernel puts beside it. */
 #define CGROUP_PREFIX "c-"
@@ -302,6 +303,23 @@ static void exec_finished(struct process *process)
 	container_settle(container);
 }
 
+/* An older kernel has not all of them: nobody has those. */
+static void tell_missing_capabilities(
+	const struct container *container, const struct process_plan *plan)
+{
+	const struct capabilities_spec *capabilities = plan->spec->capabilities;
+	uint64_t missing = 0;
+
+	for (size_t i = 0; capabilities && i < CAPABILITY_SETS; i++)
+		missing |= capabilities->sets[i];
+	if (missing)
+		missing &= ~capability_own();
+	for (int i = 0; missing >> i; i++)
+		if (missing >> i & 1)
+			log_warn("process %s/%s: %s is not to be had: skipped", container->id,
+				plan->id ? plan->id : "-", capability_name(i));
+}
+
 static int start_process(struct container *container, struct process *process,
 	struct process_plan *plan, struct error *err)
 {
@@ -316,6 +334,8 @@ static int start_process(struct container *container, struct process *process,
 	plan->child.uts_ns = setting->uts_ns;
 	plan->child.ipc_ns = setting->ipc_ns;
 	plan->child.nofile = setting->nofile;
+	plan->child.docker_caps = setting->docker_caps;
+	tell_missing_capabilities(container, plan);
 	plan->child.cgroup_procs = -1;
 	if (container->cgroup >= 0) {
 		plan->child.cgroup_procs = cgroup_open_procs(container->cgroup, err);

@@ -136,6 +136,7 @@ static void open_pod(struct daemon *daemon)
 		.share_dir = config->share_dir,
 		.cgroup_parent = open_cgroup(config->cgroup_dir),
 		.nofile = config->nofile,
+		.docker_caps = config->docker_caps,
 		.on_done = pod_done,
 	};
 

@@ -71,6 +71,7 @@ void pod_init(struct pod *pod, const struct pod_options *options)
 				.ipc_ns = -1,
 				.cgroup = -1,
 				.nofile = options->nofile,
+				.docker_caps = options->docker_caps,
 			},
 		.worker = options->worker,
 		.share_dir = options->share_dir,
@@ -515,6 +516,7 @@ static int open_agent(struct pod *pod, struct error *err)
 		return 0;
 	pod->agent = pod->setting;
 	pod->agent.pid_ns = pod->agent.uts_ns = pod->agent.ipc_ns = -1;
+	pod->agent.docker_caps = false;
 	container =
 		container_open_agent(&pod->agent, container_started, container_emptied, pod, err);
 	if (!container)

@@ -59,7 +59,7 @@ class HostGuest(Inspected):
     tick = None  # its log is a pipe: the host wakes for it
     started = 0
 
-    def __init__(self, share, binary="asan", deadline=None, api=None, level="info",
+    def __init__(self, share, binary="asan", deadline=None, api=None, caps=None, level="info",
                  tag=None):
         self.share, self.binary = share, binary
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="hyperstart-rig-"))
@@ -78,6 +78,8 @@ class HostGuest(Inspected):
             args.append(f"--deadline={deadline}")
         if api:
             args.append(f"--api={api}")
+        if caps:
+            args.append(f"--caps={caps}")
         self._log_fd, log_end = os.pipe()
         fcntl.fcntl(self._log_fd, fcntl.F_SETPIPE_SZ, 1 << 20)
         os.set_blocking(self._log_fd, False)
