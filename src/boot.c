@@ -96,8 +96,12 @@ static void root_make_pivotable(void)
 		return;
 	if (mkdir("/run", 0755) < 0 && errno != EEXIST)
 		fail("create /run");
-	if (mount("/", "/run", NULL, MS_BIND, NULL) < 0 || chdir("/run") < 0 ||
-		mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 || chdir("/") < 0)
+	/* The mount that stays below is the one that we were executed from: nobody who comes by our
+	 * file through /proc/…/exe is to write to it. */
+	if (mount("/", "/run", NULL, MS_BIND, NULL) < 0 ||
+		mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) < 0 ||
+		chdir("/run") < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 ||
+		chdir("/") < 0)
 		fail("make the root pivotable");
 }
 

@@ -181,6 +181,8 @@ void child_exec_main(const void *child_exec)
 	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
 		die_errno("open the container's root");
+	if (exec->container != NULL && !child_privileges_may_mount(process, exec->docker_caps))
+		child_rootfs_guard(root);
 	child_user_find(root, process, &user);
 	env = environment_make(exec, &user);
 	workdir_enter(root, workdir);

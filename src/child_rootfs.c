@@ -89,6 +89,27 @@ static const struct etc_file {
 	{"hostname", "etc/hostname", false},
 };
 
+/* What tells of the whole guest, or works on it. */
+static const struct guarded_path {
+	const char *path;
+	bool read_only; /* else nothing of it is seen */
+} guarded_paths[] = {
+	{"proc/acpi", false},
+	{"proc/kcore", false},
+	{"proc/keys", false},
+	{"proc/latency_stats", false},
+	{"proc/timer_list", false},
+	{"proc/timer_stats", false},
+	{"proc/sched_debug", false},
+	{"proc/scsi", false},
+	{"sys/firmware", false},
+	{"proc/bus", true},
+	{"proc/fs", true},
+	{"proc/irq", true},
+	{"proc/sys", true},
+	{"proc/sysrq-trigger", true},
+};
+
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
 /* A new file system, not attached yet: an fd that serves as its root directory. -1 when the kernel
@@ -281,6 +302,39 @@ void child_rootfs_build(
 	umask(022);
 	close(run);
 	root_switch(root);
+}
+
+/* A second mount of what is there, or of nothing, to lie over it. */
+static int cover_open(int root, int place, bool read_only)
+{
+	struct stat st;
+	int cover;
+
+	if (fstat(place, &st) < 0)
+		return -1;
+	if (!read_only && S_ISDIR(st.st_mode))
+		return mount_new(&empty_mount);
+	cover = (int)syscall(SYS_open_tree, read_only ? place : root, read_only ? "" : "dev/null",
+		AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	if (cover >= 0 && read_only)
+		mount_limit(cover, NOTHING_SPECIAL | MOUNT_ATTR_RDONLY);
+	return cover;
+}
+
+void child_rootfs_guard(int root)
+{
+	for (size_t i = 0; i < COUNT(guarded_paths); i++) {
+		const struct guarded_path *guarded = &guarded_paths[i];
+		int place = child_path_open(root, guarded->path, O_PATH | O_NOFOLLOW), cover;
+
+		if (place < 0 && errno == ENOENT)
+			continue;
+		cover = place < 0 ? -1 : cover_open(root, place, guarded->read_only);
+		if (cover < 0 || mount_move(cover, place) < 0)
+			die_errno("guard /%s", guarded->path);
+		close(cover);
+		close(place);
+	}
 }
 
 void child_rootfs_empty(const char *run_dir)
