@@ -13,8 +13,8 @@ MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 
 # Every room, lowest layer first. Nothing is built that does not stand here.
 ROOMS := log error arena queue loop json_scan json port control mux privilege spec report \
-	child child_path child_user child_privileges child_rootfs child_exec child_clock child_pod child_files \
-	child_hotplug child_ps_columns child_ps_table child_ps cgroup spawn worker process container \
+	cgroup cgroup_limits child child_path child_user child_privileges child_rootfs child_exec child_clock child_pod child_files \
+	child_hotplug child_ps_columns child_ps_table child_ps spawn worker process container \
 	pod commands daemon boot main
 
 # What each unit test links beside itself.
@@ -38,6 +38,7 @@ UNIT_child_user := child_user child_path child report queue error
 UNIT_child_ps := child_ps child_ps_table child_ps_columns child_user child_path child report \
 	queue json_scan error
 UNIT_cgroup := cgroup error
+UNIT_cgroup_limits := cgroup_limits cgroup error
 
 # Calls that a unit test answers itself: the clock; allocations, to fail each in turn; moves, to
 # count them.

@@ -11,12 +11,13 @@ struct child_pod {
 	const char
 		*run_dir; /* the agent's own tmpfs: share/, root/, resolv.conf, hosts, hostname */
 	const char *share_dir; /* stands in for the 9p share where the kernel has no 9p, or NULL */
-	int cgroup_procs;      /* pod init: its leaf's cgroup.procs, -1: none */
+	int cgroup_parent, cgroup; /* the pod's, to be limited; -1: none */
+	int cgroup_procs;          /* pod init: its leaf's cgroup.procs, -1: none */
 };
 
 /* Worker, in the agent's own namespaces: mounts the share (9p over virtio, tag spec->share_dir)
- * on run_dir/share, writes run_dir/{resolv.conf,hosts,hostname}, makes run_dir/root, then
- * report_done(). The argument is a struct child_pod. */
+ * on run_dir/share, writes run_dir/{resolv.conf,hosts,hostname}, makes run_dir/root, limits
+ * the pod's cgroup, then report_done(). The argument is a struct child_pod. */
 _Noreturn void child_pod_prepare(const void *child_pod);
 
 /* Worker: undoes it. Syncs, unmounts the share, report_done(). */

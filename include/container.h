@@ -30,6 +30,7 @@ struct container {
 	bool is_agent;                /* the agent's own place: there is no first process */
 	struct timer removal;         /* of the cgroup, while killed processes are left in it */
 	uint32_t removal_ms;
+	uint64_t oom_kills;    /* that were told */
 	struct error *failure; /* owned, until it has started: why it could not */
 	struct process init;
 	struct list execs; /* struct exec */

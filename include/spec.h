@@ -48,10 +48,18 @@ struct process_spec {
 	size_t rlimits_count;
 };
 
+/* cgroup v1's, in microseconds; 0: as it is. */
+struct constraints_spec {
+	int cpu_quota;
+	uint32_t cpu_period;
+	uint64_t cpu_shares;
+};
+
 struct container_spec {
 	const char *id;
 	const char *rootfs, *image;
 	bool read_only;
+	struct constraints_spec constraints;
 	struct process_spec process;
 };
 

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "cgroup.h"
+#include "cgroup_limits.h"
 #include "child_exec.h"
 #include "log.h"
 #include "privilege.h"
@@ -248,10 +249,29 @@ static void init_started(struct process *process, const struct error *err)
 	remove_cgroup(container);
 }
 
+/* That the kernel took it, for want of memory, does not show in the exit code 137. */
+static void tell_oom(struct container *container, const struct process *process)
+{
+	uint64_t kills = 0, peak = 0;
+	struct error err;
+
+	if (container->cgroup < 0 || spawn_exit_code(&process->spawn) != 128 + SIGKILL ||
+		cgroup_get_number(container->cgroup, "memory.events", "\noom_kill ", &kills, &err) <
+			0 ||
+		kills == container->oom_kills)
+		return;
+	container->oom_kills = kills;
+	/* Since 5.19. */
+	cgroup_get_number(container->cgroup, "memory.peak", "", &peak, &err);
+	log_error("process %s/%s: killed by the OOM killer; its container used up to %llu KiB",
+		container->id, process->id ? process->id : "-", (unsigned long long)peak / KIB);
+}
+
 static void init_reaped(struct process *process)
 {
 	struct container *container = of_init(process);
 
+	tell_oom(container, process);
 	log_info("container %s: exited with %d", container->id, spawn_exit_code(&process->spawn));
 	container_kill(container);
 }
@@ -289,6 +309,7 @@ static void exec_started(struct process *process, const struct error *err)
 
 static void exec_reaped(struct process *process)
 {
+	tell_oom(of_exec(process)->container, process);
 	/* Not info: on a serial console the line costs more than 5 % of a whole exec. */
 	log_debug("process %s/%s: exited with %d", process->container,
 		process->id ? process->id : "-", spawn_exit_code(&process->spawn));
@@ -443,7 +464,9 @@ static int open_devpts(struct container *container, struct error *err)
 	return container->devpts < 0 ? -1 : 0;
 }
 
-static int open_cgroup(struct container *container, struct error *err)
+/* `constraints` may be NULL. */
+static int open_cgroup(
+	struct container *container, const struct constraints_spec *constraints, struct error *err)
 {
 	char name[sizeof CGROUP_PREFIX + ID_MAX];
 
@@ -451,7 +474,9 @@ static int open_cgroup(struct container *container, struct error *err)
 		return 0;
 	cgroup_name(container, name);
 	container->cgroup = cgroup_create(container->setting->cgroup, name, err);
-	return container->cgroup < 0 ? -1 : 0;
+	if (container->cgroup < 0)
+		return -1;
+	return constraints ? cgroup_limits_container(container->cgroup, constraints, err) : 0;
 }
 
 /* What every container begins with; it holds nothing yet. */
@@ -492,7 +517,8 @@ struct container *container_start(const struct container_setting *setting,
 
 	if (!container)
 		return NULL;
-	if (keep_spec(container, spec, err) < 0 || open_cgroup(container, err) < 0 ||
+	if (keep_spec(container, spec, err) < 0 ||
+		open_cgroup(container, &spec->constraints, err) < 0 ||
 		open_devpts(container, err) < 0)
 		goto fail;
 	plan.id = container->init_id;
@@ -519,7 +545,7 @@ struct container *container_open_agent(const struct container_setting *setting,
 	container->id = CONTAINER_AGENT;
 	container->is_agent = true;
 	container->devpts = open("/dev/pts", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (open_cgroup(container, err) < 0) {
+	if (open_cgroup(container, NULL, err) < 0) {
 		discard(container);
 		return NULL;
 	}

@@ -115,6 +115,8 @@ static struct child_pod describe(const struct pod *pod)
 		.spec = pod->spec,
 		.run_dir = pod->setting.run_dir,
 		.share_dir = pod->share_dir,
+		.cgroup_parent = pod->cgroup_parent,
+		.cgroup = pod->setting.cgroup,
 		.cgroup_procs = -1,
 	};
 }
@@ -339,9 +341,12 @@ static void prepared(void *context, const struct error *err)
 static int prepare(struct pod *pod, struct error *err)
 {
 	const struct child_pod child = describe(pod);
+	const int keep[] = {child.cgroup_parent, child.cgroup};
 	const struct worker_plan plan = {
 		.main = child_pod_prepare,
 		.argument = &child,
+		.keep = keep,
+		.keep_count = sizeof keep / sizeof *keep,
 		.deadline_ms = pod->setting.table->deadline_ms,
 		.on_done = prepared,
 		.context = pod,

@@ -55,11 +55,20 @@ static const struct json_field process_fields[] = {
 };
 static const struct json_schema process_spec_schema = JSON_SCHEMA(process_spec, process_fields);
 
+static const struct json_field constraints_fields[] = {
+	F_INT(constraints_spec, cpu_quota, "CPUQuota", OPT, INT32_MIN, INT32_MAX),
+	F_U32(constraints_spec, cpu_period, "CPUPeriod", OPT, UINT32_MAX),
+	F_U64(constraints_spec, cpu_shares, "CPUShares", OPT),
+};
+static const struct json_schema constraints_spec_schema =
+	JSON_SCHEMA(constraints_spec, constraints_fields);
+
 static const struct json_field container_fields[] = {
 	F_STR(container_spec, id, "id", REQ),
 	F_STR(container_spec, rootfs, "rootfs", OPT),
 	F_STR(container_spec, image, "image", REQ),
 	F_BOOL(container_spec, read_only, "readOnly", OPT),
+	F_OBJ(container_spec, constraints, "constraints", OPT, constraints_spec),
 	F_OBJ(container_spec, process, "process", REQ, process_spec),
 };
 static const struct json_schema container_spec_schema =
