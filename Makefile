@@ -77,7 +77,7 @@ MUSL_CC := musl-gcc
 MUSL_CFLAGS := $(LANGUAGE) -Os -isystem build/kh "-ffile-prefix-map=$(CURDIR)=." \
 	-ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables -fno-unwind-tables \
 	-fstack-protector-strong
-MUSL_LDFLAGS := -static -s -Wl,--gc-sections -Wl,--build-id=none \
+MUSL_LDFLAGS := -static -s -Wl,--gc-sections -Wl,--build-id=sha1 \
 	-Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack
 
 # The same source for the host rig and the unit tests: glibc, and every mistake is fatal.

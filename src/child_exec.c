@@ -85,6 +85,18 @@ static void namespace_join(int fd, int type, const char *what)
 		die_errno("join the %s namespace", what);
 }
 
+/* The agent's own is lower: its kill would be the guest's end. Asked of the agent's procfs, before
+ * anything of the container's is in sight. */
+static void oom_score_reset(void)
+{
+	static const char path[] = "/proc/self/oom_score_adj";
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, "0", 1) < 0)
+		die_errno("write %s", path);
+	close(fd);
+}
+
 static void cgroup_join(int procs)
 {
 	if (procs >= 0 && write(procs, "0", 1) < 0)
@@ -171,6 +183,7 @@ void child_exec_main(const void *child_exec)
 	struct environment env;
 	int root;
 
+	oom_score_reset();
 	cgroup_join(exec->cgroup_procs);
 	namespace_join(exec->uts_ns, CLONE_NEWUTS, "UTS");
 	namespace_join(exec->ipc_ns, CLONE_NEWIPC, "IPC");

@@ -27,7 +27,10 @@ struct daemon {
 
 static void run_command(struct control *control, struct message *message)
 {
-	commands_run(&list_entry(control, struct daemon, control)->commands, message);
+	struct daemon *daemon = list_entry(control, struct daemon, control);
+
+	daemon->config->last_command = message->code;
+	commands_run(&daemon->commands, message);
 }
 
 static void cut_command(struct control *control)

@@ -364,6 +364,7 @@ int pod_start(struct pod *pod, const struct pod_spec *spec, struct error *err)
 	pod->spec = spec;
 	pod->failed = false;
 	pod->cut = NULL;
+	pod->begun_ms = loop_now();
 	pod->filled = 0;
 	pod->init.pid = 0;
 	arena_init(&pod->arena, 1024);
@@ -437,6 +438,11 @@ static void container_started(void *context, const struct error *err)
 {
 	struct pod *pod = context;
 
+	if (!err && pod->begun_ms) {
+		log_info("pod: ms since the kernel began: STARTPOD %llu, first execve %llu",
+			(unsigned long long)pod->begun_ms, (unsigned long long)loop_now());
+		pod->begun_ms = 0;
+	}
 	if (pod->state != POD_FILLING)
 		pod->on_done(pod, err);
 	else if (err)
