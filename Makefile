@@ -43,6 +43,7 @@ UNIT_cgroup_limits := cgroup_limits cgroup error
 # Calls that a unit test answers itself: the clock; allocations, to fail each in turn; moves, to
 # count them.
 UNIT_LDFLAGS_log := -Wl,--wrap=clock_gettime
+UNIT_LDFLAGS_loop := -Wl,--wrap=epoll_ctl
 UNIT_LDFLAGS_control := -Wl,--wrap=malloc
 UNIT_LDFLAGS_mux := -Wl,--wrap=memmove
 UNIT_LDFLAGS_json := -Wl,--wrap=malloc,--wrap=calloc
