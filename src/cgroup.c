@@ -19,8 +19,10 @@ int cgroup_create(int parent, const char *name, struct error *err)
 	if (mkdirat(parent, name, 0755) < 0 && errno != EEXIST)
 		return error_errno(err, errno, "create cgroup '%s'", name);
 	fd = openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return error_errno(err, errno, "open cgroup '%s'", name);
+	if (fd < 0) {
+		error_errno(err, errno, "open cgroup '%s'", name);
+		unlinkat(parent, name, AT_REMOVEDIR); /* without one that is in use */
+	}
 	return fd;
 }
 
