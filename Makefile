@@ -170,6 +170,20 @@ build/host/%.o: src/%.c Makefile | build/setup-build build/setup-test
 	$(call say,CC)
 	$(Q)$(HOST_CC) $(CPPFLAGS) $(HOST_CFLAGS) $(DEPFLAGS) -c -o $@ $<
 
+# The same with each call in turn failing: tests/faults/faults.c.
+FAULTS := malloc calloc realloc strdup pipe2 read readv write writev epoll_ctl epoll_wait accept4 setns \
+	unshare mkdirat unlinkat fork open openat syscall
+
+build/faults/hyperstart: tests/faults/faults.c $(ROOMS:%=build/host/%.o) Makefile
+	@mkdir -p $(@D)
+	$(call say,LINK)
+	$(Q)$(HOST_CC) $(CPPFLAGS) $(HOST_CFLAGS) $(DEPFLAGS) $(FAULTS:%=-Wl,--wrap=%) -o $@ \
+		$(filter %.c %.o,$^)
+
+.PHONY: faults
+faults: $(rig)
+	FAULTS_STEP=1 $(PYTEST) tests/scenarios/test_faults.py --rig=host $(ARGS)
+
 define unit_rule
 build/unit/test_$(1): tests/unit/test_$(1).c $(UNIT_$(1):%=build/host/%.o) Makefile
 	@mkdir -p $$(@D)
@@ -217,7 +231,7 @@ $(FUZZ:%=run-fuzz-%): run-fuzz-%: build/fuzz/fuzz_%
 		build/fuzz/corpus/$* tests/fuzz/corpus/$*
 
 # Everything the rigs start.
-rig := build/musl/hyperstart build/host/hyperstart build/rootfs $(PROG:%=build/prog/%)
+rig := build/musl/hyperstart build/host/hyperstart build/faults/hyperstart build/rootfs $(PROG:%=build/prog/%)
 
 .PHONY: host-rig
 host-rig: $(rig)
