@@ -2,6 +2,7 @@
 """What a process may do, as the kernel shows it inside the container."""
 
 import dataclasses
+import pathlib
 
 import pytest
 
@@ -80,8 +81,10 @@ def status_of(pod, container, **process):
 
 
 def agent_capabilities(pod):
-    status = parse(pod.guest.shell(pod, "cat /proc/$AGENT/status")())
-    return int(status["CapPrm"], 16)
+    """In the VM all that Linux has; here what the rig itself was left."""
+    if pod.guest.is_vm:
+        return (1 << len(CAPABILITIES)) - 1
+    return int(parse(pathlib.Path("/proc/self/status").read_text())["CapPrm"], 16)
 
 
 def check_status(status, case, own):
