@@ -12,11 +12,11 @@ MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 .DEFAULT_GOAL := all
 
 # Every room, lowest layer first. Nothing is built that does not stand here.
-ROOMS := log error arena queue uevent module loop json_scan json port control mux spec report \
-	child child_path child_user child_mount child_device child_copy child_volume child_sysctl \
-	child_rootfs child_unmount child_exec child_clock child_pod child_files child_hotplug \
-	child_ps_columns child_ps_table child_ps cgroup spawn worker process container pod commands \
-	daemon boot main
+ROOMS := log error arena queue uevent module loop json_scan json port control mux privilege spec \
+	report cgroup cgroup_limits child child_path child_user child_mount child_device child_copy \
+	child_volume child_sysctl child_privileges child_rootfs child_unmount child_exec child_clock \
+	child_pod child_files child_hotplug child_ps_columns child_ps_table child_ps spawn worker \
+	process container pod commands daemon boot main
 
 # What each unit test links beside itself.
 UNIT_list := log
@@ -26,7 +26,8 @@ UNIT_error := error
 UNIT_arena := arena error
 UNIT_queue := queue error
 UNIT_json := json json_scan arena error
-UNIT_spec := spec json json_scan arena error
+UNIT_privilege := privilege
+UNIT_spec := spec privilege json json_scan arena error
 UNIT_report := report queue error
 UNIT_loop := loop log error
 UNIT_uevent := uevent
@@ -41,16 +42,18 @@ UNIT_child_user := child_user child_path child report queue error
 UNIT_child_ps := child_ps child_ps_table child_ps_columns child_user child_path child report \
 	queue json_scan error
 UNIT_cgroup := cgroup error
+UNIT_cgroup_limits := cgroup_limits cgroup error
 
 # Calls that a unit test answers itself: the clock; allocations, to fail each in turn; moves, to
 # count them.
 UNIT_LDFLAGS_log := -Wl,--wrap=clock_gettime
+UNIT_LDFLAGS_loop := -Wl,--wrap=epoll_ctl
 UNIT_LDFLAGS_control := -Wl,--wrap=malloc
 UNIT_LDFLAGS_mux := -Wl,--wrap=memmove
 UNIT_LDFLAGS_json := -Wl,--wrap=malloc,--wrap=calloc
 
 # What each fuzzer links.
-FUZZ_json := spec json json_scan arena error
+FUZZ_json := spec privilege json json_scan arena error
 FUZZ_control := control port loop queue arena log error
 FUZZ_path := child_copy child_path
 FUZZ_ps := child_ps_table child_ps_columns json_scan error
@@ -81,15 +84,8 @@ MUSL_CC := musl-gcc
 MUSL_CFLAGS := $(LANGUAGE) -Os -isystem build/kh "-ffile-prefix-map=$(CURDIR)=." \
 	-ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables -fno-unwind-tables \
 	-fstack-protector-strong
-MUSL_LDFLAGS := -static -s -Wl,--gc-sections -Wl,--build-id=none \
+MUSL_LDFLAGS := -static -s -Wl,--gc-sections -Wl,--build-id=sha1 \
 	-Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,-z,noseparate-code
-
-# What only children run lies apart: where the agent executes anything, the kernel maps 64 KiB of the
-# file around it, and what is mapped counts as resident. (An address that ends as the data before it
-# end in the file costs no padding; any other costs less than a page.)
-CHILD_CFLAGS := -fno-function-sections
-CHILD_RENAME := objcopy --rename-section .text=.child
-CHILD_LDFLAGS := -Wl,--section-start=.child=0x800180
 
 # What only children run lies apart: where the agent executes anything, the kernel maps 64 KiB of the
 # file around it, and what is mapped counts as resident. (An address that ends as the data before it
@@ -181,6 +177,20 @@ build/host/%.o: src/%.c Makefile | build/setup-build build/setup-test
 	$(call say,CC)
 	$(Q)$(HOST_CC) $(CPPFLAGS) $(HOST_CFLAGS) $(DEPFLAGS) -c -o $@ $<
 
+# The same with each call in turn failing: tests/faults/faults.c.
+FAULTS := malloc calloc realloc strdup pipe2 read readv write writev epoll_ctl epoll_wait accept4 setns \
+	unshare mkdirat unlinkat fork open openat syscall
+
+build/faults/hyperstart: tests/faults/faults.c $(ROOMS:%=build/host/%.o) Makefile
+	@mkdir -p $(@D)
+	$(call say,LINK)
+	$(Q)$(HOST_CC) $(CPPFLAGS) $(HOST_CFLAGS) $(DEPFLAGS) $(FAULTS:%=-Wl,--wrap=%) -o $@ \
+		$(filter %.c %.o,$^)
+
+.PHONY: faults
+faults: $(rig)
+	FAULTS_STEP=1 $(PYTEST) tests/scenarios/test_faults.py --rig=host $(ARGS)
+
 define unit_rule
 build/unit/test_$(1): tests/unit/test_$(1).c $(UNIT_$(1):%=build/host/%.o) Makefile
 	@mkdir -p $$(@D)
@@ -228,7 +238,7 @@ $(FUZZ:%=run-fuzz-%): run-fuzz-%: build/fuzz/fuzz_%
 		build/fuzz/corpus/$* tests/fuzz/corpus/$*
 
 # Everything the rigs start.
-rig := build/musl/hyperstart build/host/hyperstart build/rootfs $(PROG:%=build/prog/%)
+rig := build/musl/hyperstart build/host/hyperstart build/faults/hyperstart build/rootfs $(PROG:%=build/prog/%)
 
 .PHONY: host-rig
 host-rig: $(rig)
@@ -282,7 +292,7 @@ lint-shell: | build/setup-test
 
 lint-spelling: | build/setup-test
 	$(call say,LINT)
-	$(Q)codespell --ignore-words-list=childs,nulll,ue README.md Makefile include scripts src tests/*/*.[ch] tests/*/*.py
+	$(Q)codespell --ignore-words-list=capinh,childs,nulll,ue README.md Makefile include scripts src tests/*/*.[ch] tests/*/*.py
 
 .PHONY: format
 format: | build/setup-test

@@ -3,6 +3,8 @@
 #ifndef CGROUP_H
 #define CGROUP_H
 
+#include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "error.h"
@@ -21,6 +23,21 @@ int cgroup_kill(int cgroup, struct error *err);
 /* `signal` to every process in it but `except`. One that is forked meanwhile may be missed. 0, or -1
  * with err. */
 int cgroup_signal(int cgroup, int signal, pid_t except, struct error *err);
+
+/* `controller` for the cgroups below this one; one that the kernel does not have is no error. 0, or -1
+ * with err. */
+int cgroup_enable(int cgroup, const char *controller, struct error *err);
+
+bool cgroup_has(int cgroup, const char *file);
+
+/* Into one of its files. 0, or -1 with err. */
+int cgroup_set(int cgroup, const char *file, const char *value, struct error *err);
+int cgroup_set_number(int cgroup, const char *file, uint64_t number, struct error *err);
+
+/* Out of one of its files: the number that stands behind `key`, "" at its beginning. 0, or -1 with
+ * err. */
+int cgroup_get_number(
+	int cgroup, const char *file, const char *key, uint64_t *number, struct error *err);
 
 /* rmdir; -1 with err (EBUSY while a process is left in it). A missing one is no error. */
 int cgroup_remove(int parent, const char *name, struct error *err);

@@ -3,14 +3,14 @@
 #ifndef CHILD_HOTPLUG_H
 #define CHILD_HOTPLUG_H
 
-/* Workers of READY and ONLINECPUMEM; no argument. A guest without such a bus has nothing to be
+/* Workers of READY and ONLINECPUMEM. A guest without such a bus has nothing to be
  * found, and that is no error. */
 
 /* Rescans the PCI bus and all SCSI hosts, and sets the clock. */
 _Noreturn void child_hotplug_rescan(const void *unused);
 
-/* Brings every offline CPU and memory block online. What cannot be brought is an error that names
- * its file. */
-_Noreturn void child_hotplug_online(const void *unused);
+/* Brings every offline CPU and memory block online; the memory becomes the pod's. What cannot be
+ * brought is an error that names its file. The argument is an int: the pod's cgroup, or -1. */
+_Noreturn void child_hotplug_online(const void *pod_cgroup);
 
 #endif

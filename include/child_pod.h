@@ -10,15 +10,16 @@ struct child_pod {
 	const struct pod_spec *spec;
 	const char *run_dir;   /* the agent's own tmpfs, where all that is below goes */
 	const char *share_dir; /* stands in for the 9p share where the kernel has no 9p, or NULL */
-	int cgroup_procs;      /* pod init: its leaf's cgroup.procs, -1: none */
-	const int *mount_ns;   /* release: of the containers that are left */
+	int cgroup_parent, cgroup; /* the pod's, to be limited; -1: none */
+	int cgroup_procs;          /* pod init: its leaf's cgroup.procs, -1: none */
+	const int *mount_ns;       /* release: of the containers that are left */
 	size_t mount_ns_count;
 };
 
 /* Worker, in the agent's own namespaces: mounts the share (9p over virtio, else virtiofs, of the tag
  * spec->share_dir) on run_dir/share and a tmpfs on run_dir/shm, writes
- * run_dir/{resolv.conf,hosts,hostname}, makes run_dir/{root,volume}, then report_done(). The argument
- * is a struct child_pod. */
+ * run_dir/{resolv.conf,hosts,hostname}, makes run_dir/{root,volume}, limits the pod's cgroup, then
+ * report_done(). The argument is a struct child_pod. */
 _Noreturn void child_pod_prepare(const void *child_pod);
 
 /* Worker: undoes it. Unmounts all that the containers have and the share, syncs, report_done(). */

@@ -20,6 +20,10 @@ struct child_rootfs {
 /* The caller is in the pod's PID, IPC and UTS namespaces. */
 void child_rootfs_build(const struct child_rootfs *rootfs);
 
+/* Below `root`, the container's "/": what tells of the guest as a whole, or works on it, is covered or
+ * made read-only. For a container that may not mount: another takes that off again. */
+void child_rootfs_guard(int root);
+
 /* A root with nothing in it, which takes nothing. */
 void child_rootfs_empty(const char *run_dir);
 

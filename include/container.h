@@ -17,6 +17,7 @@ struct container_setting {
 	int cgroup;              /* the pod's; -1: no cgroups */
 	const char *cgroup_path; /* where it is; NULL: nowhere */
 	struct rlimit nofile;
+	bool docker_caps; /* see child_privileges.h */
 };
 
 struct container;
@@ -46,6 +47,7 @@ struct container {
 	bool is_agent;                /* the agent's own place: there is no first process */
 	struct timer removal;         /* of the cgroup, while killed processes are left in it */
 	uint32_t removal_ms;
+	uint64_t oom_kills;    /* that were told */
 	struct error *failure; /* owned, until it has started: why it could not */
 	struct worker unmount; /* of all that is mounted in it, when it goes */
 	struct process init;

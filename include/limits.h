@@ -61,6 +61,12 @@
 /* A WRITEFILE: its data and the JSON in front of it. */
 #define WRITEFILE_MAX (RESULT_MAX + 64 * KIB)
 
+/* What a pod's cgroup leaves of the guest to the agent: its worst case below, and a third more for
+ * what the kernel does on its behalf; itself, the pod's init, workers, those given up on, and the
+ * kernel's own threads. */
+#define RESERVED_MEMORY (32 * MIB)
+#define RESERVED_PIDS   256u
+
 /* File descriptors: a container keeps its mount namespace, its devpts and its cgroup, a process
  * up to three pipe ends and a terminal's slave; the rest is ports, namespaces, pipes of the one child being set up. */
 #define NOFILE_NEEDED (3 * CONTAINERS_MAX + 4 * PROCESSES_MAX + 256)

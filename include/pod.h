@@ -36,8 +36,9 @@ struct pod {
 	bool failed;           /* it ends because its start failed, for this reason: */
 	struct error failure;
 	const struct pod_spec *spec; /* borrowed from the message until RUNNING */
-	size_t filled;               /* how many of its containers were begun */
-	const char *cut;             /* why the start is not to go on, or NULL */
+	uint64_t begun_ms; /* loop_now() of its STARTPOD; 0 once its first container was told */
+	size_t filled;     /* how many of its containers were begun */
+	const char *cut;   /* why the start is not to go on, or NULL */
 	/* What was asked for last is over: err NULL, or why it failed. */
 	void (*on_done)(struct pod *pod, const struct error *err);
 };
@@ -50,6 +51,7 @@ struct pod_options {
 	int cgroup_parent;      /* -1: no cgroups */
 	const char *cgroup_dir; /* where it is */
 	struct rlimit nofile;
+	bool docker_caps; /* see child_privileges.h */
 	void (*on_done)(struct pod *pod, const struct error *err);
 };
 

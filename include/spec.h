@@ -18,6 +18,19 @@ struct env_spec {
 	const char *env, *value; /* value is "" when absent */
 };
 
+enum { BOUNDING, EFFECTIVE, INHERITABLE, PERMITTED, AMBIENT, CAPABILITY_SETS };
+
+struct capabilities_spec {
+	const char **names[CAPABILITY_SETS];
+	uint64_t sets[CAPABILITY_SETS]; /* what they say, as bits */
+};
+
+struct rlimit_spec {
+	const char *type;
+	int resource; /* what that says */
+	uint64_t soft, hard;
+};
+
 struct process_spec {
 	const char *id; /* not NULL: its end is told by PROCESSASYNCEVENT */
 	const char *user, *group;
@@ -30,6 +43,17 @@ struct process_spec {
 	size_t envs_count;
 	const char *workdir;
 	uint32_t rows, columns;
+	struct capabilities_spec *capabilities; /* NULL: not said, which is not the same as none */
+	bool no_new_privileges;
+	struct rlimit_spec *rlimits;
+	size_t rlimits_count;
+};
+
+/* cgroup v1's, in microseconds; 0: as it is. */
+struct constraints_spec {
+	int cpu_quota;
+	uint32_t cpu_period;
+	uint64_t cpu_shares;
 };
 
 struct volume_spec {
@@ -64,6 +88,7 @@ struct container_spec {
 	struct system_mounts_spec system_mounts;
 	bool initialize; /* its first start */
 	bool read_only;
+	struct constraints_spec constraints;
 	struct process_spec process;
 };
 

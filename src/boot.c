@@ -5,11 +5,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
@@ -17,6 +19,7 @@
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include <linux/magic.h>
@@ -36,6 +39,20 @@
 #define NOTHING_SPECIAL (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
+
+/* What the rest is for, and when it came how far: there is one machine. */
+static const struct daemon_config *running;
+static int64_t entered_ms, ports_ms;
+
+extern const ElfW(Ehdr) __ehdr_start; /* the linker's: our own file in memory */
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
 
 /* --- The end ------------------------------------------------------------------------------------ */
 
@@ -69,24 +86,63 @@ static _Noreturn void fail(const char *what)
 	boot_power_off();
 }
 
-/* A mistake of ours: PID 1 that dies is a kernel panic, which a host sees as a reset. */
-static void fault(int sig)
+/* In hexadecimal, what the linker has made of all that is in the file: readelf -n shows it. */
+static void build_id_read(char *hex, size_t size)
 {
-	static char line[] = "hyperstart: fatal signal 00, powering off\n";
-	char *digits = strchr(line, '0');
+	const ElfW(Phdr) *phdr = (const void *)((const char *)&__ehdr_start + __ehdr_start.e_phoff);
 
-	digits[0] = (char)('0' + sig / 10);
-	digits[1] = (char)('0' + sig % 10);
-	(void)!write(STDERR_FILENO, line, sizeof(line) - 1);
+	hex[0] = '\0';
+	for (size_t i = 0; i < __ehdr_start.e_phnum; i++) {
+		const char *at = (const char *)phdr[i].p_vaddr, *end = at + phdr[i].p_memsz;
+
+		while (phdr[i].p_type == PT_NOTE && at < end) {
+			const ElfW(Nhdr) *note = (const void *)at;
+			const unsigned char *id =
+				(const void *)(at + sizeof(*note) + note->n_namesz);
+
+			for (size_t b = 0; note->n_type == NT_GNU_BUILD_ID && b < note->n_descsz;
+				b++)
+				snprintf(hex + 2 * b, size - 2 * b, "%02x", id[b]);
+			at += sizeof(*note) + note->n_namesz + (note->n_descsz + 3) / 4 * 4;
+		}
+	}
+}
+
+/* A mistake of ours: PID 1 that dies is a kernel panic, which a host sees as a reset. Nothing here
+ * takes a lock, musl's snprintf neither. */
+static void fault(int sig, siginfo_t *info, void *context)
+{
+	const mcontext_t *machine = &((const ucontext_t *)context)->uc_mcontext;
+#if defined(__x86_64__)
+	unsigned long pc = (unsigned long)machine->gregs[REG_RIP];
+#elif defined(__aarch64__)
+	unsigned long pc = (unsigned long)machine->pc;
+#endif
+	char line[256], id[2 * 20 + 1];
+
+	build_id_read(id, sizeof(id));
+	snprintf(line, sizeof(line),
+		"hyperstart: error: fatal signal %d (%d) at pc %#lx, address %p, last command "
+		"%lld, "
+		"build %s: powering off\n",
+		sig, info->si_code, pc, info->si_addr, (long long)running->last_command, id);
+	(void)!write(STDERR_FILENO, line, strlen(line));
 	boot_power_off();
 }
 
 static void faults_catch(void)
 {
 	static const int faults[] = {SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGFPE};
+	/* A stack that has overflown cannot carry the handler. */
+	static char stack[16 * KIB];
+	const stack_t other = {.ss_sp = stack, .ss_size = sizeof(stack)};
 	/* Once: a fault in the handler has nothing left to say. */
-	const struct sigaction action = {.sa_handler = fault, .sa_flags = SA_RESETHAND};
+	const struct sigaction action = {
+		.sa_sigaction = fault,
+		.sa_flags = SA_RESETHAND | SA_SIGINFO | SA_ONSTACK,
+	};
 
+	sigaltstack(&other, NULL);
 	for (size_t i = 0; i < COUNT(faults); i++)
 		sigaction(faults[i], &action, NULL);
 }
@@ -113,8 +169,12 @@ static void root_make_pivotable(void)
 		return;
 	if (mkdir("/run", 0755) < 0 && errno != EEXIST)
 		fail("create /run");
-	if (mount("/", "/run", NULL, MS_BIND, NULL) < 0 || chdir("/run") < 0 ||
-		mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 || chdir("/") < 0)
+	/* The mount that stays below is the one that we were executed from: nobody who comes by our
+	 * file through /proc/…/exe is to write to it. */
+	if (mount("/", "/run", NULL, MS_BIND, NULL) < 0 ||
+		mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) < 0 ||
+		chdir("/run") < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 ||
+		chdir("/") < 0)
 		fail("make the root pivotable");
 }
 
@@ -218,6 +278,10 @@ static bool word_apply(struct daemon_config *config, const char *key, const char
 		return number_parse(value, UINT32_MAX, &config->api);
 	if (strcmp(key, "deadline") == 0 && number_parse(value, 24 * 3600, &seconds)) {
 		config->deadline_ms = seconds * 1000;
+		return true;
+	}
+	if (strcmp(key, "caps") == 0 && strcmp(value, "default") == 0) {
+		config->docker_caps = true;
 		return true;
 	}
 	if (strcmp(key, "log") == 0 && log_level_parse(value, &level) == 0) {
@@ -325,14 +389,6 @@ static void ports_look(struct daemon_config *config)
 	closedir(ports);
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static void ports_await(struct daemon_config *config)
 {
 	int64_t start = now_ms(), say = start + SAY_MS;
@@ -363,6 +419,8 @@ static void ports_await(struct daemon_config *config)
 
 void boot_start(struct daemon_config *config)
 {
+	entered_ms = now_ms();
+	running = config;
 	faults_catch();
 	umask(022);
 	root_make_pivotable();
@@ -380,6 +438,7 @@ void boot_start(struct daemon_config *config)
 		.run_dir = RUN_DIR,
 		.api = PROTOCOL_API,
 		.deadline_ms = DEADLINE_S * 1000,
+		.last_command = -1,
 		.after_ready = boot_finish,
 	};
 	command_line_apply(config);
@@ -387,10 +446,28 @@ void boot_start(struct daemon_config *config)
 	boot_raise_nofile(config);
 	modules_load(true);
 	ports_await(config);
+	ports_ms = now_ms();
+}
+
+/* Whatever the containers take: our pages stay, and another is killed. */
+static void stay(void)
+{
+	static const char path[] = "/proc/self/oom_score_adj", never[] = "-1000";
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, never, sizeof(never) - 1) < 0)
+		log_error("boot: write %s: %s", path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	/* On fault: what is not used need not be there. */
+	if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
+		log_error("boot: lock memory: %s", strerror(errno));
 }
 
 void boot_finish(struct daemon_config *config)
 {
+	int64_t ready_ms = now_ms();
+
 	modules_load(false);
 	if (mount_at("tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=755") < 0 ||
 		(mkdir(RUN_DIR, 0700) < 0 && errno != EEXIST))
@@ -405,4 +482,7 @@ void boot_finish(struct daemon_config *config)
 		log_error("boot: mount cgroup2: %s: containers cannot be killed as a whole",
 			strerror(errno));
 	kernel_check_options();
+	stay();
+	log_info("boot: ms since the kernel began: init %lld, ports %lld, READY %lld",
+		(long long)entered_ms, (long long)ports_ms, (long long)ready_ms);
 }

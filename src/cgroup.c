@@ -4,7 +4,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,8 +19,10 @@ int cgroup_create(int parent, const char *name, struct error *err)
 	if (mkdirat(parent, name, 0755) < 0 && errno != EEXIST)
 		return error_errno(err, errno, "create cgroup '%s'", name);
 	fd = openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return error_errno(err, errno, "open cgroup '%s'", name);
+	if (fd < 0) {
+		error_errno(err, errno, "open cgroup '%s'", name);
+		unlinkat(parent, name, AT_REMOVEDIR); /* without one that is in use */
+	}
 	return fd;
 }
 
@@ -29,16 +35,80 @@ int cgroup_open_procs(int cgroup, struct error *err)
 	return fd;
 }
 
-int cgroup_kill(int cgroup, struct error *err)
+bool cgroup_has(int cgroup, const char *file)
 {
-	int fd = openat(cgroup, "cgroup.kill", O_WRONLY | O_CLOEXEC), result = 0;
+	return faccessat(cgroup, file, F_OK, 0) == 0;
+}
+
+int cgroup_set(int cgroup, const char *file, const char *value, struct error *err)
+{
+	int fd = openat(cgroup, file, O_WRONLY | O_CLOEXEC), result = 0;
 
 	if (fd < 0)
-		return error_errno(err, errno, "open cgroup.kill");
-	if (write(fd, "1", 1) < 0)
-		result = error_errno(err, errno, "write cgroup.kill");
+		return error_errno(err, errno, "open %s", file);
+	if (write(fd, value, strlen(value)) < 0)
+		result = error_errno(err, errno, "write '%s' to %s", value, file);
 	close(fd);
 	return result;
+}
+
+int cgroup_set_number(int cgroup, const char *file, uint64_t number, struct error *err)
+{
+	char value[32];
+
+	snprintf(value, sizeof(value), "%" PRIu64, number);
+	return cgroup_set(cgroup, file, value, err);
+}
+
+/* A small file as a string. */
+static int text_read(int cgroup, const char *file, char *text, size_t size, struct error *err)
+{
+	int fd = openat(cgroup, file, O_RDONLY | O_CLOEXEC), result = 0;
+	ssize_t n;
+
+	if (fd < 0)
+		return error_errno(err, errno, "open %s", file);
+	n = read(fd, text, size - 1);
+	if (n < 0)
+		result = error_errno(err, errno, "read %s", file);
+	else
+		text[n] = '\0';
+	close(fd);
+	return result;
+}
+
+int cgroup_get_number(
+	int cgroup, const char *file, const char *key, uint64_t *number, struct error *err)
+{
+	char text[512], *at;
+
+	if (text_read(cgroup, file, text, sizeof(text), err) < 0)
+		return -1;
+	at = strstr(text, key);
+	if (!at)
+		return error_set(err, EPROTO, "%s has no %s", file, key);
+	*number = strtoull(at + strlen(key), NULL, 10);
+	return 0;
+}
+
+int cgroup_enable(int cgroup, const char *controller, struct error *err)
+{
+	char text[256], *rest = text, *word, change[32];
+
+	if (text_read(cgroup, "cgroup.controllers", text, sizeof(text), err) < 0)
+		return -1;
+	while ((word = strsep(&rest, " \n")) != NULL) {
+		if (strcmp(word, controller) != 0)
+			continue;
+		snprintf(change, sizeof(change), "+%s", controller);
+		return cgroup_set(cgroup, "cgroup.subtree_control", change, err);
+	}
+	return 0;
+}
+
+int cgroup_kill(int cgroup, struct error *err)
+{
+	return cgroup_set(cgroup, "cgroup.kill", "1", err);
 }
 
 int cgroup_signal(int cgroup, int signal, pid_t except, struct error *err)

@@ -17,6 +17,7 @@
 
 #include "child.h"
 #include "child_path.h"
+#include "child_privileges.h"
 #include "child_rootfs.h"
 #include "child_user.h"
 
@@ -82,6 +83,18 @@ static void namespace_join(int fd, int type, const char *what)
 {
 	if (fd >= 0 && setns(fd, type) < 0)
 		die_errno("join the %s namespace", what);
+}
+
+/* The agent's own is lower: its kill would be the guest's end. Asked of the agent's procfs, before
+ * anything of the container's is in sight. */
+static void oom_score_reset(void)
+{
+	static const char path[] = "/proc/self/oom_score_adj";
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, "0", 1) < 0)
+		die_errno("write %s", path);
+	close(fd);
 }
 
 static void cgroup_join(int procs)
@@ -175,9 +188,16 @@ void child_exec_main(const void *child_exec)
 	const char *workdir = process->workdir != NULL ? process->workdir : "/", *program;
 	char found[PATH_MAX];
 	struct child_user user;
+	const struct child_privileges privileges = {
+		.process = process,
+		.user = &user,
+		.nofile = exec->nofile,
+		.docker_caps = exec->docker_caps,
+	};
 	struct environment env;
 	int root;
 
+	oom_score_reset();
 	cgroup_join(exec->cgroup_procs);
 	namespace_join(exec->uts_ns, CLONE_NEWUTS, "UTS");
 	namespace_join(exec->ipc_ns, CLONE_NEWIPC, "IPC");
@@ -188,15 +208,15 @@ void child_exec_main(const void *child_exec)
 	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
 		die_errno("open the container's root");
+	if (exec->container != NULL && !child_privileges_may_mount(process, exec->docker_caps))
+		child_rootfs_guard(root);
 	child_user_find(root, process, &user);
 	env = environment_make(exec, &user);
 	workdir_enter(root, workdir);
 	stdio_set(exec, &user);
 	umask(022);
-	/* Last but one: with a low limit nothing above might have got its fd. */
-	if (setrlimit(RLIMIT_NOFILE, &exec->nofile) < 0)
-		die_errno("restore the limit of open files");
-	child_user_become(&user);
+	/* Last: with a low limit nothing above might have got its fd or its memory. */
+	child_privileges_take(&privileges);
 
 	program =
 		program_find(process->args[0], environment_get(&env, "PATH"), found, sizeof(found));

@@ -7,8 +7,10 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include "cgroup_limits.h"
 #include "child.h"
 #include "child_clock.h"
 
@@ -74,10 +76,22 @@ void child_hotplug_rescan(const void *unused)
 	report_done(NULL, 0);
 }
 
-void child_hotplug_online(const void *unused)
+static uint64_t memory_total(void)
 {
-	(void)unused;
+	struct sysinfo info;
+
+	return sysinfo(&info) < 0 ? 0 : (uint64_t)info.totalram * info.mem_unit;
+}
+
+void child_hotplug_online(const void *pod_cgroup)
+{
+	int cgroup = *(const int *)pod_cgroup;
+	uint64_t before = memory_total();
+	struct error err;
+
 	each_entry("/sys/devices/system/cpu", "cpu", bring_online);
 	each_entry("/sys/devices/system/memory", "memory", bring_online);
+	if (cgroup >= 0 && cgroup_limits_grow(cgroup, memory_total() - before, &err) < 0)
+		die("more memory for the pod: %s", err.text);
 	report_done(NULL, 0);
 }

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cgroup_limits.h"
 #include "child.h"
 #include "child_clock.h"
 #include "child_rootfs.h"
@@ -168,6 +169,7 @@ void child_pod_prepare(const void *child_pod)
 {
 	const struct child_pod *pod = child_pod;
 	int run = run_open(pod);
+	struct error err;
 
 	umask(022);
 	child_clock_set();
@@ -180,6 +182,8 @@ void child_pod_prepare(const void *child_pod)
 	hostname_write(run, pod->spec->hostname);
 	shm_mount();
 	share_mount(pod);
+	if (pod->cgroup >= 0 && cgroup_limits_pod(pod->cgroup_parent, pod->cgroup, &err) < 0)
+		die("limit the pod: %s", err.text);
 	report_done(NULL, 0);
 }
 

@@ -81,6 +81,27 @@ static const struct etc_file {
 	{"hostname", "etc/hostname", false},
 };
 
+/* What tells of the whole guest, or works on it. */
+static const struct guarded_path {
+	const char *path;
+	bool read_only; /* else nothing of it is seen */
+} guarded_paths[] = {
+	{"proc/acpi", false},
+	{"proc/kcore", false},
+	{"proc/keys", false},
+	{"proc/latency_stats", false},
+	{"proc/timer_list", false},
+	{"proc/timer_stats", false},
+	{"proc/sched_debug", false},
+	{"proc/scsi", false},
+	{"sys/firmware", false},
+	{"proc/bus", true},
+	{"proc/fs", true},
+	{"proc/irq", true},
+	{"proc/sys", true},
+	{"proc/sysrq-trigger", true},
+};
+
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
 static int mount_new(const struct mount_plan *plan)
@@ -373,6 +394,38 @@ void child_rootfs_build(const struct child_rootfs *rootfs)
 	umask(022);
 	close(run);
 	root_switch(root);
+}
+
+/* A second mount of what is there, or of nothing, to lie over it. */
+static int cover_open(int root, int place, bool read_only)
+{
+	struct stat st;
+	int cover;
+
+	if (fstat(place, &st) < 0)
+		return -1;
+	if (!read_only && S_ISDIR(st.st_mode))
+		return child_mount_make(&empty_plan);
+	cover = child_mount_clone(read_only ? place : root, read_only ? "" : "dev/null", false);
+	if (cover >= 0 && read_only)
+		child_mount_limit(cover, MOUNT_NOTHING_SPECIAL | MOUNT_ATTR_RDONLY);
+	return cover;
+}
+
+void child_rootfs_guard(int root)
+{
+	for (size_t i = 0; i < COUNT(guarded_paths); i++) {
+		const struct guarded_path *guarded = &guarded_paths[i];
+		int place = child_path_open(root, guarded->path, O_PATH | O_NOFOLLOW), cover;
+
+		if (place < 0 && errno == ENOENT)
+			continue;
+		cover = place < 0 ? -1 : cover_open(root, place, guarded->read_only);
+		if (cover < 0 || child_mount_attach(cover, place) < 0)
+			die_errno("guard /%s", guarded->path);
+		close(cover);
+		close(place);
+	}
 }
 
 void child_rootfs_empty(const char *run_dir)

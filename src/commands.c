@@ -238,7 +238,8 @@ static enum outcome command_onlinecpumem(
 	struct commands *commands, struct message *message, struct error *err)
 {
 	(void)message;
-	return work(commands, child_hotplug_online, NULL, -1, -1, err);
+	return work(commands, child_hotplug_online, &commands->pod->setting.cgroup,
+		commands->pod->setting.cgroup, -1, err);
 }
 
 static enum outcome file_work(struct commands *commands, struct message *message,

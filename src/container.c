@@ -20,9 +20,11 @@
 #include <unistd.h>
 
 #include "cgroup.h"
+#include "cgroup_limits.h"
 #include "child_exec.h"
 #include "child_unmount.h"
 #include "log.h"
+#include "privilege.h"
 
 /* Apart from pod/init, and from the files that the kernel puts beside it. */
 #define CGROUP_PREFIX "c-"
@@ -319,10 +321,29 @@ static void init_started(struct process *process, const struct error *err)
 	remove_cgroup(container);
 }
 
+/* That the kernel took it, for want of memory, does not show in the exit code 137. */
+static void tell_oom(struct container *container, const struct process *process)
+{
+	uint64_t kills = 0, peak = 0;
+	struct error err;
+
+	if (container->cgroup < 0 || spawn_exit_code(&process->spawn) != 128 + SIGKILL ||
+		cgroup_get_number(container->cgroup, "memory.events", "\noom_kill ", &kills, &err) <
+			0 ||
+		kills == container->oom_kills)
+		return;
+	container->oom_kills = kills;
+	/* Since 5.19. */
+	cgroup_get_number(container->cgroup, "memory.peak", "", &peak, &err);
+	log_error("process %s/%s: killed by the OOM killer; its container used up to %llu KiB",
+		container->id, process->id ? process->id : "-", (unsigned long long)peak / KIB);
+}
+
 static void init_reaped(struct process *process)
 {
 	struct container *container = of_init(process);
 
+	tell_oom(container, process);
 	log_info("container %s: exited with %d", container->id, spawn_exit_code(&process->spawn));
 	container_kill(container);
 }
@@ -360,6 +381,7 @@ static void exec_started(struct process *process, const struct error *err)
 
 static void exec_reaped(struct process *process)
 {
+	tell_oom(of_exec(process)->container, process);
 	/* Not info: on a serial console the line costs more than 5 % of a whole exec. */
 	log_debug("process %s/%s: exited with %d", process->container,
 		process->id ? process->id : "-", spawn_exit_code(&process->spawn));
@@ -372,6 +394,23 @@ static void exec_finished(struct process *process)
 
 	exec_free(exec);
 	container_settle(container);
+}
+
+/* An older kernel has not all of them: nobody has those. */
+static void tell_missing_capabilities(
+	const struct container *container, const struct process_plan *plan)
+{
+	const struct capabilities_spec *capabilities = plan->spec->capabilities;
+	uint64_t missing = 0;
+
+	for (size_t i = 0; capabilities && i < CAPABILITY_SETS; i++)
+		missing |= capabilities->sets[i];
+	if (missing)
+		missing &= ~capability_own();
+	for (int i = 0; missing >> i; i++)
+		if (missing >> i & 1)
+			log_warn("process %s/%s: %s is not to be had: skipped", container->id,
+				plan->id ? plan->id : "-", capability_name(i));
 }
 
 static int start_process(struct container *container, struct process *process,
@@ -388,6 +427,8 @@ static int start_process(struct container *container, struct process *process,
 	plan->child.uts_ns = setting->uts_ns;
 	plan->child.ipc_ns = setting->ipc_ns;
 	plan->child.nofile = setting->nofile;
+	plan->child.docker_caps = setting->docker_caps;
+	tell_missing_capabilities(container, plan);
 	plan->child.cgroup_procs = -1;
 	if (container->cgroup >= 0) {
 		plan->child.cgroup_procs = cgroup_open_procs(container->cgroup, err);
@@ -495,7 +536,9 @@ static int open_devpts(struct container *container, struct error *err)
 	return container->devpts < 0 ? -1 : 0;
 }
 
-static int open_cgroup(struct container *container, struct error *err)
+/* `constraints` may be NULL. */
+static int open_cgroup(
+	struct container *container, const struct constraints_spec *constraints, struct error *err)
 {
 	char name[sizeof CGROUP_PREFIX + ID_MAX];
 
@@ -503,7 +546,9 @@ static int open_cgroup(struct container *container, struct error *err)
 		return 0;
 	cgroup_name(container, name);
 	container->cgroup = cgroup_create(container->setting->cgroup, name, err);
-	return container->cgroup < 0 ? -1 : 0;
+	if (container->cgroup < 0)
+		return -1;
+	return constraints ? cgroup_limits_container(container->cgroup, constraints, err) : 0;
 }
 
 /* What every container begins with; it holds nothing yet. */
@@ -542,7 +587,8 @@ struct container *container_start(const struct container_setting *setting,
 
 	if (!container)
 		return NULL;
-	if (keep_spec(container, spec, err) < 0 || open_cgroup(container, err) < 0 ||
+	if (keep_spec(container, spec, err) < 0 ||
+		open_cgroup(container, &spec->constraints, err) < 0 ||
 		open_devpts(container, err) < 0)
 		goto fail;
 	plan.id = container->init_id;
@@ -572,7 +618,7 @@ struct container *container_open_agent(const struct container_setting *setting,
 	container->id = CONTAINER_AGENT;
 	container->is_agent = true;
 	container->devpts = open("/dev/pts", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (open_cgroup(container, err) < 0) {
+	if (open_cgroup(container, NULL, err) < 0) {
 		discard(container);
 		return NULL;
 	}

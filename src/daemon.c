@@ -27,7 +27,10 @@ struct daemon {
 
 static void run_command(struct control *control, struct message *message)
 {
-	commands_run(&list_entry(control, struct daemon, control)->commands, message);
+	struct daemon *daemon = list_entry(control, struct daemon, control);
+
+	daemon->config->last_command = message->code;
+	commands_run(&daemon->commands, message);
 }
 
 static void cut_command(struct control *control)
@@ -137,6 +140,7 @@ static void open_pod(struct daemon *daemon)
 		.cgroup_parent = open_cgroup(config->cgroup_dir),
 		.cgroup_dir = config->cgroup_dir,
 		.nofile = config->nofile,
+		.docker_caps = config->docker_caps,
 		.on_done = pod_done,
 	};
 

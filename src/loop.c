@@ -23,6 +23,7 @@
 #include "log.h"
 
 #define BATCH_MAX 16
+#define RETRY_MS  100 /* until a source that could not be armed is tried again */
 
 uint64_t loop_now(void)
 {
@@ -85,17 +86,20 @@ void loop_stop(struct loop *loop)
 	loop->stopped = true;
 }
 
-static void source_arm(struct loop *loop, struct source *source, uint32_t wanted)
+/* False when the kernel would not: then it is tried again before the next sleep, which is short, for
+ * `armed` still differs. */
+static bool source_arm(struct loop *loop, struct source *source, uint32_t wanted)
 {
 	struct epoll_event event = {.events = wanted, .data.ptr = source};
 	int op = !wanted ? EPOLL_CTL_DEL : source->armed ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
 
-	/* What fails here (memory, or max_user_watches) is tried again before the next sleep,
-	 * for `armed` still differs. */
-	if (epoll_ctl(loop->epoll, op, source->fd, &event) < 0)
+	/* For want of memory, or for max_user_watches. */
+	if (epoll_ctl(loop->epoll, op, source->fd, &event) < 0) {
 		log_error("loop: epoll_ctl %d on fd %d: errno %d", op, source->fd, errno);
-	else
-		source->armed = wanted;
+		return false;
+	}
+	source->armed = wanted;
+	return true;
 }
 
 void loop_add(struct loop *loop, struct source *source)
@@ -152,23 +156,27 @@ static void run_timers(struct loop *loop)
 	}
 }
 
-/* Milliseconds until the next timer; -1: none. */
-static int sleep_limit(const struct loop *loop)
+/* Milliseconds until the next timer or until something is to be tried again; -1: for ever. */
+static int sleep_limit(const struct loop *loop, bool retry)
 {
 	uint64_t now, at;
 
 	if (list_is_empty(&loop->timers))
-		return -1;
+		return retry ? RETRY_MS : -1;
 	now = loop_now();
 	at = list_entry(loop->timers.next, struct timer, node)->at;
 	if (at <= now)
 		return 0;
+	if (retry && at - now > RETRY_MS)
+		return RETRY_MS;
 	return at - now < INT_MAX ? (int)(at - now) : INT_MAX;
 }
 
 void loop_run(struct loop *loop, void (*pump)(void *context), void *context)
 {
 	for (;;) {
+		bool retry = false;
+
 		pump(context);
 		if (loop->stopped)
 			return;
@@ -176,10 +184,10 @@ void loop_run(struct loop *loop, void (*pump)(void *context), void *context)
 			struct source *source = list_entry(it, struct source, node);
 			uint32_t wanted = source->wants(source);
 
-			if (wanted != source->armed)
-				source_arm(loop, source, wanted);
+			if (wanted != source->armed && !source_arm(loop, source, wanted))
+				retry = true;
 		}
-		batch_serve(&loop->batch, loop->epoll, BATCH_MAX, sleep_limit(loop));
+		batch_serve(&loop->batch, loop->epoll, BATCH_MAX, sleep_limit(loop, retry));
 		run_timers(loop);
 	}
 }

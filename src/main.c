@@ -15,7 +15,8 @@
 
 static const char usage[] =
 	"usage: hyperstart --control=FD --tty=FD --run=DIR [--share=DIR] [--cgroup=DIR]\n"
-	"                  [--api=N] [--deadline=SECONDS] [--log=LEVEL]\n"
+	"                  [--api=N] [--deadline=SECONDS] [--caps=default]\n"
+	"                  [--log=LEVEL]\n"
 	"As PID 1 of a virtual machine: without arguments.\n";
 
 static _Noreturn void usage_exit(void)
@@ -47,6 +48,7 @@ static void parse_arguments(int argc, char **argv, struct daemon_config *config)
 		{"cgroup", required_argument, NULL, 'g'},
 		{"api", required_argument, NULL, 'a'},
 		{"deadline", required_argument, NULL, 'd'},
+		{"caps", required_argument, NULL, 'C'},
 		{"log", required_argument, NULL, 'l'},
 		{NULL, 0, NULL, 0},
 	};
@@ -76,6 +78,11 @@ static void parse_arguments(int argc, char **argv, struct daemon_config *config)
 		case 'd':
 			config->deadline_ms = parse_number(optarg, 86400) * 1000;
 			break;
+		case 'C':
+			config->docker_caps = strcmp(optarg, "default") == 0;
+			if (config->docker_caps)
+				break;
+			usage_exit();
 		case 'l':
 			if (log_level_parse(optarg, &level) == 0)
 				break;

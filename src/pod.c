@@ -73,6 +73,7 @@ void pod_init(struct pod *pod, const struct pod_options *options)
 				.ipc_ns = -1,
 				.cgroup = -1,
 				.nofile = options->nofile,
+				.docker_caps = options->docker_caps,
 			},
 		.worker = options->worker,
 		.share_dir = options->share_dir,
@@ -117,6 +118,8 @@ static struct child_pod describe(const struct pod *pod)
 		.spec = pod->spec,
 		.run_dir = pod->setting.run_dir,
 		.share_dir = pod->share_dir,
+		.cgroup_parent = pod->cgroup_parent,
+		.cgroup = pod->setting.cgroup,
 		.cgroup_procs = -1,
 	};
 }
@@ -369,9 +372,12 @@ static void prepared(void *context, const struct error *err)
 static int prepare(struct pod *pod, struct error *err)
 {
 	const struct child_pod child = describe(pod);
+	const int keep[] = {child.cgroup_parent, child.cgroup};
 	const struct worker_plan plan = {
 		.main = child_pod_prepare,
 		.argument = &child,
+		.keep = keep,
+		.keep_count = sizeof keep / sizeof *keep,
 		.deadline_ms = pod->setting.table->deadline_ms,
 		.on_done = prepared,
 		.context = pod,
@@ -398,6 +404,7 @@ int pod_start(struct pod *pod, const struct pod_spec *spec, struct error *err)
 	pod->spec = spec;
 	pod->failed = false;
 	pod->cut = NULL;
+	pod->begun_ms = loop_now();
 	pod->filled = 0;
 	pod->init.pid = 0;
 	arena_init(&pod->arena, KIB + PATH_MAX);
@@ -472,6 +479,11 @@ static void container_started(void *context, const struct error *err)
 {
 	struct pod *pod = context;
 
+	if (!err && pod->begun_ms) {
+		log_info("pod: ms since the kernel began: STARTPOD %llu, first execve %llu",
+			(unsigned long long)pod->begun_ms, (unsigned long long)loop_now());
+		pod->begun_ms = 0;
+	}
 	if (pod->state != POD_FILLING)
 		pod->on_done(pod, err);
 	else if (err)
@@ -578,6 +590,7 @@ static int open_agent(struct pod *pod, struct error *err)
 		return 0;
 	pod->agent = pod->setting;
 	pod->agent.pid_ns = pod->agent.uts_ns = pod->agent.ipc_ns = -1;
+	pod->agent.docker_caps = false;
 	container = container_open_agent(&pod->agent, &events, err);
 	if (!container)
 		return -1;

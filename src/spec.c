@@ -9,6 +9,7 @@
 #include "json.h"
 #include "json_scan.h"
 #include "limits.h"
+#include "privilege.h"
 
 #define DIGITS "0123456789"
 /* Their longest: a target's and a LUN's decimal number; what the kernel calls a disk. */
@@ -23,6 +24,23 @@ static const struct json_field env_fields[] = {
 };
 static const struct json_schema env_spec_schema = JSON_SCHEMA(env_spec, env_fields);
 
+static const struct json_field capabilities_fields[] = {
+	F_STRV(capabilities_spec, names[BOUNDING], "bounding", OPT),
+	F_STRV(capabilities_spec, names[EFFECTIVE], "effective", OPT),
+	F_STRV(capabilities_spec, names[INHERITABLE], "inheritable", OPT),
+	F_STRV(capabilities_spec, names[PERMITTED], "permitted", OPT),
+	F_STRV(capabilities_spec, names[AMBIENT], "ambient", OPT),
+};
+static const struct json_schema capabilities_spec_schema =
+	JSON_SCHEMA(capabilities_spec, capabilities_fields);
+
+static const struct json_field rlimit_fields[] = {
+	F_STR(rlimit_spec, type, "type", REQ),
+	F_U64(rlimit_spec, soft, "soft", REQ),
+	F_U64(rlimit_spec, hard, "hard", REQ),
+};
+static const struct json_schema rlimit_spec_schema = JSON_SCHEMA(rlimit_spec, rlimit_fields);
+
 static const struct json_field process_fields[] = {
 	F_STR(process_spec, id, "id", OPT),
 	F_STR(process_spec, user, "user", OPT),
@@ -36,6 +54,9 @@ static const struct json_field process_fields[] = {
 	F_STR(process_spec, workdir, "workdir", OPT),
 	F_U32(process_spec, rows, "rows", OPT, UINT16_MAX),
 	F_U32(process_spec, columns, "columns", OPT, UINT16_MAX),
+	F_OBJP(process_spec, capabilities, "capabilities", OPT, capabilities_spec),
+	F_BOOL(process_spec, no_new_privileges, "noNewPrivileges", OPT),
+	F_LIST(process_spec, rlimits, rlimits_count, "rlimits", OPT, rlimit_spec),
 };
 static const struct json_schema process_spec_schema = JSON_SCHEMA(process_spec, process_fields);
 
@@ -65,6 +86,13 @@ static const struct json_field system_mounts_fields[] = {
 };
 static const struct json_schema system_mounts_spec_schema =
 	JSON_SCHEMA(system_mounts_spec, system_mounts_fields);
+static const struct json_field constraints_fields[] = {
+	F_INT(constraints_spec, cpu_quota, "CPUQuota", OPT, INT32_MIN, INT32_MAX),
+	F_U32(constraints_spec, cpu_period, "CPUPeriod", OPT, UINT32_MAX),
+	F_U64(constraints_spec, cpu_shares, "CPUShares", OPT),
+};
+static const struct json_schema constraints_spec_schema =
+	JSON_SCHEMA(constraints_spec, constraints_fields);
 
 static const struct json_field container_fields[] = {
 	F_STR(container_spec, id, "id", REQ),
@@ -79,6 +107,7 @@ static const struct json_field container_fields[] = {
 	F_OBJ(container_spec, system_mounts, "systemMountsInfo", OPT, system_mounts_spec),
 	F_BOOL(container_spec, initialize, "initialize", OPT),
 	F_BOOL(container_spec, read_only, "readOnly", OPT),
+	F_OBJ(container_spec, constraints, "constraints", OPT, constraints_spec),
 	F_OBJ(container_spec, process, "process", REQ, process_spec),
 };
 static const struct json_schema container_spec_schema =
@@ -190,6 +219,48 @@ static int check_envs(struct env_spec *envs, size_t count, struct error *err)
 	return 0;
 }
 
+static int check_capabilities(struct capabilities_spec *capabilities, struct error *err)
+{
+	uint64_t *sets = capabilities->sets;
+
+	for (size_t i = 0; i < CAPABILITY_SETS; i++) {
+		for (const char **name = capabilities->names[i]; name && *name; name++) {
+			int number = capability_find(*name);
+
+			if (number < 0)
+				return error_set(err, EINVAL,
+					"process.capabilities.%s[%zu]: no such capability '%s'",
+					capabilities_fields[i].name,
+					(size_t)(name - capabilities->names[i]), *name);
+			sets[i] |= CAPABILITY_BIT(number);
+		}
+	}
+	/* What the kernel would refuse, in words. */
+	if (sets[EFFECTIVE] & ~sets[PERMITTED])
+		return error_set(err, EINVAL, "process.capabilities.effective: not all permitted");
+	if (sets[INHERITABLE] & ~sets[BOUNDING])
+		return error_set(err, EINVAL, "process.capabilities.inheritable: not all bounding");
+	if (sets[AMBIENT] & ~(sets[PERMITTED] & sets[INHERITABLE]))
+		return error_set(err, EINVAL,
+			"process.capabilities.ambient: not all permitted and inheritable");
+	return 0;
+}
+
+static int check_rlimits(struct rlimit_spec *rlimits, size_t count, struct error *err)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct rlimit_spec *limit = &rlimits[i];
+
+		limit->resource = rlimit_find(limit->type);
+		if (limit->resource < 0)
+			return error_set(err, EINVAL,
+				"process.rlimits[%zu].type: no such limit '%s'", i, limit->type);
+		if (limit->soft > limit->hard)
+			return error_set(err, EINVAL, "process.rlimits[%zu].soft: above hard", i);
+	}
+	return 0;
+}
+
 static int check_process(const struct process_spec *process, struct error *err)
 {
 	if (process->id && check_id("process.id", process->id, err) < 0)
@@ -200,6 +271,10 @@ static int check_process(const struct process_spec *process, struct error *err)
 		return error_set(err, EINVAL, "process.stdio: must not be 0");
 	if (process->stderr_seq == 0 && !process->terminal)
 		return error_set(err, EINVAL, "process.stderr: 0 needs a terminal");
+	if (process->capabilities && check_capabilities(process->capabilities, err) < 0)
+		return -1;
+	if (check_rlimits(process->rlimits, process->rlimits_count, err) < 0)
+		return -1;
 	return check_envs(process->envs, process->envs_count, err);
 }
 

@@ -17,7 +17,8 @@ import traceback
 from rig.inspect import Inspected
 from rig.scripts import ROOT
 
-BINARIES = {"asan": ROOT / "build/host/hyperstart", "musl": ROOT / "build/musl/hyperstart"}
+BINARIES = {"asan": ROOT / "build/host/hyperstart", "musl": ROOT / "build/musl/hyperstart",
+            "faults": ROOT / "build/faults/hyperstart"}
 NEW_PID = 0x20000000  # CLONE_NEWPID
 NEW_REST = 0x00020000 | 0x40000000 | 0x04000000 | 0x08000000  # mount, net, uts, ipc
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 1 << 18
@@ -59,8 +60,8 @@ class HostGuest(Inspected):
     tick = None  # its log is a pipe: the host wakes for it
     started = 0
 
-    def __init__(self, share, binary="asan", deadline=None, api=None, level="info",
-                 tag=None):
+    def __init__(self, share, binary="asan", deadline=None, api=None, caps=None, level="info",
+                 tag=None, fault=0):
         self.share, self.binary = share, binary
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="hyperstart-rig-"))
         self.log = ""
@@ -78,9 +79,12 @@ class HostGuest(Inspected):
             args.append(f"--deadline={deadline}")
         if api:
             args.append(f"--api={api}")
+        if caps:
+            args.append(f"--caps={caps}")
         self._log_fd, log_end = os.pipe()
         fcntl.fcntl(self._log_fd, fcntl.F_SETPIPE_SZ, 1 << 20)
         os.set_blocking(self._log_fd, False)
+        self.fault = fault  # which call is to fail, of the binary that is made for it
         self.pid = self._spawn([str(BINARIES[binary]), *args], log_end)
         os.close(log_end)
 
@@ -118,7 +122,8 @@ class HostGuest(Inspected):
                 self._hide_hardware()
                 signal.setitimer(signal.ITIMER_REAL, 0)
                 os.execve(argv[0], argv, {"ASAN_OPTIONS": "exitcode=99",
-                                          "UBSAN_OPTIONS": "print_stacktrace=1"})
+                                          "UBSAN_OPTIONS": "print_stacktrace=1",
+                                          "FAULT": str(self.fault)})
             except BaseException:
                 traceback.print_exc(file=sys.__stderr__)
             finally:

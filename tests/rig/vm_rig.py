@@ -69,7 +69,7 @@ class VmGuest(Inspected):
     binary = "musl"
     tick = 0.05  # its console is a file: nothing wakes us when it grows
 
-    def __init__(self, share, initrd, binary=None, deadline=None, api=None, level="info",
+    def __init__(self, share, initrd, binary=None, deadline=None, api=None, caps=None, level="info",
                  tag="share", arguments=()):
         self.share = share
         words = [f"hyperstart.log={level}"]
@@ -77,6 +77,8 @@ class VmGuest(Inspected):
             words.append(f"hyperstart.deadline={deadline}")
         if api:
             words.append(f"hyperstart.api={api}")
+        if caps:
+            words.append(f"hyperstart.caps={caps}")
         self.vm = run_qemu.Vm(initrd=initrd, share=share.directory, tag=tag, append=" ".join(words),
                               arguments=arguments)
         self.vm.start()

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -377,6 +378,44 @@ static void a_member_may_remove_all_of_them(void **state)
 	members_close(three, 3);
 }
 
+static int refused; /* of the next calls */
+
+int __real_epoll_ctl(int epoll, int op, int fd, struct epoll_event *event);
+int __wrap_epoll_ctl(int epoll, int op, int fd, struct epoll_event *event);
+
+int __wrap_epoll_ctl(int epoll, int op, int fd, struct epoll_event *event)
+{
+	if (refused == 0)
+		return __real_epoll_ctl(epoll, op, fd, event);
+	refused--;
+	errno = ENOSPC;
+	return -1;
+}
+
+static void stop(struct source *source, uint32_t events)
+{
+	(void)source;
+	(void)events;
+	loop_stop(&loop);
+}
+
+static void a_source_that_the_kernel_refuses_is_tried_again(void **state)
+{
+	struct reader r;
+
+	(void)state;
+	reader_open(&r);
+	r.source.ready = stop;
+	assert_int_equal(write(r.writer, "a", 1), 1);
+	refused = 3;
+	loop.stopped = false;
+	alarm(10); /* there is no timer: else it would sleep for ever */
+	loop_run(&loop, turn_pump_all, NULL);
+	alarm(0);
+	assert_int_equal(refused, 0);
+	reader_close(&r);
+}
+
 #define test_of_loop(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -388,6 +427,7 @@ int main(void)
 		test_of_loop(a_source_may_remove_itself),
 		test_of_loop(a_removed_source_does_not_fire_through_a_copy_of_its_fd),
 		test_of_loop(an_initialised_source_that_was_never_added_may_be_removed),
+		test_of_loop(a_source_that_the_kernel_refuses_is_tried_again),
 		test_of_loop(timers_fire_in_the_order_of_their_time),
 		test_of_loop(a_timer_set_again_fires_once_at_the_new_time),
 		test_of_loop(a_cancelled_timer_does_not_fire),

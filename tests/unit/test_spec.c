@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -296,6 +297,100 @@ static void a_terminal_size_fits_the_kernel(void **state)
 		"process.columns: out of range 0 to 65535");
 }
 
+static void capabilities_become_bits(void **state)
+{
+	struct exec_spec exec;
+
+	(void)state;
+	assert_taken(spec_exec,
+		exec_with(
+			"'args':['a'],'stdio':1,'stderr':2,'capabilities':{'bounding':['CAP_CHOWN',"
+			"'SYS_ADMIN','CAP_CHECKPOINT_RESTORE'],'permitted':['CAP_CHOWN'],"
+			"'effective':['CHOWN'],'inheritable':[],'ambient':null}"),
+		&exec);
+	assert_true(exec.process.capabilities->sets[BOUNDING] == (1 | 1 << 21 | 1ULL << 40));
+	assert_true(exec.process.capabilities->sets[PERMITTED] == 1);
+	assert_true(exec.process.capabilities->sets[EFFECTIVE] == 1);
+	assert_true(exec.process.capabilities->sets[INHERITABLE] == 0);
+	assert_true(exec.process.capabilities->sets[AMBIENT] == 0);
+}
+
+static void no_capabilities_are_not_the_same_as_none_named(void **state)
+{
+	static const char *const absent[] = {"", ",'capabilities':null"};
+	static const char *const empty[] = {
+		",'capabilities':{}",
+		",'capabilities':{'bounding':null,'effective':null,'inheritable':null,"
+		"'permitted':null,'ambient':null}",
+		",'capabilities':{'bounding':[],'effective':[]}",
+	};
+	struct exec_spec exec;
+	char process[200];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(absent) / sizeof(absent[0]); i++) {
+		snprintf(
+			process, sizeof(process), "'args':['a'],'stdio':1,'stderr':2%s", absent[i]);
+		assert_taken(spec_exec, exec_with(process), &exec);
+		assert_null(exec.process.capabilities);
+	}
+	for (size_t i = 0; i < sizeof(empty) / sizeof(empty[0]); i++) {
+		snprintf(process, sizeof(process), "'args':['a'],'stdio':1,'stderr':2%s", empty[i]);
+		assert_taken(spec_exec, exec_with(process), &exec);
+		for (size_t set = 0; set < CAPABILITY_SETS; set++)
+			assert_true(exec.process.capabilities->sets[set] == 0);
+	}
+}
+
+static void capabilities_that_the_kernel_would_refuse_are_refused(void **state)
+{
+	static const struct {
+		const char *sets, *error;
+	} cases[] = {
+		{"'effective':['CAP_CHOWN','CAP_NOPE']",
+			"effective[1]: no such capability 'CAP_NOPE'"},
+		{"'bounding':['']", "bounding[0]: no such capability ''"},
+		{"'ambient':['cap_chown']", "ambient[0]: no such capability 'cap_chown'"},
+		{"'bounding':['KILL'],'effective':['KILL']", "effective: not all permitted"},
+		{"'permitted':['KILL'],'inheritable':['KILL']", "inheritable: not all bounding"},
+		{"'permitted':['KILL'],'bounding':['KILL'],'ambient':['KILL']",
+			"ambient: not all permitted and inheritable"},
+	};
+	char process[200], error[200];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		snprintf(process, sizeof(process),
+			"'args':['a'],'stdio':1,'stderr':2,'capabilities':{%s}", cases[i].sets);
+		snprintf(error, sizeof(error), "process.capabilities.%s", cases[i].error);
+		assert_process_refused(process, error);
+	}
+}
+
+static void a_limit_has_a_name_and_two_values(void **state)
+{
+	struct exec_spec exec;
+
+	(void)state;
+	assert_taken(spec_exec,
+		exec_with("'args':['a'],'stdio':1,'stderr':2,'rlimits':[{'type':'RLIMIT_CORE',"
+			  "'soft':0,'hard':18446744073709551615}]"),
+		&exec);
+	assert_int_equal(exec.process.rlimits_count, 1);
+	assert_int_equal(exec.process.rlimits[0].resource, RLIMIT_CORE);
+	assert_true(exec.process.rlimits[0].soft == 0);
+	assert_true(exec.process.rlimits[0].hard == RLIM_INFINITY);
+	assert_process_refused("'args':['a'],'stdio':1,'stderr':2,'rlimits':[{'type':'RLIMIT_X',"
+			       "'soft':0,'hard':0}]",
+		"process.rlimits[0].type: no such limit 'RLIMIT_X'");
+	assert_process_refused("'args':['a'],'stdio':1,'stderr':2,'rlimits':[{'type':"
+			       "'RLIMIT_CORE','soft':2,'hard':1}]",
+		"process.rlimits[0].soft: above hard");
+	assert_process_refused("'args':['a'],'stdio':1,'stderr':2,'rlimits':[{'type':"
+			       "'RLIMIT_CORE','soft':2}]",
+		"process.rlimits[0].hard: missing");
+}
+
 static void an_exec_needs_a_container(void **state)
 {
 	struct exec_spec exec;
@@ -476,6 +571,10 @@ int main(void)
 		test_with_arena(a_process_may_have_an_id),
 		test_with_arena(an_environment_variable_has_a_name),
 		test_with_arena(a_terminal_size_fits_the_kernel),
+		test_with_arena(capabilities_become_bits),
+		test_with_arena(no_capabilities_are_not_the_same_as_none_named),
+		test_with_arena(capabilities_that_the_kernel_would_refuse_are_refused),
+		test_with_arena(a_limit_has_a_name_and_two_values),
 		test_with_arena(an_exec_needs_a_container),
 		test_with_arena(a_pod_may_be_empty),
 		test_with_arena(a_pod_of_clear_containers_2_is_taken),

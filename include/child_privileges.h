@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a process may do: its limits, its identity and its capabilities. */
+#ifndef CHILD_PRIVILEGES_H
+#define CHILD_PRIVILEGES_H
+
+#include <stdbool.h>
+#include <sys/resource.h>
+
+#include "child_user.h"
+#include "spec.h"
+
+struct child_privileges {
+	const struct process_spec *process;
+	const struct child_user *user;
+	struct rlimit nofile; /* unless the process has one of its own */
+	bool docker_caps;     /* of a process that names none: Docker's fourteen, not all */
+};
+
+/* For good, so last before execve: the limits, no_new_privs, user and groups, the five sets. May
+ * die. */
+void child_privileges_take(const struct child_privileges *privileges);
+
+/* Whether what runs in the container may mount: then no path in it can be kept from it. */
+bool child_privileges_may_mount(const struct process_spec *process, bool docker_caps);
+
+#endif

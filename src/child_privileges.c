@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a process may do: its limits, its identity and its capabilities. */
+#include "child_privileges.h"
+
+#include <linux/capability.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "child.h"
+#include "privilege.h"
+
+static void limits_set(const struct process_spec *process, const struct rlimit *nofile)
+{
+	if (setrlimit(RLIMIT_NOFILE, nofile) < 0)
+		die_errno("restore the limit of open files");
+	for (size_t i = 0; i < process->rlimits_count; i++) {
+		const struct rlimit_spec *limit = &process->rlimits[i];
+		/* 2^64 - 1 is RLIM_INFINITY here as well. */
+		const struct rlimit value = {.rlim_cur = limit->soft, .rlim_max = limit->hard};
+
+		if (setrlimit(limit->resource, &value) < 0)
+			die_errno("set %s to %llu, %llu", limit->type,
+				(unsigned long long)limit->soft, (unsigned long long)limit->hard);
+	}
+}
+
+/* False: the process takes what there is. For root that is everything; another user has nothing but
+ * the bounding set. */
+static bool sets_find(const struct process_spec *process, bool docker_caps,
+	struct capabilities_spec *capabilities)
+{
+	if (process->capabilities != NULL)
+		*capabilities = *process->capabilities;
+	else if (docker_caps)
+		*capabilities = (struct capabilities_spec){
+			.sets[BOUNDING] = capability_docker(),
+			.sets[PERMITTED] = capability_docker(),
+			.sets[EFFECTIVE] = capability_docker(),
+		};
+	return process->capabilities != NULL || docker_caps;
+}
+
+static void bounding_drop(uint64_t dropped)
+{
+	for (int i = 0; dropped >> i != 0; i++)
+		if (dropped >> i & 1 && prctl(PR_CAPBSET_DROP, i, 0, 0, 0) < 0)
+			die_errno("drop %s from the bounding set", capability_name(i));
+}
+
+static void sets_take(const uint64_t sets[CAPABILITY_SETS])
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+	for (int i = 0; i < _LINUX_CAPABILITY_U32S_3; i++) {
+		data[i].effective = (uint32_t)(sets[EFFECTIVE] >> 32 * i);
+		data[i].permitted = (uint32_t)(sets[PERMITTED] >> 32 * i);
+		data[i].inheritable = (uint32_t)(sets[INHERITABLE] >> 32 * i);
+	}
+	if (syscall(SYS_capset, &header, data) < 0)
+		die_errno("set capabilities");
+	for (int i = 0; sets[AMBIENT] >> i != 0; i++)
+		if (sets[AMBIENT] >> i & 1 &&
+			prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, i, 0, 0) < 0)
+			die_errno("set ambient %s", capability_name(i));
+}
+
+void child_privileges_take(const struct child_privileges *privileges)
+{
+	const struct process_spec *process = privileges->process;
+	struct capabilities_spec capabilities;
+	uint64_t own;
+
+	limits_set(process, &privileges->nofile);
+	if (process->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		die_errno("set no_new_privs");
+	if (!sets_find(process, privileges->docker_caps, &capabilities)) {
+		child_user_become(privileges->user);
+		return;
+	}
+	own = capability_own();
+	for (int i = 0; i < CAPABILITY_SETS; i++)
+		capabilities.sets[i] &= own;
+	bounding_drop(own & ~capabilities.sets[BOUNDING]);
+	/* Or the change of user would take them all; execve clears this again. */
+	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+		die_errno("keep capabilities");
+	child_user_become(privileges->user);
+	sets_take(capabilities.sets);
+}
+
+bool child_privileges_may_mount(const struct process_spec *process, bool docker_caps)
+{
+	struct capabilities_spec capabilities;
+	uint64_t any = 0;
+
+	if (!sets_find(process, docker_caps, &capabilities))
+		return true;
+	for (int i = 0; i < CAPABILITY_SETS; i++)
+		any |= capabilities.sets[i];
+	return any & CAPABILITY_BIT(CAP_SYS_ADMIN);
+}

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever call of the agent fails, once: the command gets its ERROR, or the host its hang-up; the
+agent lives, does what it is told next, and leaves nothing behind.
+
+FAULTS_STEP=1 (`make faults`) fails every call of the session in turn; without it every 7th.
+"""
+
+import os
+import re
+
+import pytest
+
+from rig.host import Host
+from rig.host_rig import HostGuest
+from rig.wire import Code, Violation
+
+pytestmark = pytest.mark.only("host", "wrapped by the linker")
+
+STEP = int(os.environ.get("FAULTS_STEP", 7))
+AT_LEAST = 100  # calls that the session makes
+
+
+def session(host):
+    """What a host does in a pod's life. An ERROR does not stop it."""
+    host.connect()
+    host.wait_ready()
+    replies = [host.send(Code.STARTPOD, {"hostname": "pod", "shareDir": "share"})]
+    first = host.newcontainer("c", ["cat"])
+    more = host.execcmd("c", ["sh", "-c", "read line; echo $line; exit 3"])
+    replies += [first.start, more.start]
+    for reply in replies:
+        host.reply_to(reply)
+    if more.start.kind == Code.ACK:
+        more.write(b"hello\n")
+        assert more.wait() == 3 and more.out == b"hello\n"
+    replies.append(host.reply_to(host.send(Code.KILLCONTAINER, {"container": "c", "signal": 9})))
+    if replies[-1].kind == Code.ACK:
+        assert first.wait() == 137
+    replies.append(host.reply_to(host.send(Code.REMOVECONTAINER, {"container": "c"})))
+    return [reply.kind for reply in replies]
+
+
+def afterwards(guest, was_ready):
+    """A new host, which does not care what the old one missed: it can have a pod, and its end."""
+    host = Host(guest, 20)
+    host.ready = was_ready
+    host._tty_frame = lambda seq, payload: None
+    host.connect()
+    host.wait_ready()
+    host.ping()
+    host.reply_to(host.send(Code.STARTPOD, {"hostname": "pod", "shareDir": "share"}))
+    again = host.newcontainer("again", ["true"])
+    host.reply_to(again.start)
+    assert again.start.kind == Code.ACK, again.start.text
+    host.ack(Code.DESTROYPOD)
+    host.disconnect_control()  # then it does not wait
+    assert guest.wait_end(host) == "power-off"
+    host.disconnect()
+
+
+def fail_call(rig, index):
+    """A whole life in which that call fails. What it was, "" if there is none of that number; and
+    what was wrong then, or None."""
+    guest = HostGuest(rig.share, binary="faults", fault=index, deadline=3)
+    fault = outcome = ""
+    try:
+        host = Host(guest, 20)
+        try:
+            outcome = session(host)
+        except (Violation, TimeoutError, AssertionError, OSError) as error:
+            outcome = error  # a hang-up or an ERROR at the wrong moment
+        host.disconnect()
+        guest.describe()
+        found = re.search(r"^fault: (.*)$", guest.log, re.MULTILINE)
+        fault = found[1] if found else ""
+        assert fault or outcome == [Code.ACK] * 5
+        if fault.startswith("setns") and isinstance(outcome, Violation):
+            # It could not step back out of a container's namespaces: the one abort there is.
+            # SIGABRT does not reach an init without a handler; what abort() does next does.
+            assert guest.wait_end(host) in ("signal 6", "signal 11")
+            return fault, None
+        afterwards(guest, host.ready)
+        assert not (complaints := guest.complaints()), complaints
+        return fault, None
+    except (Violation, TimeoutError, AssertionError, OSError) as error:
+        return fault, f"call {index} ({fault}), {outcome!r}: {error}\n{guest.describe()}"
+    finally:
+        guest.stop()
+
+
+@pytest.mark.limit(1800)
+def test_whatever_call_fails_the_agent_lives_and_leaves_nothing(rig):
+    rig.share.image("box")
+    failed, index, fault = [], 1, "first"
+    while fault:
+        fault, complaint = fail_call(rig, index)
+        if complaint:
+            failed.append(complaint)
+        index += STEP
+    assert not failed, f"{len(failed)} of {index} calls\n" + "\n\n".join(failed[:20])
+    assert index >= AT_LEAST

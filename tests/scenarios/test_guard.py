@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a container must not see, write or learn."""
+
+import errno
+
+import pytest
+
+from test_privileges import CAPABILITIES, DOCKER, NONE, sets
+
+USUAL = sets(DOCKER, DOCKER, DOCKER, DOCKER, NONE)
+MASKED = """/proc/acpi /proc/kcore /proc/keys /proc/latency_stats /proc/timer_list /proc/timer_stats
+    /proc/sched_debug /proc/scsi /sys/firmware""".split()
+READ_ONLY = "/proc/bus /proc/fs /proc/irq /proc/sys /proc/sysrq-trigger".split()
+
+
+def shell(pod, container, script, **process):
+    done = pod.run(container, ["sh", "-c", script], **process)
+    return done.out.decode() + done.err.decode()
+
+
+@pytest.fixture
+def guarded(pod):
+    """A container like Docker's."""
+    name = f"guarded{pod.fresh_seq()}"
+    pod.newcontainer(name, ["sleep", "100000"], capabilities=USUAL).started()
+    return name
+
+
+@pytest.fixture
+def mounting(pod):
+    """One whose process may mount."""
+    name = f"mounting{pod.fresh_seq()}"
+    admin = sets(*[DOCKER + ["SYS_ADMIN"]] * 4, NONE)
+    pod.newcontainer(name, ["sleep", "100000"], capabilities=admin).started()
+    return name
+
+
+def mounted_on(pod, container):
+    lines = shell(pod, container, "cat /proc/self/mounts").splitlines()
+    return {line.split()[1]: line.split()[3].split(",") for line in lines}
+
+
+def present(pod, box, paths):
+    """Those of the paths that this kernel has."""
+    script = f"for path in {' '.join(paths)}; do [ -e $path ] && echo $path; done"
+    found = shell(pod, box, script).split()
+    assert found
+    return found
+
+
+def test_what_tells_of_the_whole_guest_is_not_seen_in_a_container(pod, box, guarded):
+    mounts = mounted_on(pod, guarded)
+    for path in present(pod, box.name, MASKED):
+        assert path in mounts, path
+        # A directory has no entry, a file no byte.
+        assert shell(pod, guarded, f"[ -d {path} ] && ls -A {path} || head -c1 {path}") == "", path
+        assert "ro" in mounts[path] or not shell(pod, guarded, f"[ -d {path} ] && echo yes"), path
+
+
+def test_what_works_on_the_whole_guest_is_read_only_in_a_container(pod, box, guarded):
+    mounts = mounted_on(pod, guarded)
+    for path in present(pod, box.name, READ_ONLY):
+        assert "ro" in mounts[path], path
+    files = present(pod, box.name, ["/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern",
+                                    "/proc/sys/kernel/hostname"])
+    for path in files:
+        assert "Read-only file system" in shell(pod, guarded, f"echo x >{path}"), path
+
+
+def test_a_container_that_may_mount_sees_everything(pod, box, mounting):
+    for container in (box.name, mounting):
+        assert not set(mounted_on(pod, container)) & {*MASKED, *READ_ONLY}
+
+
+def test_the_guard_holds_for_every_later_process(pod, guarded):
+    everything = sets(*[CAPABILITIES] * 4, NONE)
+    for capabilities in (USUAL, everything, None):
+        text = shell(pod, guarded, "echo x >/proc/sys/kernel/hostname", capabilities=capabilities)
+        assert "Read-only file system" in text
+
+
+def test_the_pods_init_shows_nothing(pod, guarded):
+    for name in ("root/", "cwd/", "fd/", "exe", "environ", "maps", "mem", "ns/mnt", "map_files/"):
+        text = shell(pod, guarded, f"[ -h /proc/1/{name} ] && readlink /proc/1/{name} || "
+                     f"{'ls -A' if name[-1] == '/' else 'head -c1'} /proc/1/{name}",
+                     capabilities=USUAL)
+        empty = name in ("fd/", "map_files/") and text == ""
+        assert "ermission denied" in text or empty, (name, text)
+
+
+def test_the_pods_init_shows_nothing_to_who_may_look(pod, box):
+    """A full set of capabilities opens the door: there is nothing behind it."""
+    for directory in ("root", "cwd", "fd"):
+        assert shell(pod, box.name, f"ls -A /proc/1/{directory}/") == "", directory
+    assert "Read-only file system" in shell(pod, box.name, "echo x >/proc/1/root/x")
+
+
+def test_a_container_has_no_fd_but_its_stdio(pod, box, guarded):
+    for container in (box.name, guarded):
+        # 3 is that of ls itself.
+        assert shell(pod, container, "exec ls /proc/self/fd").split() == ["0", "1", "2", "3"]
+
+
+@pytest.mark.only("vm", "a file of the machine's own serves as agent on the other")
+@pytest.mark.parametrize("write", [": >/proc/1/exe", "chmod 777 /proc/1/exe"])
+def test_the_agents_file_cannot_be_written(pod, box, write):
+    """Not even by who may all, and not by the mere luck that it is running ("text file busy")."""
+    assert "Read-only file system" in shell(pod, box.name, write, id="p")
+
+
+@pytest.mark.only("vm", "a binary with sanitizers needs its libraries")
+def test_the_agents_file_does_nothing_in_a_container(pod, box):
+    done = pod.run(box.name, ["/proc/self/exe"])
+    assert done.code == 2 and b"usage" in done.err
+    pod.ping()
+
+
+@pytest.mark.only("host", "9p has no leases")
+def test_a_process_on_its_way_into_a_container_cannot_be_opened(pod):
+    """It has the container's privileges already and the agent's memory still: execve has stopped at
+    a lease that a process in the container holds on the program."""
+    name = f"lease{pod.fresh_seq()}"
+    pod.newcontainer(name, ["sleep", "100000"], capabilities=USUAL).started()
+    shell(pod, name, "cp /bin/say /tmp/slow")
+    lease = pod.execcmd(name, ["lease", "/tmp/slow"], capabilities=USUAL).started()
+    lease.wait_output(b"held")
+    late = pod.execcmd(name, ["/tmp/slow", "x", "", "0"], capabilities=USUAL)
+    lease.wait_output(b"done")
+    late.started()
+    assert late.wait() == 0
+    seen = [line.split() for line in lease.out.decode().splitlines() if len(line.split()) == 4]
+    agent = [line for line in seen if line[0] == "hyperstart"]
+    assert agent == [["hyperstart"] + [str(errno.EACCES)] * 3], seen
+    assert ["sleep", "0", "0", "0"] in seen, "who has the same privileges can be opened"
+
+
+@pytest.mark.options(level="debug")
+def test_nothing_that_may_be_secret_is_in_the_log(pod, box):
+    secret = "hunter2"
+    done = pod.execcmd(box.name, ["sh", "-c", f"cat; echo {secret}-out; : {secret}-args"],
+                       envs=[{"env": "PASSWORD", "value": f"{secret}-env"}]).started()
+    done.write(f"{secret}-stdin".encode())
+    done.close_stdin()
+    assert done.wait() == 0
+    pod.ack(15, b'{"container":"%s","file":"/tmp/f"}' % box.name.encode() + secret.encode())
+    assert secret.encode() in pod.ack(16, {"container": box.name, "file": "/tmp/f"})
+    pod.error(17, {"id": secret + "/", "image": "box", "rootfs": "rootfs",
+                   "process": {"args": [secret], "stdio": 1, "stderr": 2}})
+    pod.run(box.name, ["true"])
+    pod.ping()
+    assert "exited with 0" in pod.guest.log
+    assert f"{secret}-" not in pod.guest.log

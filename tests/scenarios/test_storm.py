@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A container that does everything at once to its guest; and the agent goes on answering."""
+
+import statistics
+import time
+
+import pytest
+
+from rig.wire import Code
+
+KINDS = ("orphans", "console", "shm", "fds", "memory", "forks")
+SECONDS = 60
+PINGS, GAP, FACTOR = 100, 15, 3
+KILL_SECONDS = 5
+FEW = 2  # the pod's init and the monitor
+
+# Outside of the container, and without a fork: that would find no room.
+MONITOR = """
+while read nothing; do
+	read oncpu rest </proc/1/schedstat
+	read size rss rest </proc/1/statm
+	read count </sys/fs/cgroup/pod/pids.current
+	echo $oncpu $rss $count
+done
+"""
+
+pytestmark = pytest.mark.only("vm", "it would be this machine's storm")
+
+
+class Monitor:
+    def __init__(self, pod):
+        self.pod = pod
+        self.process = pod.execcmd("hyperstart", ["/bin/sh", "-c", MONITOR]).started()
+        self.lines = 0
+
+    def look(self):
+        """ns on the CPU and pages of the agent."""
+        self.process.write(b"\n")
+        self.lines += 1
+        self.pod.wait_for(lambda: self.process.out.count(b"\n") >= self.lines, "the monitor")
+        oncpu, rss, count = self.process.out.decode().splitlines()[-1].split()
+        self.count = int(count)
+        return int(oncpu), int(rss)
+
+    def end(self):
+        self.process.close_stdin()
+        assert self.process.wait() == 0
+
+
+def ping_for(pod, seconds):
+    """The time that each PING took, one after the other."""
+    took, end = [], time.monotonic() + seconds
+    while (start := time.monotonic()) < end:
+        pod.ping(timeout=60)
+        took.append(time.monotonic() - start)
+    return took
+
+
+@pytest.mark.limit(120)
+@pytest.mark.options(fresh=True)
+def test_the_agent_answers_in_every_storm(pod, record_property):
+    monitor = Monitor(pod)
+    pod.newcontainer("storm", ["sleep", "100000"]).started()
+    ping_for(pod, 1)
+    before, rss_before = monitor.look()
+    quiet = ping_for(pod, 5)
+    after, _ = monitor.look()
+    quiet_ns = (after - before) / len(quiet)
+
+    for kind in KINDS:
+        pod.execcmd("storm", ["storm", kind]).started()
+    before, _ = monitor.look()
+    took = ping_for(pod, SECONDS)
+    after, _ = monitor.look()
+    storm_ns = (after - before) / len(took)
+    figures = {"pings": len(took), "longest": max(took), "median": statistics.median(took),
+               "ns": storm_ns, "quiet ns": quiet_ns, "processes": monitor.count}
+    record_property("storm", str(figures))
+    assert len(took) >= PINGS, figures
+    assert max(took) <= GAP, figures
+
+    start = time.monotonic()
+    pod.kill("storm", 9)
+    first = pod.containers.pop("storm")
+    pod.wait_for(lambda: first.ended, "the end of the container", 60)
+    pod.ping(timeout=60)
+    while monitor.look() and monitor.count > FEW:
+        pod.pump_for(0.1)
+    assert time.monotonic() - start <= KILL_SECONDS, figures
+    pod.ack(Code.REMOVECONTAINER, {"container": "storm"}, timeout=60)
+
+    next_one = pod.newcontainer("next", ["echo", "hi"]).started()
+    assert next_one.wait() == 0 and next_one.out == b"hi\n"
+    _, rss_after = monitor.look()
+    assert rss_after <= rss_before + 2, "pages"
+    assert storm_ns <= FACTOR * quiet_ns, figures
+    monitor.end()
