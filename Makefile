@@ -12,7 +12,7 @@ MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 .DEFAULT_GOAL := all
 
 # Every room, lowest layer first. Nothing is built that does not stand here.
-ROOMS := log error arena queue loop json_scan json port control mux spec report \
+ROOMS := log error arena queue loop json_scan json port control mux address spec report \
 	child child_path child_user child_rootfs child_exec child_clock child_pod child_files \
 	child_hotplug child_ps_columns child_ps_table child_ps cgroup spawn worker process container \
 	pod commands daemon boot main
@@ -25,13 +25,14 @@ UNIT_error := error
 UNIT_arena := arena error
 UNIT_queue := queue error
 UNIT_json := json json_scan arena error
-UNIT_spec := spec json json_scan arena error
+UNIT_spec := spec address json json_scan arena error
 UNIT_report := report queue error
 UNIT_loop := loop log error
 UNIT_port := port loop queue log error
 UNIT_control := control port loop queue arena log error
 UNIT_mux := mux port loop queue log error
 UNIT_child := child report queue error
+UNIT_address := address error
 UNIT_child_path := child_path
 UNIT_child_user := child_user child_path child report queue error
 UNIT_child_ps := child_ps child_ps_table child_ps_columns child_user child_path child report \
@@ -46,7 +47,7 @@ UNIT_LDFLAGS_mux := -Wl,--wrap=memmove
 UNIT_LDFLAGS_json := -Wl,--wrap=malloc,--wrap=calloc
 
 # What each fuzzer links.
-FUZZ_json := spec json json_scan arena error
+FUZZ_json := spec address json json_scan arena error
 FUZZ_control := control port loop queue arena log error
 FUZZ_ps := child_ps_table child_ps_columns json_scan error
 FUZZ_tty := mux port loop queue log error
