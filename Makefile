@@ -13,11 +13,14 @@ MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 
 # Every room, lowest layer first. Nothing is built that does not stand here.
 ROOMS := log error arena queue loop json_scan json port control mux address spec report \
-	child child_path child_user child_rootfs child_exec child_clock child_pod child_files \
-	child_hotplug child_ps_columns child_ps_table child_ps cgroup spawn worker process container \
-	pod commands daemon boot main
+	child child_path child_user child_rootfs child_exec child_clock netlink child_network_state \
+	child_route child_network child_pod child_files child_hotplug child_ps_columns \
+	child_ps_table child_ps cgroup spawn worker process container pod commands daemon boot \
+	main
 
 # What each unit test links beside itself.
+network := child_network child_route child_network_state netlink address child report queue error
+
 UNIT_list := log
 UNIT_bytes := log
 UNIT_log := log
@@ -33,6 +36,8 @@ UNIT_control := control port loop queue arena log error
 UNIT_mux := mux port loop queue log error
 UNIT_child := child report queue error
 UNIT_address := address error
+UNIT_netlink := netlink error
+UNIT_child_network := $(network)
 UNIT_child_path := child_path
 UNIT_child_user := child_user child_path child report queue error
 UNIT_child_ps := child_ps child_ps_table child_ps_columns child_user child_path child report \
@@ -50,6 +55,8 @@ UNIT_LDFLAGS_json := -Wl,--wrap=malloc,--wrap=calloc
 FUZZ_json := spec address json json_scan arena error
 FUZZ_control := control port loop queue arena log error
 FUZZ_ps := child_ps_table child_ps_columns json_scan error
+FUZZ_netlink := child_network_state netlink address error
+FUZZ_address := $(network)
 FUZZ_tty := mux port loop queue log error
 
 # Seconds of `make fuzz` for each fuzzer.
