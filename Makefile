@@ -14,8 +14,8 @@ MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 # Every room, lowest layer first. Nothing is built that does not stand here.
 ROOMS := log error arena queue loop json_scan json port control mux address spec report \
 	child child_path child_user child_rootfs child_exec child_clock netlink child_network_state \
-	child_route child_network child_pod child_files child_hotplug child_ps_columns \
-	child_ps_table child_ps cgroup spawn worker process container pod commands daemon boot \
+	child_route child_network child_portmap child_pod child_files child_hotplug child_ps_columns \
+	child_ps_table child_ps cgroup spawn worker process container portmap pod commands daemon boot \
 	main
 
 # What each unit test links beside itself.
@@ -38,6 +38,7 @@ UNIT_child := child report queue error
 UNIT_address := address error
 UNIT_netlink := netlink error
 UNIT_child_network := $(network)
+UNIT_child_portmap := child_portmap child report queue error
 UNIT_child_path := child_path
 UNIT_child_user := child_user child_path child report queue error
 UNIT_child_ps := child_ps child_ps_table child_ps_columns child_user child_path child report \

@@ -12,14 +12,18 @@ struct child_pod {
 		*run_dir; /* the agent's own tmpfs: share/, root/, resolv.conf, hosts, hostname */
 	const char *share_dir; /* stands in for the 9p share where the kernel has no 9p, or NULL */
 	int cgroup_procs;      /* pod init: its leaf's cgroup.procs, -1: none */
+	uint32_t deadline_ms;  /* prepare: that it has */
+	/* release, of a pod that could not be started: what prepare reported; or NULL */
+	void *before;
 };
 
 /* Worker, in the agent's own namespaces: mounts the share (9p over virtio, tag spec->share_dir)
- * on run_dir/share, writes run_dir/{resolv.conf,hosts,hostname}, makes run_dir/root, then
- * report_done(). The argument is a struct child_pod. */
+ * on run_dir/share, writes run_dir/{resolv.conf,hosts,hostname}, makes run_dir/root, sets up the
+ * network and its port mapping, then report_done() with what they were before. The argument is a
+ * struct child_pod. */
 _Noreturn void child_pod_prepare(const void *child_pod);
 
-/* Worker: undoes it. Syncs, unmounts the share, report_done(). */
+/* Worker: undoes it. Restores the network, syncs, unmounts the share, report_done(). */
 _Noreturn void child_pod_release(const void *child_pod);
 
 /* First process of a new PID namespace: takes new UTS, IPC and mount namespaces, sets the host

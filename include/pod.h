@@ -4,6 +4,7 @@
 #define POD_H
 
 #include "container.h"
+#include "portmap.h"
 #include "worker.h"
 
 enum pod_state {
@@ -34,8 +35,11 @@ struct pod {
 	bool is_impatient;     /* … and that it is over */
 	bool failed;           /* it ends because its start failed, for this reason: */
 	struct error failure;
-	const struct pod_spec *spec; /* borrowed from the message until RUNNING */
-	size_t filled;               /* how many of its containers were begun */
+	uint8_t *before; /* owned: how the network was, until RUNNING; or NULL */
+	struct portmap portmap;
+	const struct container_spec *mapped; /* borrowed: it is being started, its ports are open */
+	const struct pod_spec *spec;         /* borrowed from the message until RUNNING */
+	size_t filled;                       /* how many of its containers were begun */
 	/* What was asked for last is over: err NULL, or why it failed. */
 	void (*on_done)(struct pod *pod, const struct error *err);
 };

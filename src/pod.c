@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -30,8 +31,7 @@ static void patience_over(struct timer *timer)
 	pod->is_impatient = true;
 }
 
-static struct container *start_container(
-	struct pod *pod, const struct container_spec *spec, struct error *err);
+static int begin_container(struct pod *pod, const struct container_spec *spec, struct error *err);
 
 static void removal_over(struct pod *pod, const struct error *err)
 {
@@ -43,7 +43,7 @@ static void removal_over(struct pod *pod, const struct error *err)
 	timer_cancel(&pod->removal);
 	if (err || !spec)
 		pod->on_done(pod, err);
-	else if (!start_container(pod, spec, &failure))
+	else if (begin_container(pod, spec, &failure) < 0)
 		pod->on_done(pod, &failure);
 }
 
@@ -78,6 +78,13 @@ void pod_init(struct pod *pod, const struct pod_options *options)
 	list_init(&pod->containers);
 	timer_init(&pod->patience, patience_over);
 	timer_init(&pod->removal, removal_overdue);
+	portmap_init(&pod->portmap, options->worker->spawner, options->table->deadline_ms);
+}
+
+static void forget_before(struct pod *pod)
+{
+	free(pod->before);
+	pod->before = NULL;
 }
 
 static void close_fd(int *fd)
@@ -100,9 +107,11 @@ static void pod_clear(struct pod *pod)
 			cgroup_remove(pod->cgroup_parent, "pod", &err) < 0))
 		log_warn("pod: %s", err.text);
 	close_fd(&pod->setting.cgroup);
+	forget_before(pod);
 	arena_free(&pod->arena);
 	pod->setting.hostname = NULL;
 	pod->spec = NULL;
+	pod->mapped = NULL;
 	pod->state = POD_NONE;
 }
 
@@ -113,6 +122,8 @@ static struct child_pod describe(const struct pod *pod)
 		.run_dir = pod->setting.run_dir,
 		.share_dir = pod->share_dir,
 		.cgroup_procs = -1,
+		.deadline_ms = pod->setting.table->deadline_ms,
+		.before = pod->before,
 	};
 }
 
@@ -132,6 +143,8 @@ static void be_patient(struct pod *pod, enum pod_state state, uint64_t ms)
 
 static void kill_all(struct pod *pod)
 {
+	/* Before the worker that releases the pod puts the rules back. */
+	portmap_close(&pod->portmap);
 	list_for_each (it, after, &pod->containers)
 		container_kill(list_entry(it, struct container, node));
 	/* Takes everything in its PID namespace along. */
@@ -245,12 +258,13 @@ static void start_next(struct pod *pod)
 
 	if (pod->filled < spec->containers_count) {
 		pod->state = POD_FILLING;
-		if (!start_container(pod, &spec->containers[pod->filled++], &err))
+		if (begin_container(pod, &spec->containers[pod->filled++], &err) < 0)
 			start_failed(pod, &err);
 		return;
 	}
 	pod->state = POD_RUNNING;
 	pod->spec = NULL;
+	forget_before(pod);
 	log_info("pod: started");
 	pod->on_done(pod, NULL);
 }
@@ -310,11 +324,16 @@ out:
 static void prepared(void *context, const struct error *err)
 {
 	struct pod *pod = context;
+	const struct white_lists_spec *lists = pod->spec->white_lists;
 	struct error failure;
+	size_t length;
 
+	pod->before = worker_take_result(pod->worker, &length);
 	pod->state = POD_STARTING;
 	if (err)
 		start_failed(pod, err);
+	else if (lists && portmap_open(&pod->portmap, lists, &pod->arena, &failure) < 0)
+		start_failed(pod, &failure);
 	else if (fork_init(pod, &failure) < 0)
 		start_failed(pod, &failure);
 }
@@ -343,7 +362,7 @@ int pod_start(struct pod *pod, const struct pod_spec *spec, struct error *err)
 	pod->failed = false;
 	pod->filled = 0;
 	pod->init.pid = 0;
-	arena_init(&pod->arena, 1024);
+	arena_init(&pod->arena, MESSAGE_MAX);
 	pod->setting.hostname = arena_strndup(&pod->arena, hostname, strlen(hostname));
 	if (!pod->setting.hostname) {
 		error_set(err, ENOMEM, "out of memory");
@@ -372,6 +391,7 @@ void pod_cancel(struct pod *pod, const char *reason)
 		worker_cancel(pod->worker, reason);
 	else if (pod->state == POD_STARTING)
 		spawn_cancel(&pod->init, reason);
+	portmap_cancel(&pod->portmap, reason);
 	list_for_each (it, after, &pod->containers)
 		container_cancel(list_entry(it, struct container, node), reason);
 	if (pod->removing) {
@@ -409,10 +429,9 @@ struct container *pod_find_container(struct pod *pod, const char *id, struct err
 	return container;
 }
 
-static void container_started(void *context, const struct error *err)
+static void container_answered(struct pod *pod, const struct error *err)
 {
-	struct pod *pod = context;
-
+	pod->mapped = NULL;
 	if (pod->state != POD_FILLING)
 		pod->on_done(pod, err);
 	else if (err)
@@ -421,44 +440,96 @@ static void container_started(void *context, const struct error *err)
 		start_next(pod);
 }
 
+static void ports_closed(void *context, const struct error *err)
+{
+	struct pod *pod = context;
+
+	(void)err;
+	container_answered(pod, &pod->failure);
+}
+
+static void container_started(void *context, const struct error *err)
+{
+	struct pod *pod = context;
+
+	if (err && pod->mapped) {
+		pod->failure = *err;
+		if (portmap_remove(&pod->portmap, pod->mapped->id, ports_closed, pod))
+			return;
+	}
+	container_answered(pod, err);
+}
+
+static void container_removed(void *context, const struct error *err)
+{
+	(void)err;
+	removal_over(context, NULL);
+}
+
 static void container_emptied(struct container *container)
 {
 	struct pod *pod = container->context;
-	bool removed = pod->removing == container;
+	bool removed = pod->removing == container, is_waited_for;
 
 	/* A cc host removes its containers itself; runv's are gone with their process. */
-	if (removed || container->init_id)
-		container_free(container);
-	if (removed)
+	if (!removed && !container->init_id)
+		return;
+	is_waited_for = portmap_remove(
+		&pod->portmap, container->id, removed ? container_removed : NULL, pod);
+	container_free(container);
+	if (!removed)
+		return;
+	pod->removing = NULL;
+	timer_cancel(&pod->removal);
+	if (!is_waited_for)
 		removal_over(pod, NULL);
 }
 
-static struct container *start_container(
-	struct pod *pod, const struct container_spec *spec, struct error *err)
+static int start_container(struct pod *pod, const struct container_spec *spec, struct error *err)
 {
-	struct container *container;
+	struct container *container = container_start(
+		&pod->setting, spec, container_started, container_emptied, pod, err);
+
+	if (!container)
+		return -1;
+	list_push_back(&pod->containers, &container->node);
+	return 0;
+}
+
+static void ports_opened(void *context, const struct error *err)
+{
+	struct pod *pod = context;
+	struct error failure;
+
+	if (err) {
+		failure = *err;
+		error_wrap(&failure, "container '%s'", pod->mapped->id);
+		container_answered(pod, &failure);
+	} else if (start_container(pod, pod->mapped, &failure) < 0) {
+		container_started(pod, &failure);
+	}
+}
+
+static int begin_container(struct pod *pod, const struct container_spec *spec, struct error *err)
+{
 	struct error missing;
 	size_t count = 0;
 
-	if (strcmp(spec->id, CONTAINER_AGENT) == 0) {
-		error_set(err, EEXIST, "container '%s' is the agent itself", spec->id);
-		return NULL;
-	}
-	if (pod_find_container(pod, spec->id, &missing)) {
-		error_set(err, EEXIST, "container '%s' exists already", spec->id);
-		return NULL;
-	}
+	if (strcmp(spec->id, CONTAINER_AGENT) == 0)
+		return error_set(err, EEXIST, "container '%s' is the agent itself", spec->id);
+	if (pod_find_container(pod, spec->id, &missing))
+		return error_set(err, EEXIST, "container '%s' exists already", spec->id);
 	list_for_each (it, after, &pod->containers)
 		count++;
-	if (count >= CONTAINERS_MAX) {
-		error_set(err, EAGAIN, "container '%s': there are %zu already", spec->id, count);
-		return NULL;
-	}
-	container = container_start(
-		&pod->setting, spec, container_started, container_emptied, pod, err);
-	if (container)
-		list_push_back(&pod->containers, &container->node);
-	return container;
+	if (count >= CONTAINERS_MAX)
+		return error_set(
+			err, EAGAIN, "container '%s': there are %zu already", spec->id, count);
+	if (!portmap_concerns(&pod->portmap, spec))
+		return start_container(pod, spec, err);
+	if (portmap_add(&pod->portmap, spec, ports_opened, pod, err) < 0)
+		return error_wrap(err, "container '%s'", spec->id);
+	pod->mapped = spec;
+	return 0;
 }
 
 static int check_running(const struct pod *pod, struct error *err)
@@ -483,7 +554,7 @@ int pod_start_container(struct pod *pod, const struct container_spec *spec, stru
 		await_removal(pod, gone);
 		return 0;
 	}
-	return start_container(pod, spec, err) ? 0 : -1;
+	return begin_container(pod, spec, err);
 }
 
 /* The agent's own place among the containers; made when it is first asked for. */
