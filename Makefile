@@ -140,6 +140,11 @@ build/initrd.cpio: build/musl/hyperstart build/kernel/vmlinux scripts/build-init
 	$(call say,INITRD)
 	$(Q)scripts/build-initrd --kernel build/kernel --init build/musl/hyperstart $@
 
+# For an initrd --with-iptables.
+build/iptables: scripts/get-iptables | build/setup-build
+	@scripts/get-iptables $@
+	@touch $@
+
 build/rootfs: scripts/build-rootfs | build/setup-run
 	$(call say,ROOTFS)
 	$(Q)scripts/build-rootfs $@
@@ -226,7 +231,7 @@ script-tests: all build/rootfs | build/setup-test
 	$(PYTEST) tests/scripts --junitxml=build/check/script-tests.xml $(ARGS)
 
 .PHONY: vm-rig check-vm
-vm-rig check-vm: $(rig) build/initrd.cpio
+vm-rig check-vm: $(rig) build/initrd.cpio build/iptables
 	$(PYTEST) tests/scenarios --rig=vm --junitxml=build/check/vm-rig.xml $(ARGS)
 
 .PHONY: lint lint-format lint-layers lint-clang lint-tidy lint-cppcheck lint-shell lint-spelling
@@ -274,7 +279,7 @@ format: | build/setup-test
 
 # All that check runs, so that its steps find it built and can go side by side.
 .PHONY: check-build
-check-build: all $(rig) $(UNIT:%=build/unit/test_%) $(FUZZ:%=build/fuzz/fuzz_%)
+check-build: all $(rig) build/iptables $(UNIT:%=build/unit/test_%) $(FUZZ:%=build/fuzz/fuzz_%)
 
 .PHONY: check
 check: | build/setup-build build/setup-run build/setup-test
