@@ -12,13 +12,16 @@ MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 .DEFAULT_GOAL := all
 
 # Every room, lowest layer first. Nothing is built that does not stand here.
-ROOMS := log error arena queue uevent module loop json_scan json port control mux privilege spec \
-	report cgroup cgroup_limits child child_path child_user child_mount child_device child_copy \
-	child_volume child_sysctl child_privileges child_rootfs child_unmount child_exec child_clock \
-	child_pod child_files child_hotplug child_ps_columns child_ps_table child_ps spawn worker \
-	process container pod commands daemon boot main
+ROOMS := log error arena queue uevent module loop json_scan json port control mux address privilege \
+	spec report cgroup cgroup_limits child child_path child_user child_mount child_device \
+	child_copy child_volume child_sysctl child_privileges child_rootfs child_unmount child_exec \
+	child_clock netlink child_network_state child_route child_network child_portmap child_pod \
+	child_files child_hotplug child_ps_columns child_ps_table child_ps spawn worker process \
+	container portmap pod commands daemon boot main
 
 # What each unit test links beside itself.
+network := child_network child_route child_network_state netlink address child report queue error
+
 UNIT_list := log
 UNIT_bytes := log
 UNIT_log := log
@@ -27,7 +30,7 @@ UNIT_arena := arena error
 UNIT_queue := queue error
 UNIT_json := json json_scan arena error
 UNIT_privilege := privilege
-UNIT_spec := spec privilege json json_scan arena error
+UNIT_spec := spec address privilege json json_scan arena error
 UNIT_report := report queue error
 UNIT_loop := loop log error
 UNIT_uevent := uevent
@@ -35,7 +38,11 @@ UNIT_port := port loop queue log error
 UNIT_control := control port loop queue arena log error
 UNIT_mux := mux port loop queue log error
 UNIT_child := child report queue error
+UNIT_address := address error
+UNIT_netlink := netlink error
 UNIT_child_copy := child_copy child_path
+UNIT_child_network := $(network)
+UNIT_child_portmap := child_portmap child report queue error
 UNIT_child_path := child_path
 UNIT_child_sysctl := child_sysctl child report queue error
 UNIT_child_user := child_user child_path child report queue error
@@ -53,10 +60,12 @@ UNIT_LDFLAGS_mux := -Wl,--wrap=memmove
 UNIT_LDFLAGS_json := -Wl,--wrap=malloc,--wrap=calloc
 
 # What each fuzzer links.
-FUZZ_json := spec privilege json json_scan arena error
+FUZZ_json := spec address privilege json json_scan arena error
 FUZZ_control := control port loop queue arena log error
 FUZZ_path := child_copy child_path
 FUZZ_ps := child_ps_table child_ps_columns json_scan error
+FUZZ_netlink := child_network_state netlink address error
+FUZZ_address := $(network)
 FUZZ_tty := mux port loop queue log error
 FUZZ_user := child_user child_path child report queue error
 
@@ -152,6 +161,11 @@ build/kernel/vmlinux: scripts/get-kernel | build/setup-build
 build/initrd.cpio: build/musl/hyperstart build/kernel/vmlinux scripts/build-initrd
 	$(call say,INITRD)
 	$(Q)scripts/build-initrd --kernel build/kernel --init build/musl/hyperstart $@
+
+# For an initrd --with-iptables.
+build/iptables: scripts/get-iptables | build/setup-build
+	@scripts/get-iptables $@
+	@touch $@
 
 build/rootfs: scripts/build-rootfs | build/setup-run
 	$(call say,ROOTFS)
@@ -253,7 +267,7 @@ script-tests: all build/rootfs | build/setup-test
 	$(PYTEST) tests/scripts --junitxml=build/check/script-tests.xml $(ARGS)
 
 .PHONY: vm-rig check-vm
-vm-rig check-vm: $(rig) build/initrd.cpio
+vm-rig check-vm: $(rig) build/initrd.cpio build/iptables
 	$(PYTEST) tests/scenarios --rig=vm --junitxml=build/check/vm-rig.xml $(ARGS)
 
 .PHONY: lint lint-format lint-layers lint-clang lint-tidy lint-cppcheck lint-shell lint-spelling
@@ -301,7 +315,7 @@ format: | build/setup-test
 
 # All that check runs, so that its steps find it built and can go side by side.
 .PHONY: check-build
-check-build: all $(rig) $(UNIT:%=build/unit/test_%) $(FUZZ:%=build/fuzz/fuzz_%)
+check-build: all $(rig) build/iptables $(UNIT:%=build/unit/test_%) $(FUZZ:%=build/fuzz/fuzz_%)
 
 .PHONY: check
 check: | build/setup-build build/setup-run build/setup-test

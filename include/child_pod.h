@@ -12,17 +12,21 @@ struct child_pod {
 	const char *share_dir; /* stands in for the 9p share where the kernel has no 9p, or NULL */
 	int cgroup_parent, cgroup; /* the pod's, to be limited; -1: none */
 	int cgroup_procs;          /* pod init: its leaf's cgroup.procs, -1: none */
+	uint32_t deadline_ms;      /* prepare: that it has */
 	const int *mount_ns;       /* release: of the containers that are left */
 	size_t mount_ns_count;
+	void *before; /* release, of a pod that could not be started: what prepare reported; or NULL */
 };
 
 /* Worker, in the agent's own namespaces: mounts the share (9p over virtio, else virtiofs, of the tag
  * spec->share_dir) on run_dir/share and a tmpfs on run_dir/shm, writes
- * run_dir/{resolv.conf,hosts,hostname}, makes run_dir/{root,volume}, limits the pod's cgroup, then
- * report_done(). The argument is a struct child_pod. */
+ * run_dir/{resolv.conf,hosts,hostname}, makes run_dir/{root,volume}, limits the pod's cgroup, sets up
+ * the network and its port mapping, then report_done() with what these two were before. The argument
+ * is a struct child_pod. */
 _Noreturn void child_pod_prepare(const void *child_pod);
 
-/* Worker: undoes it. Unmounts all that the containers have and the share, syncs, report_done(). */
+/* Worker: undoes it. Restores the network, unmounts all that the containers have and the share, syncs,
+ * report_done(). */
 _Noreturn void child_pod_release(const void *child_pod);
 
 /* First process of a new PID namespace: takes new UTS, IPC and mount namespaces, sets the host

@@ -44,6 +44,7 @@ struct json_field {
 		JSON_STRINGS,
 		JSON_U64,
 		JSON_U32,
+		JSON_U32_TEXT,
 		JSON_INT,
 		JSON_BOOL,
 		JSON_OBJECT,
@@ -82,6 +83,10 @@ struct json_field {
 
 #define F_U32(tag, member, name, required, max_) \
 	JSON_FIELD(tag, member, uint32_t, name, JSON_U32, required, .max = (max_))
+
+/* The same, or its digits as a string; "" is the same as not given. */
+#define F_U32_TEXT(tag, member, name, required, max_) \
+	JSON_FIELD(tag, member, uint32_t, name, JSON_U32_TEXT, required, .max = (max_))
 
 #define F_INT(tag, member, name, required, min_, max_) \
 	JSON_FIELD(tag, member, int, name, JSON_INT, required, .min = (min_), .max = (max_))

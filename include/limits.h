@@ -37,6 +37,14 @@
 /* What the kernel takes (__NEW_UTS_LEN). */
 #define HOSTNAME_MAX 64u
 
+/* One command's. */
+#define INTERFACES_MAX 256u
+#define ROUTES_MAX     1024u
+/* A container's mapped ports. */
+#define PORTS_MAX 256u
+/* How long a network device is awaited that a command names, if the deadline allows for it. */
+#define DEVICE_WAIT_MS 10000u
+
 /* A pty's buffered output at its last call: FIONREAD shows only 4 KiB of it. */
 #define PTY_LAST_CALL_MAX (128 * KIB)
 
@@ -77,7 +85,8 @@
  *                     (or a WRITEFILE, or a READFILE's reply: less)
  *     stdin queues                                                8.0 MiB
  *     kept arenas                                                 8.0 MiB
+ *     mapped ports    1024 x 256 x 6 bytes                        1.5 MiB
  *     structs         4096 x 0.6 KiB + 1024 x 0.3 KiB             2.7 MiB
- * below 24 MiB; an ordinary pod stays below 0.3 MiB. */
+ * below 26 MiB; an ordinary pod stays below 0.3 MiB. */
 
 #endif

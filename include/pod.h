@@ -4,6 +4,7 @@
 #define POD_H
 
 #include "container.h"
+#include "portmap.h"
 #include "worker.h"
 
 enum pod_state {
@@ -35,7 +36,10 @@ struct pod {
 	bool is_impatient;     /* … and that it is over */
 	bool failed;           /* it ends because its start failed, for this reason: */
 	struct error failure;
-	const struct pod_spec *spec; /* borrowed from the message until RUNNING */
+	uint8_t *before; /* owned: how the network was, until RUNNING; or NULL */
+	struct portmap portmap;
+	const struct container_spec *mapped; /* borrowed: it is being started, its ports are open */
+	const struct pod_spec *spec;         /* borrowed from the message until RUNNING */
 	uint64_t begun_ms; /* loop_now() of its STARTPOD; 0 once its first container was told */
 	size_t filled;     /* how many of its containers were begun */
 	const char *cut;   /* why the start is not to go on, or NULL */

@@ -31,6 +31,46 @@ struct rlimit_spec {
 	uint64_t soft, hard;
 };
 
+struct address_spec {
+	const char *ip_address; /* with a leading "-" it is to go; NULL: nothing to do */
+	const char *net_mask;
+};
+
+struct interface_spec {
+	const char *device;          /* found by name; NULL: by mac_addr */
+	const char *new_device_name; /* NULL: keeps its own */
+	struct address_spec *ip_addresses;
+	size_t ip_addresses_count;
+	struct address_spec ip_single; /* the old form, beside the list: "ipAddress", "netMask" */
+	uint32_t mtu;                  /* 0: as it is */
+	const char *mac_addr;
+};
+
+struct route_spec {
+	const char *dest; /* NULL, "default", "any", "all": everything */
+	const char *gateway, *device, *src;
+};
+
+struct routes_spec {
+	struct route_spec *routes;
+	size_t routes_count;
+};
+
+/* Who may reach the pod from outside, CIDRs; NULL-terminated, or NULL. */
+struct white_lists_spec {
+	const char **internal; /* everything */
+	const char **external; /* mapped ports */
+};
+
+struct port_spec {
+	uint32_t host_port, container_port;
+	const char *protocol; /* "tcp" or "udp"; NULL: tcp */
+};
+
+struct device_spec {
+	const char *device;
+};
+
 struct process_spec {
 	const char *id; /* not NULL: its end is told by PROCESSASYNCEVENT */
 	const char *user, *group;
@@ -90,6 +130,8 @@ struct container_spec {
 	bool read_only;
 	struct constraints_spec constraints;
 	struct process_spec process;
+	struct port_spec *ports;
+	size_t ports_count;
 };
 
 struct pod_spec {
@@ -98,6 +140,12 @@ struct pod_spec {
 	const char **dns, **dns_search, **dns_options; /* NULL-terminated, or NULL */
 	struct container_spec *containers;             /* the old form: started with it, in order */
 	size_t containers_count;
+	struct interface_spec *interfaces;
+	size_t interfaces_count;
+	struct route_spec *routes;
+	size_t routes_count;
+	struct white_lists_spec *white_lists; /* NULL, also where both are empty: no port mapping */
+	const char *iptable_rules;            /* for iptables-restore, as it is */
 };
 
 struct exec_spec {
@@ -156,6 +204,12 @@ int spec_remove(const char *text, size_t length, struct arena *arena, struct rem
 int spec_signal(const char *text, size_t length, struct arena *arena, struct signal_spec *out,
 	struct error *err);
 int spec_ps(const char *text, size_t length, struct arena *arena, struct ps_spec *out,
+	struct error *err);
+int spec_interface(const char *text, size_t length, struct arena *arena, struct interface_spec *out,
+	struct error *err);
+int spec_routes(const char *text, size_t length, struct arena *arena, struct routes_spec *out,
+	struct error *err);
+int spec_device(const char *text, size_t length, struct arena *arena, struct device_spec *out,
 	struct error *err);
 
 #endif

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -18,6 +19,8 @@
 #include "cgroup_limits.h"
 #include "child.h"
 #include "child_clock.h"
+#include "child_network.h"
+#include "child_portmap.h"
 #include "child_rootfs.h"
 #include "child_unmount.h"
 #include "limits.h"
@@ -165,6 +168,70 @@ static void detach(const char *name)
 		die_errno("unmount the pod's %s", name);
 }
 
+/* How the network was, for child_pod_release(). */
+struct before {
+	size_t state_length;
+	uint8_t bytes[]; /* the state's messages, then the text for portmap_undo() */
+};
+
+/* All or nothing, and the last step: what fails before it leaves the network alone. Then the
+ * worker's good end. */
+static _Noreturn void network_prepare(const struct child_pod *pod)
+{
+	const struct pod_spec *spec = pod->spec;
+	const struct child_network network = {
+		.interfaces = spec->interfaces,
+		.interfaces_count = spec->interfaces_count,
+		.routes = spec->routes,
+		.routes_count = spec->routes_count,
+		.deadline_ms = pod->deadline_ms,
+	};
+	struct network_state state = {0};
+	struct netlink netlink;
+	struct before *before;
+	char *undo = NULL;
+	size_t length, undo_length;
+	struct error err;
+
+	if (netlink_open(&netlink, &err) < 0 ||
+		network_set_up(&network, &state, &netlink, &err) < 0)
+		die("%s", err.text);
+	if ((spec->iptable_rules || spec->white_lists) &&
+		portmap_begin(spec->iptable_rules, spec->white_lists, &undo, &err) < 0) {
+		network_state_restore(&state, &netlink);
+		die("%s", err.text);
+	}
+	undo_length = undo ? strlen(undo) : 0;
+	length = sizeof(*before) + state.length + undo_length + 1;
+	before = calloc(1, length);
+	if (!before || length > RESULT_MAX) {
+		portmap_undo(undo ? undo : "");
+		network_state_restore(&state, &netlink);
+		die("the network's state takes too much memory");
+	}
+	before->state_length = state.length;
+	memcpy(before->bytes, state.messages, state.length);
+	if (undo)
+		memcpy(before->bytes + state.length, undo, undo_length);
+	report_done(before, length);
+}
+
+static void network_restore(const struct child_pod *pod)
+{
+	struct before *before = pod->before;
+	const struct network_state state = {
+		.messages = before->bytes,
+		.length = before->state_length,
+	};
+	struct netlink netlink;
+	struct error err;
+
+	portmap_undo((const char *)before->bytes + before->state_length);
+	if (netlink_open(&netlink, &err) < 0)
+		die("%s", err.text);
+	network_state_restore(&state, &netlink);
+}
+
 void child_pod_prepare(const void *child_pod)
 {
 	const struct child_pod *pod = child_pod;
@@ -184,7 +251,7 @@ void child_pod_prepare(const void *child_pod)
 	share_mount(pod);
 	if (pod->cgroup >= 0 && cgroup_limits_pod(pod->cgroup_parent, pod->cgroup, &err) < 0)
 		die("limit the pod: %s", err.text);
-	report_done(NULL, 0);
+	network_prepare(pod);
 }
 
 void child_pod_release(const void *child_pod)
@@ -192,6 +259,8 @@ void child_pod_release(const void *child_pod)
 	const struct child_pod *pod = child_pod;
 	int run = run_open(pod);
 
+	if (pod->before)
+		network_restore(pod);
 	for (size_t i = 0; i < sizeof(pod_files) / sizeof(pod_files[0]); i++)
 		unlinkat(run, pod_files[i], 0);
 	child_unmount_all(pod->mount_ns, pod->mount_ns_count);

@@ -13,6 +13,7 @@
 #include "bytes.h"
 #include "child_files.h"
 #include "child_hotplug.h"
+#include "child_network.h"
 #include "child_ps.h"
 #include "spec.h"
 
@@ -242,6 +243,49 @@ static enum outcome command_onlinecpumem(
 		commands->pod->setting.cgroup, -1, err);
 }
 
+static enum outcome network_work(
+	struct commands *commands, struct child_network *network, struct error *err)
+{
+	network->deadline_ms = commands->deadline_ms;
+	return work(commands, child_network_set_up, network, -1, -1, err);
+}
+
+static enum outcome command_setupinterface(
+	struct commands *commands, struct message *message, struct error *err)
+{
+	struct interface_spec spec;
+	struct child_network network = {.interfaces = &spec, .interfaces_count = 1};
+
+	if (DECODE(spec_interface, message, &spec, err) < 0)
+		return FAILED;
+	return network_work(commands, &network, err);
+}
+
+static enum outcome command_setuproute(
+	struct commands *commands, struct message *message, struct error *err)
+{
+	struct routes_spec spec;
+	struct child_network network;
+
+	if (DECODE(spec_routes, message, &spec, err) < 0)
+		return FAILED;
+	network = (struct child_network){
+		.routes = spec.routes,
+		.routes_count = spec.routes_count,
+	};
+	return network_work(commands, &network, err);
+}
+
+static enum outcome command_deleteinterface(
+	struct commands *commands, struct message *message, struct error *err)
+{
+	struct device_spec spec;
+
+	if (DECODE(spec_device, message, &spec, err) < 0)
+		return FAILED;
+	return work(commands, child_network_remove, &spec, -1, -1, err);
+}
+
 static enum outcome file_work(struct commands *commands, struct message *message,
 	void (*main)(const void *), struct error *err)
 {
@@ -325,9 +369,12 @@ static const struct command command_table[] = {
 	[NEWCONTAINER]    = { "newcontainer",    MESSAGE_MAX,   command_newcontainer },
 	[KILLCONTAINER]   = { "killcontainer",   MESSAGE_MAX,   command_killcontainer },
 	[ONLINECPUMEM]    = { "onlinecpumem",    MESSAGE_MAX,   command_onlinecpumem },
+	[SETUPINTERFACE]  = { "setupinterface",  MESSAGE_MAX,   command_setupinterface },
+	[SETUPROUTE]      = { "setuproute",      MESSAGE_MAX,   command_setuproute },
 	[REMOVECONTAINER] = { "removecontainer", MESSAGE_MAX,   command_removecontainer },
 	[PSCONTAINER]     = { "pscontainer",     MESSAGE_MAX,   command_pscontainer },
 	[SIGNALPROCESS]   = { "signalprocess",   MESSAGE_MAX,   command_signalprocess },
+	[DELETEINTERFACE] = { "deleteinterface", MESSAGE_MAX,   command_deleteinterface },
 };
 /* clang-format on */
 

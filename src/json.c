@@ -138,13 +138,14 @@ static int decode_integer(const struct decoder *d, const struct json_field *fiel
 	const jsmntok_t *value, bool *negative, uint64_t *magnitude)
 {
 	const char *at = d->text + value->start, *end = d->text + value->end;
+	bool may_be_text = field->kind == JSON_U32_TEXT && value->type == JSMN_STRING;
 	char why[64];
 	uint64_t limit;
 
 	*negative = *at == '-';
 	if (*negative)
 		at++;
-	if (value->type != JSMN_PRIMITIVE || *at < '0' || *at > '9')
+	if ((value->type != JSMN_PRIMITIVE && !may_be_text) || *at < '0' || *at > '9')
 		return refuse(d, value, NULL, "expected integer");
 	limit = *negative ? 0 - (uint64_t)field->min : field->max;
 	*magnitude = 0;
@@ -282,6 +283,10 @@ static int decode_value(
 		result = decode_integer(d, field, value, &negative, (uint64_t *)member);
 		break;
 	case JSON_U32:
+	case JSON_U32_TEXT:
+		if (field->kind == JSON_U32_TEXT && value->type == JSMN_STRING &&
+			token_is_empty(value))
+			return 0;
 		result = decode_integer(d, field, value, &negative, &magnitude);
 		if (result == 0)
 			*(uint32_t *)member = (uint32_t)magnitude;

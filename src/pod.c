@@ -34,8 +34,7 @@ static void patience_over(struct timer *timer)
 	pod->is_impatient = true;
 }
 
-static struct container *start_container(
-	struct pod *pod, const struct container_spec *spec, struct error *err);
+static int begin_container(struct pod *pod, const struct container_spec *spec, struct error *err);
 
 static void removal_over(struct pod *pod, const struct error *err)
 {
@@ -47,7 +46,7 @@ static void removal_over(struct pod *pod, const struct error *err)
 	timer_cancel(&pod->removal);
 	if (err || !spec)
 		pod->on_done(pod, err);
-	else if (!start_container(pod, spec, &failure))
+	else if (begin_container(pod, spec, &failure) < 0)
 		pod->on_done(pod, &failure);
 }
 
@@ -84,6 +83,13 @@ void pod_init(struct pod *pod, const struct pod_options *options)
 	list_init(&pod->containers);
 	timer_init(&pod->patience, patience_over);
 	timer_init(&pod->removal, removal_overdue);
+	portmap_init(&pod->portmap, options->worker->spawner, options->table->deadline_ms);
+}
+
+static void forget_before(struct pod *pod)
+{
+	free(pod->before);
+	pod->before = NULL;
 }
 
 static void close_fd(int *fd)
@@ -106,9 +112,11 @@ static void pod_clear(struct pod *pod)
 			cgroup_remove(pod->cgroup_parent, "pod", &err) < 0))
 		log_warn("pod: %s", err.text);
 	close_fd(&pod->setting.cgroup);
+	forget_before(pod);
 	arena_free(&pod->arena);
 	pod->setting.hostname = pod->setting.cgroup_path = NULL;
 	pod->spec = NULL;
+	pod->mapped = NULL;
 	pod->state = POD_NONE;
 }
 
@@ -121,6 +129,8 @@ static struct child_pod describe(const struct pod *pod)
 		.cgroup_parent = pod->cgroup_parent,
 		.cgroup = pod->setting.cgroup,
 		.cgroup_procs = -1,
+		.deadline_ms = pod->setting.table->deadline_ms,
+		.before = pod->before,
 	};
 }
 
@@ -140,6 +150,8 @@ static void be_patient(struct pod *pod, enum pod_state state, uint64_t ms)
 
 static void kill_all(struct pod *pod)
 {
+	/* Before the worker that releases the pod puts the rules back. */
+	portmap_close(&pod->portmap);
 	list_for_each (it, after, &pod->containers)
 		container_kill(list_entry(it, struct container, node));
 	/* Takes everything in its PID namespace along. */
@@ -178,8 +190,36 @@ static void released(void *context, const struct error *err)
 	pod->on_done(pod, failed ? &pod->failure : NULL);
 }
 
+static void stray_started(void *context, const struct error *err)
+{
+	(void)context;
+	(void)err;
+}
+
+static void stray_emptied(struct container *container)
+{
+	container_remove(container);
+}
+
+static void stray_removed(struct container *container, const struct error *err)
+{
+	(void)container;
+	(void)err;
+}
+
+/* It goes when it comes to rest, and is of no pod any more. */
+static void container_stray(struct container *container)
+{
+	list_remove(&container->node);
+	container->events = (struct container_events){
+		.on_started = stray_started,
+		.on_empty = stray_emptied,
+		.on_removed = stray_removed,
+	};
+}
+
 /* The mount namespaces of the containers at rest, malloc; out of memory is none, and NULL. The others
- * go when they come to rest, and are of no pod any more. */
+ * stray. */
 static int *mount_namespaces(struct pod *pod, size_t *count)
 {
 	int *mount_ns;
@@ -193,7 +233,7 @@ static int *mount_namespaces(struct pod *pod, size_t *count)
 		struct container *container = list_entry(it, struct container, node);
 
 		if (!container_is_at_rest(container))
-			list_remove(it);
+			container_stray(container);
 		else if (mount_ns && container->mount_ns >= 0)
 			mount_ns[(*count)++] = container->mount_ns;
 	}
@@ -295,12 +335,13 @@ static void start_next(struct pod *pod)
 	}
 	if (pod->filled < spec->containers_count) {
 		pod->state = POD_FILLING;
-		if (!start_container(pod, &spec->containers[pod->filled++], &err))
+		if (begin_container(pod, &spec->containers[pod->filled++], &err) < 0)
 			start_failed(pod, &err);
 		return;
 	}
 	pod->state = POD_RUNNING;
 	pod->spec = NULL;
+	forget_before(pod);
 	log_info("pod: started");
 	pod->on_done(pod, NULL);
 }
@@ -360,11 +401,16 @@ out:
 static void prepared(void *context, const struct error *err)
 {
 	struct pod *pod = context;
+	const struct white_lists_spec *lists = pod->spec->white_lists;
 	struct error failure;
+	size_t length;
 
+	pod->before = worker_take_result(pod->worker, &length);
 	pod->state = POD_STARTING;
 	if (err)
 		start_failed(pod, err);
+	else if (lists && portmap_open(&pod->portmap, lists, &pod->arena, &failure) < 0)
+		start_failed(pod, &failure);
 	else if (fork_init(pod, &failure) < 0)
 		start_failed(pod, &failure);
 }
@@ -407,7 +453,7 @@ int pod_start(struct pod *pod, const struct pod_spec *spec, struct error *err)
 	pod->begun_ms = loop_now();
 	pod->filled = 0;
 	pod->init.pid = 0;
-	arena_init(&pod->arena, KIB + PATH_MAX);
+	arena_init(&pod->arena, MESSAGE_MAX + PATH_MAX);
 	pod->setting.hostname = arena_strndup(&pod->arena, hostname, strlen(hostname));
 	pod->setting.cgroup_path = cgroup_path(pod);
 	if (!pod->setting.hostname || !pod->setting.cgroup_path) {
@@ -438,6 +484,7 @@ void pod_cancel(struct pod *pod, const char *reason)
 		worker_cancel(pod->worker, reason);
 	else if (pod->state == POD_STARTING)
 		spawn_cancel(&pod->init, reason);
+	portmap_cancel(&pod->portmap, reason);
 	list_for_each (it, after, &pod->containers)
 		container_cancel(list_entry(it, struct container, node), reason);
 	if (pod->removing) {
@@ -475,10 +522,9 @@ struct container *pod_find_container(struct pod *pod, const char *id, struct err
 	return container;
 }
 
-static void container_started(void *context, const struct error *err)
+static void container_answered(struct pod *pod, const struct error *err)
 {
-	struct pod *pod = context;
-
+	pod->mapped = NULL;
 	if (!err && pod->begun_ms) {
 		log_info("pod: ms since the kernel began: STARTPOD %llu, first execve %llu",
 			(unsigned long long)pod->begun_ms, (unsigned long long)loop_now());
@@ -492,17 +538,42 @@ static void container_started(void *context, const struct error *err)
 		start_next(pod);
 }
 
+static void ports_closed(void *context, const struct error *err)
+{
+	struct pod *pod = context;
+
+	(void)err;
+	container_answered(pod, &pod->failure);
+}
+
+static void container_started(void *context, const struct error *err)
+{
+	struct pod *pod = context;
+
+	if (err && pod->mapped) {
+		pod->failure = *err;
+		if (portmap_remove(&pod->portmap, pod->mapped->id, ports_closed, pod))
+			return;
+	}
+	container_answered(pod, err);
+}
+
+/* What the packet filter refuses was logged. */
+static void removed_ports_closed(void *context, const struct error *err)
+{
+	(void)err;
+	removal_over(context, NULL);
+}
+
 static void container_emptied(struct container *container)
 {
 	struct pod *pod = container->events.context;
 
-	/* A cc host removes its containers itself; runv's are gone with their process, and those of a
-	 * pod that is no more, which are in no list. What is left when a pod ends is unmounted all at
-	 * once. */
+	/* A cc host removes its containers itself; runv's are gone with their process. What is left
+	 * when a pod ends is unmounted all at once. */
 	if (pod->removing == container)
 		timer_cancel(&pod->removal);
-	else if (!list_is_empty(&container->node) &&
-		(!container->init_id || pod->state >= POD_TERMINATING))
+	else if (!container->init_id || pod->state >= POD_TERMINATING)
 		return;
 	container_remove(container);
 }
@@ -510,9 +581,19 @@ static void container_emptied(struct container *container)
 static void container_removed(struct container *container, const struct error *err)
 {
 	struct pod *pod = container->events.context;
+	bool is_asked_for = pod->removing == container, has_ports;
 
-	if (pod->removing == container)
-		removal_over(pod, err);
+	if (err) {
+		if (is_asked_for)
+			removal_over(pod, err);
+		return;
+	}
+	has_ports = portmap_remove(
+		&pod->portmap, container->id, is_asked_for ? removed_ports_closed : NULL, pod);
+	if (is_asked_for && has_ports)
+		pod->removing = NULL;
+	else if (is_asked_for)
+		removal_over(pod, NULL);
 }
 
 static struct container_events events_of(struct pod *pod)
@@ -525,31 +606,50 @@ static struct container_events events_of(struct pod *pod)
 	};
 }
 
-static struct container *start_container(
-	struct pod *pod, const struct container_spec *spec, struct error *err)
+static int start_container(struct pod *pod, const struct container_spec *spec, struct error *err)
 {
 	const struct container_events events = events_of(pod);
-	struct container *container;
+	struct container *container = container_start(&pod->setting, spec, &events, err);
+
+	if (!container)
+		return -1;
+	list_push_back(&pod->containers, &container->node);
+	return 0;
+}
+
+static void ports_opened(void *context, const struct error *err)
+{
+	struct pod *pod = context;
+	struct error failure;
+
+	if (err) {
+		failure = *err;
+		error_wrap(&failure, "container '%s'", pod->mapped->id);
+		container_answered(pod, &failure);
+	} else if (start_container(pod, pod->mapped, &failure) < 0) {
+		container_started(pod, &failure);
+	}
+}
+
+static int begin_container(struct pod *pod, const struct container_spec *spec, struct error *err)
+{
 	size_t count = 0;
 
-	if (strcmp(spec->id, CONTAINER_AGENT) == 0) {
-		error_set(err, EEXIST, "container '%s' is the agent itself", spec->id);
-		return NULL;
-	}
-	if (find_container(pod, spec->id, false)) {
-		error_set(err, EEXIST, "container '%s' exists already", spec->id);
-		return NULL;
-	}
+	if (strcmp(spec->id, CONTAINER_AGENT) == 0)
+		return error_set(err, EEXIST, "container '%s' is the agent itself", spec->id);
+	if (find_container(pod, spec->id, false))
+		return error_set(err, EEXIST, "container '%s' exists already", spec->id);
 	list_for_each (it, after, &pod->containers)
 		count++;
-	if (count >= CONTAINERS_MAX) {
-		error_set(err, EAGAIN, "container '%s': there are %zu already", spec->id, count);
-		return NULL;
-	}
-	container = container_start(&pod->setting, spec, &events, err);
-	if (container)
-		list_push_back(&pod->containers, &container->node);
-	return container;
+	if (count >= CONTAINERS_MAX)
+		return error_set(
+			err, EAGAIN, "container '%s': there are %zu already", spec->id, count);
+	if (!portmap_concerns(&pod->portmap, spec))
+		return start_container(pod, spec, err);
+	if (portmap_add(&pod->portmap, spec, ports_opened, pod, err) < 0)
+		return error_wrap(err, "container '%s'", spec->id);
+	pod->mapped = spec;
+	return 0;
 }
 
 static int check_running(const struct pod *pod, struct error *err)
@@ -577,7 +677,7 @@ int pod_start_container(struct pod *pod, const struct container_spec *spec, stru
 		remove_container(pod, gone);
 		return 0;
 	}
-	return start_container(pod, spec, err) ? 0 : -1;
+	return begin_container(pod, spec, err);
 }
 
 /* The agent's own place among the containers; made when it is first asked for. */

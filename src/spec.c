@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "address.h"
 #include "json.h"
 #include "json_scan.h"
 #include "limits.h"
@@ -86,6 +87,7 @@ static const struct json_field system_mounts_fields[] = {
 };
 static const struct json_schema system_mounts_spec_schema =
 	JSON_SCHEMA(system_mounts_spec, system_mounts_fields);
+
 static const struct json_field constraints_fields[] = {
 	F_INT(constraints_spec, cpu_quota, "CPUQuota", OPT, INT32_MIN, INT32_MAX),
 	F_U32(constraints_spec, cpu_period, "CPUPeriod", OPT, UINT32_MAX),
@@ -93,6 +95,56 @@ static const struct json_field constraints_fields[] = {
 };
 static const struct json_schema constraints_spec_schema =
 	JSON_SCHEMA(constraints_spec, constraints_fields);
+
+static const struct json_field address_fields[] = {
+	F_STR(address_spec, ip_address, "ipAddress", OPT),
+	F_STR(address_spec, net_mask, "netMask", OPT),
+};
+static const struct json_schema address_spec_schema = JSON_SCHEMA(address_spec, address_fields);
+
+static const struct json_field interface_fields[] = {
+	F_STR(interface_spec, device, "device", OPT),
+	F_STR(interface_spec, new_device_name, "newDeviceName", OPT),
+	F_LIST(interface_spec, ip_addresses, ip_addresses_count, "ipAddresses", OPT, address_spec),
+	F_STR(interface_spec, ip_single.ip_address, "ipAddress", OPT),
+	F_STR(interface_spec, ip_single.net_mask, "netMask", OPT),
+	F_U32_TEXT(interface_spec, mtu, "mtu", OPT, UINT32_MAX),
+	F_STR(interface_spec, mac_addr, "macAddr", OPT),
+};
+static const struct json_schema interface_spec_schema =
+	JSON_SCHEMA(interface_spec, interface_fields);
+
+static const struct json_field route_fields[] = {
+	F_STR(route_spec, dest, "dest", OPT),
+	F_STR(route_spec, gateway, "gateway", OPT),
+	F_STR(route_spec, device, "device", OPT),
+	F_STR(route_spec, src, "src", OPT),
+};
+static const struct json_schema route_spec_schema = JSON_SCHEMA(route_spec, route_fields);
+
+static const struct json_field routes_fields[] = {
+	F_LIST(routes_spec, routes, routes_count, "routes", OPT, route_spec),
+};
+static const struct json_schema routes_spec_schema = JSON_SCHEMA(routes_spec, routes_fields);
+
+static const struct json_field white_lists_fields[] = {
+	F_STRV(white_lists_spec, internal, "internalNetworks", OPT),
+	F_STRV(white_lists_spec, external, "externalNetworks", OPT),
+};
+static const struct json_schema white_lists_spec_schema =
+	JSON_SCHEMA(white_lists_spec, white_lists_fields);
+
+static const struct json_field port_fields[] = {
+	F_U32(port_spec, host_port, "hostPort", OPT, UINT16_MAX),
+	F_U32(port_spec, container_port, "containerPort", OPT, UINT16_MAX),
+	F_STR(port_spec, protocol, "protocol", OPT),
+};
+static const struct json_schema port_spec_schema = JSON_SCHEMA(port_spec, port_fields);
+
+static const struct json_field device_fields[] = {
+	F_STR(device_spec, device, "device", REQ),
+};
+static const struct json_schema device_spec_schema = JSON_SCHEMA(device_spec, device_fields);
 
 static const struct json_field container_fields[] = {
 	F_STR(container_spec, id, "id", REQ),
@@ -109,6 +161,7 @@ static const struct json_field container_fields[] = {
 	F_BOOL(container_spec, read_only, "readOnly", OPT),
 	F_OBJ(container_spec, constraints, "constraints", OPT, constraints_spec),
 	F_OBJ(container_spec, process, "process", REQ, process_spec),
+	F_LIST(container_spec, ports, ports_count, "ports", OPT, port_spec),
 };
 static const struct json_schema container_spec_schema =
 	JSON_SCHEMA(container_spec, container_fields);
@@ -120,6 +173,10 @@ static const struct json_field pod_fields[] = {
 	F_STRV(pod_spec, dns_search, "dnsSearch", OPT),
 	F_STRV(pod_spec, dns_options, "dnsOptions", OPT),
 	F_LIST(pod_spec, containers, containers_count, "containers", OPT, container_spec),
+	F_LIST(pod_spec, interfaces, interfaces_count, "interfaces", OPT, interface_spec),
+	F_LIST(pod_spec, routes, routes_count, "routes", OPT, route_spec),
+	F_OBJP(pod_spec, white_lists, "portmappingWhiteLists", OPT, white_lists_spec),
+	F_STR(pod_spec, iptable_rules, "iptableRules", OPT),
 };
 static const struct json_schema pod_spec_schema = JSON_SCHEMA(pod_spec, pod_fields);
 
@@ -204,6 +261,33 @@ static int check_words(const char *key, const char **words, struct error *err)
 		if (check_word(entry, words[i], err) < 0)
 			return -1;
 	}
+	return 0;
+}
+
+static int check_networks(const char *key, const char **networks, struct error *err)
+{
+	struct ip_network network;
+
+	for (size_t i = 0; networks && networks[i]; i++) {
+		if (network_parse(networks[i], &network, err) < 0)
+			return error_wrap(err, "%s[%zu]", key, i);
+		if (network.address.family != AF_INET)
+			return error_set(err, EAFNOSUPPORT, "%s[%zu]: '%s' is not IPv4", key, i,
+				networks[i]);
+	}
+	return 0;
+}
+
+static bool is_empty(const char **list)
+{
+	return !list || !list[0];
+}
+
+static int check_white_lists(const struct white_lists_spec *lists, struct error *err)
+{
+	if (check_networks("internalNetworks", lists->internal, err) < 0 ||
+		check_networks("externalNetworks", lists->external, err) < 0)
+		return error_wrap(err, "portmappingWhiteLists");
 	return 0;
 }
 
@@ -376,6 +460,11 @@ int spec_pod(const char *text, size_t length, struct arena *arena, struct pod_sp
 		return -1;
 	if (check_words("dnsOptions", out->dns_options, err) < 0)
 		return -1;
+	if (out->white_lists && check_white_lists(out->white_lists, err) < 0)
+		return -1;
+	if (out->white_lists && is_empty(out->white_lists->internal) &&
+		is_empty(out->white_lists->external))
+		out->white_lists = NULL; /* hosts without port mapping send them so */
 	for (size_t i = 0; i < out->containers_count; i++)
 		if (check_container(&out->containers[i], &inner) < 0)
 			return error_set(err, inner.code, "containers[%zu].%s", i, inner.text);
@@ -447,4 +536,22 @@ int spec_ps(const char *text, size_t length, struct arena *arena, struct ps_spec
 		return error_set(
 			err, EINVAL, "format: '%s' is neither table nor json", out->format);
 	return 0;
+}
+
+int spec_interface(const char *text, size_t length, struct arena *arena, struct interface_spec *out,
+	struct error *err)
+{
+	return json_decode(&interface_spec_schema, text, length, arena, out, err);
+}
+
+int spec_routes(const char *text, size_t length, struct arena *arena, struct routes_spec *out,
+	struct error *err)
+{
+	return json_decode(&routes_spec_schema, text, length, arena, out, err);
+}
+
+int spec_device(const char *text, size_t length, struct arena *arena, struct device_spec *out,
+	struct error *err)
+{
+	return json_decode(&device_spec_schema, text, length, arena, out, err);
 }

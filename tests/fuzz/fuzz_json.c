@@ -10,7 +10,7 @@
 #include "limits.h"
 #include "spec.h"
 
-#define SCHEMAS 9
+#define SCHEMAS 12
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -37,6 +37,9 @@ static int decode(
 		struct remove_spec remove;
 		struct signal_spec signal;
 		struct ps_spec ps;
+		struct interface_spec interface;
+		struct routes_spec routes;
+		struct device_spec device;
 	} out;
 	size_t end;
 	int result;
@@ -72,6 +75,14 @@ static int decode(
 	case 7:
 		result = spec_file(text, length, arena, &out.file, &end, err);
 		assert(result < 0 || (end > 0 && end <= length && text[end - 1] == '}'));
+		return result;
+	case 9:
+		return spec_interface(text, length, arena, &out.interface, err);
+	case 10:
+		return spec_routes(text, length, arena, &out.routes, err);
+	case 11:
+		result = spec_device(text, length, arena, &out.device, err);
+		assert(result < 0 || out.device.device[0] != '\0');
 		return result;
 	default:
 		return spec_winsize(text, length, arena, &out.winsize, err);

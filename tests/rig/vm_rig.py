@@ -43,7 +43,7 @@ done 2>/dev/null
 run_qemu = load_script("run-qemu")
 
 
-def build_initrd(directory):
+def build_initrd(directory, *options):
     """The product's initrd, and what it takes to look at the agent."""
     directory = pathlib.Path(directory)
     tools = directory / "bin"
@@ -57,7 +57,7 @@ def build_initrd(directory):
     output = directory / "initrd.cpio"
     subprocess.run([ROOT / "scripts/build-initrd", "--kernel", ROOT / "build/kernel",
                     "--init", ROOT / "build/musl/hyperstart", "--add", f"bin={tools}",
-                    output], check=True)
+                    *options, output], check=True)
     return output
 
 

@@ -69,8 +69,6 @@ DIFFERENCES = {
         tag="share_dir",
         replies={
             6: (Code.ERROR, NO_SUCH),  # ACK, and then the text on stderr
-            10: (Code.ERROR, b"unknown command 21"),  # no network yet
-            11: (Code.ERROR, b"unknown command 20"),
             13: (Code.ERROR, b"winsize: container 'cbig' has no process 'nope'"),
         },
         refused=(7, 8),

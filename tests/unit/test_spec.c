@@ -537,6 +537,74 @@ static void a_remove_a_signal_and_a_ps_name_what_they_mean(void **state)
 		"format: 'xml' is neither table nor json");
 }
 
+static void an_interface_is_taken_as_both_kinds_of_host_send_it(void **state)
+{
+	struct interface_spec interface;
+
+	(void)state;
+	/* Clear Containers' … */
+	assert_taken(spec_interface,
+		"{\"device\":\"\",\"ipAddresses\":[{\"ipAddress\":\"172.17.0.2\","
+		"\"netMask\":\"16\"}],\"mtu\":1500,\"macAddr\":\"02:42:ac:11:00:02\"}",
+		&interface);
+	assert_null(interface.device);
+	assert_int_equal(interface.ip_addresses_count, 1);
+	assert_string_equal(interface.ip_addresses[0].net_mask, "16");
+	assert_int_equal(interface.mtu, 1500);
+	/* … and runV's, in its old form. */
+	assert_taken(spec_interface,
+		"{\"device\":\"eth0\",\"newDeviceName\":\"eth1\",\"ipAddress\":\"10.1.0.2\","
+		"\"netMask\":\"255.255.0.0\",\"ipAddresses\":null}",
+		&interface);
+	assert_string_equal(interface.new_device_name, "eth1");
+	assert_string_equal(interface.ip_single.ip_address, "10.1.0.2");
+	assert_string_equal(interface.ip_single.net_mask, "255.255.0.0");
+	assert_int_equal(interface.ip_addresses_count, 0);
+}
+
+static void an_mtu_is_a_number_or_its_digits(void **state)
+{
+	static const struct {
+		const char *json;
+		uint32_t mtu;
+	} right[] = {{"{\"mtu\":1400}", 1400}, {"{\"mtu\":\"1400\"}", 1400}, {"{\"mtu\":\"\"}", 0},
+		{"{\"mtu\":null}", 0}, {"{\"mtu\":\"4294967295\"}", UINT32_MAX}, {"{}", 0}};
+	struct interface_spec interface;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(right) / sizeof(right[0]); i++) {
+		assert_taken(spec_interface, right[i].json, &interface);
+		assert_int_equal(interface.mtu, right[i].mtu);
+	}
+	assert_refused(spec_interface, "{\"mtu\":\"14k\"}", &interface, "mtu: expected integer");
+	assert_refused(spec_interface, "{\"mtu\":\" 1400\"}", &interface, "mtu: expected integer");
+	assert_refused(spec_interface, "{\"mtu\":[]}", &interface, "mtu: expected integer");
+	assert_refused(spec_interface, "{\"mtu\":\"4294967296\"}", &interface,
+		"mtu: out of range 0 to 4294967295");
+}
+
+static void white_lists_are_of_ipv4_networks(void **state)
+{
+	struct pod_spec pod;
+
+	(void)state;
+	assert_taken(spec_pod,
+		"{\"portmappingWhiteLists\":{\"internalNetworks\":[\"10.0.0.0/8\",\"192.0.2.1\"]}}",
+		&pod);
+	assert_string_equal(pod.white_lists->internal[1], "192.0.2.1");
+	assert_refused(spec_pod,
+		"{\"portmappingWhiteLists\":{\"externalNetworks\":[\"0.0.0.0/0\\n-F\"]}}", &pod,
+		"portmappingWhiteLists: externalNetworks[0]: '0.0.0.0/0\n-F': '0\n-F' is no "
+		"netmask: expected 0 to 32 or 255.255.255.0");
+	assert_refused(spec_pod, "{\"portmappingWhiteLists\":{\"externalNetworks\":[\"::/0\"]}}",
+		&pod, "portmappingWhiteLists: externalNetworks[0]: '::/0' is not IPv4");
+	/* Without any, nobody is kept out. */
+	assert_taken(spec_pod,
+		"{\"portmappingWhiteLists\":{\"internalNetworks\":[],\"externalNetworks\":null}}",
+		&pod);
+	assert_null(pod.white_lists);
+}
+
 static void a_window_size_comes_in_two_forms(void **state)
 {
 	struct winsize_spec size;
@@ -584,6 +652,9 @@ int main(void)
 		test_with_arena(containers_of_a_pod_are_checked_by_their_place),
 		test_with_arena(the_data_of_a_file_begin_behind_its_description),
 		test_with_arena(a_remove_a_signal_and_a_ps_name_what_they_mean),
+		test_with_arena(an_interface_is_taken_as_both_kinds_of_host_send_it),
+		test_with_arena(an_mtu_is_a_number_or_its_digits),
+		test_with_arena(white_lists_are_of_ipv4_networks),
 		test_with_arena(a_window_size_comes_in_two_forms),
 	};
 

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Interfaces, addresses and routes of the guest, set up as a host describes them. */
+#ifndef CHILD_NETWORK_H
+#define CHILD_NETWORK_H
+
+#include "child_network_state.h"
+#include "spec.h"
+
+struct child_network {
+	const struct interface_spec *interfaces;
+	size_t interfaces_count;
+	const struct route_spec *routes;
+	size_t routes_count;
+	uint32_t deadline_ms; /* that the worker has: devices are awaited for less */
+};
+
+/* lo and the interfaces, then the routes, all or nothing: 0, or -1 with err and the network as it
+ * was. `before` is filled, for network_state_restore(), should something else fail later. What is
+ * there already is no error. */
+int network_set_up(const struct child_network *network, struct network_state *before,
+	struct netlink *netlink, struct error *err);
+
+/* Worker of SETUPINTERFACE and SETUPROUTE: network_set_up(). The argument is a struct child_network. */
+_Noreturn void child_network_set_up(const void *child_network);
+
+/* Worker of DELETEINTERFACE: the link goes down, its PCI function goes. The argument is a struct
+ * device_spec. */
+_Noreturn void child_network_remove(const void *device_spec);
+
+/* The text of an address, a pure function. */
+
+struct interface_address {
+	bool removed;  /* it is to go … */
+	bool any_mask; /* … with whatever mask */
+	struct ip_address address;
+	unsigned prefix;
+};
+
+/* 1 and *out, 0 when there is nothing to do, or -1 with err. */
+int interface_address_parse(
+	const struct address_spec *spec, struct interface_address *out, struct error *err);
+
+#endif

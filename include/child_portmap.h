@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The guest's packet filter, by iptables-restore: who may reach which port of the pod. */
+#ifndef CHILD_PORTMAP_H
+#define CHILD_PORTMAP_H
+
+#include <stdbool.h>
+
+#include "list.h"
+#include "spec.h"
+
+struct portmap_port {
+	uint16_t host, container;
+	bool is_udp;
+};
+
+/* One container's. */
+struct portmap_entry {
+	struct list node;
+	char *id; /* owned */
+	size_t ports_count;
+	struct portmap_port ports[];
+};
+
+struct child_portmap {
+	const struct white_lists_spec *lists;
+	const struct list *entries;
+};
+
+/* Worker: makes the port-mapping rules those of all entries, whatever they were. The argument is a
+ * struct child_portmap. */
+_Noreturn void child_portmap_apply(const void *child_portmap);
+
+/* STARTPOD's part, in its worker: `rules` as they are, and the port mapping of `lists` with no port
+ * yet; each may be NULL. 0 and *undo, a text for portmap_undo() that is malloced; or -1 with err and
+ * all as it was. */
+int portmap_begin(
+	const char *rules, const struct white_lists_spec *lists, char **undo, struct error *err);
+
+/* Puts back what was there before, as far as it can be. */
+void portmap_undo(const char *undo);
+
+/* A text of rules: which of the known tables does it name? A bit for each, for portmap_begin(). */
+unsigned portmap_tables(const char *rules);
+
+#endif

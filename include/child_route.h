@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Routes of the guest: their text, and how they are made. */
+#ifndef CHILD_ROUTE_H
+#define CHILD_ROUTE_H
+
+#include <stdbool.h>
+
+#include "address.h"
+#include "netlink.h"
+#include "spec.h"
+
+struct route {
+	const char *name;   /* for messages: the destination as the host wrote it */
+	const char *device; /* NULL: whatever reaches the gateway */
+	struct ip_network dest;
+	bool has_gateway, has_src;
+	struct ip_address gateway, src;
+	bool is_made;
+};
+
+/* Text alone: 0, or -1 with err. */
+int route_parse(const struct route_spec *spec, struct route *out, struct error *err);
+
+/* All of a command's, malloc; NULL with err that names one that is wrong, or is given twice. */
+struct route *routes_parse(const struct route_spec *specs, size_t count, struct error *err);
+
+/* In whatever order they can be made: a gateway may be reached by a later one. One that is there
+ * already is no error. 0, or -1 with err and some of them made. */
+int routes_add(struct route *routes, size_t count, struct netlink *netlink, struct error *err);
+
+#endif

@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The guest's network as the kernel tells it: to look a device up, and to put everything back when a
+ * command has failed.
+ *
+ * The kernel's messages are kept as they came: as a request, the same message makes what it told.
+ */
+#include "child_network_state.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <linux/if_addr.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+
+/* More than any guest has; a bound all the same. */
+#define STATE_BYTES_MAX (2 * MIB)
+
+/* --- Reading ---------------------------------------------------------------------------------- */
+
+static const struct nlmsghdr *message_at(const struct network_state *state, size_t at)
+{
+	return at < state->length ? (const void *)(state->messages + at) : NULL;
+}
+
+static const struct nlmsghdr *message_after(
+	const struct network_state *state, const struct nlmsghdr *message)
+{
+	size_t at = (size_t)((const uint8_t *)message - state->messages);
+
+	return message_at(state, at + NLMSG_ALIGN(message->nlmsg_len));
+}
+
+#define for_each_message(message, state)                                     \
+	for (const struct nlmsghdr *message = message_at(state, 0); message; \
+		message = message_after(state, message))
+
+static void keep(void *context, const struct nlmsghdr *message)
+{
+	const struct rtmsg *route = netlink_head(message, sizeof *route);
+	size_t size = NLMSG_ALIGN(message->nlmsg_len);
+	struct network_state *state = context;
+
+	if (message->nlmsg_type == RTM_NEWROUTE &&
+		(!route || route->rtm_table != RT_TABLE_MAIN || route->rtm_flags & RTM_F_CLONED))
+		return;
+	if (state->length + size > state->capacity) {
+		size_t capacity = state->capacity ? state->capacity * 2 : 16384;
+		uint8_t *bigger =
+			capacity > STATE_BYTES_MAX ? NULL : realloc(state->messages, capacity);
+
+		if (!bigger)
+			return;
+		state->messages = bigger;
+		state->capacity = capacity;
+	}
+	memcpy(state->messages + state->length, message, message->nlmsg_len);
+	state->length += size;
+}
+
+int network_state_read(struct network_state *state, struct netlink *netlink, struct error *err)
+{
+	/* No counters with each link, please. */
+	const uint32_t mask = RTEXT_FILTER_SKIP_STATS;
+	const struct ifinfomsg link = {.ifi_family = AF_UNSPEC};
+	const struct ifaddrmsg address = {.ifa_family = AF_UNSPEC};
+	const struct rtmsg route = {.rtm_family = AF_UNSPEC};
+	struct netlink_request request;
+
+	state->length = 0;
+	netlink_begin(&request, RTM_GETLINK, NLM_F_DUMP, &link, sizeof link);
+	netlink_put(&request, IFLA_EXT_MASK, &mask, sizeof mask);
+	if (netlink_dump(netlink, &request, keep, state, err) < 0)
+		return -1;
+	netlink_begin(&request, RTM_GETADDR, NLM_F_DUMP, &address, sizeof address);
+	if (netlink_dump(netlink, &request, keep, state, err) < 0)
+		return -1;
+	netlink_begin(&request, RTM_GETROUTE, NLM_F_DUMP, &route, sizeof route);
+	return netlink_dump(netlink, &request, keep, state, err);
+}
+
+void network_state_free(struct network_state *state)
+{
+	free(state->messages);
+	*state = (struct network_state){0};
+}
+
+/* --- Looking ---------------------------------------------------------------------------------- */
+
+static bool link_parse(const struct nlmsghdr *message, struct network_link *link)
+{
+	const struct ifinfomsg *head = netlink_head(message, sizeof *head);
+	const char *name;
+	const uint8_t *mac;
+	const uint32_t *mtu;
+	size_t length;
+
+	if (message->nlmsg_type != RTM_NEWLINK || !head)
+		return false;
+	*link = (struct network_link){
+		.index = head->ifi_index,
+		.is_up = head->ifi_flags & IFF_UP,
+	};
+	name = netlink_find(message, sizeof *head, IFLA_IFNAME, 1, &length);
+	if (!name || length > sizeof link->name)
+		return false;
+	memcpy(link->name, name, length);
+	link->name[sizeof link->name - 1] = '\0';
+	mac = netlink_find(message, sizeof *head, IFLA_ADDRESS, MAC_BYTES, &length);
+	link->has_mac = mac && length == MAC_BYTES;
+	if (link->has_mac)
+		memcpy(link->mac, mac, MAC_BYTES);
+	mtu = netlink_find(message, sizeof *head, IFLA_MTU, sizeof *mtu, NULL);
+	if (mtu)
+		link->mtu = *mtu;
+	return true;
+}
+
+bool network_state_find(const struct network_state *state, const char *name, const uint8_t *mac,
+	struct network_link *link)
+{
+	for_each_message(message, state)
+	{
+		if (!link_parse(message, link))
+			continue;
+		if (name ? strcmp(link->name, name) == 0
+			 : link->has_mac && memcmp(link->mac, mac, MAC_BYTES) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool find_index(const struct network_state *state, int index, struct network_link *link)
+{
+	for_each_message(
+		message, state) if (link_parse(message, link) && link->index == index) return true;
+	return false;
+}
+
+/* What tells one address, or one route, from another. Without padding: compared as bytes. */
+struct key {
+	uint8_t type, family, prefix, tos;
+	int32_t index;
+	uint32_t priority;
+	uint8_t address[16], gateway[16], source[16];
+};
+
+static void copy_address(
+	uint8_t to[16], const struct nlmsghdr *message, size_t head, uint16_t type, int family)
+{
+	unsigned length = ip_length(family);
+	const void *from = netlink_find(message, head, type, length, NULL);
+
+	if (from)
+		memcpy(to, from, length);
+}
+
+static void copy_number(void *to, const struct nlmsghdr *message, size_t head, uint16_t type)
+{
+	const void *from = netlink_find(message, head, type, sizeof(uint32_t), NULL);
+
+	if (from)
+		memcpy(to, from, sizeof(uint32_t));
+}
+
+static bool key_of(const struct nlmsghdr *message, struct key *key)
+{
+	const struct ifaddrmsg *address = netlink_head(message, sizeof *address);
+	const struct rtmsg *route = netlink_head(message, sizeof *route);
+
+	memset(key, 0, sizeof *key);
+	key->type = (uint8_t)message->nlmsg_type;
+	if (message->nlmsg_type == RTM_NEWADDR && address) {
+		key->family = address->ifa_family;
+		key->prefix = address->ifa_prefixlen;
+		key->index = (int32_t)address->ifa_index;
+		copy_address(key->address, message, sizeof *address, IFA_ADDRESS, key->family);
+		copy_address(key->address, message, sizeof *address, IFA_LOCAL, key->family);
+		return true;
+	}
+	if (message->nlmsg_type == RTM_NEWROUTE && route) {
+		key->family = route->rtm_family;
+		key->prefix = route->rtm_dst_len;
+		key->tos = route->rtm_tos;
+		copy_number(&key->index, message, sizeof *route, RTA_OIF);
+		copy_number(&key->priority, message, sizeof *route, RTA_PRIORITY);
+		copy_address(key->address, message, sizeof *route, RTA_DST, key->family);
+		copy_address(key->gateway, message, sizeof *route, RTA_GATEWAY, key->family);
+		copy_address(key->source, message, sizeof *route, RTA_PREFSRC, key->family);
+		return true;
+	}
+	return false;
+}
+
+bool network_state_has_address(const struct network_state *state, int index,
+	const struct ip_address *address, unsigned prefix)
+{
+	struct key key;
+
+	for_each_message(message, state) if (message->nlmsg_type == RTM_NEWADDR &&
+		key_of(message, &key) && key.index == index && key.family == address->family &&
+		key.prefix == prefix &&
+		memcmp(key.address, address->bytes, sizeof key.address) == 0) return true;
+	return false;
+}
+
+bool network_state_has_route(const struct network_state *state, const struct ip_network *dest,
+	const struct ip_address *gateway, int index, const struct ip_address *src)
+{
+	static const uint8_t none[16];
+	struct key key;
+
+	for_each_message(message, state) if (message->nlmsg_type == RTM_NEWROUTE &&
+		key_of(message, &key) && key.family == dest->address.family &&
+		key.prefix == dest->prefix &&
+		memcmp(key.address, dest->address.bytes, sizeof key.address) == 0 &&
+		memcmp(key.gateway, gateway ? gateway->bytes : none, sizeof none) == 0 &&
+		(index == 0 || key.index == index) &&
+		(!src || memcmp(key.source, src->bytes, sizeof key.source) == 0)) return true;
+	return false;
+}
+
+/* --- Changing links --------------------------------------------------------------------------- */
+
+static void begin_link(struct netlink_request *request, int index, unsigned flags, unsigned change)
+{
+	const struct ifinfomsg head = {
+		.ifi_index = index,
+		.ifi_flags = flags,
+		.ifi_change = change,
+	};
+
+	netlink_begin(request, RTM_NEWLINK, 0, &head, sizeof head);
+}
+
+int network_link_set_up(
+	struct netlink *netlink, const struct network_link *link, bool up, struct error *err)
+{
+	struct netlink_request request;
+
+	begin_link(&request, link->index, up ? IFF_UP : 0, IFF_UP);
+	if (netlink_ask(netlink, &request, err) < 0)
+		return error_wrap(err, "set %s", up ? "up" : "down");
+	return 0;
+}
+
+int network_link_set_mtu(
+	struct netlink *netlink, const struct network_link *link, uint32_t mtu, struct error *err)
+{
+	struct netlink_request request;
+
+	begin_link(&request, link->index, 0, 0);
+	netlink_put(&request, IFLA_MTU, &mtu, sizeof mtu);
+	if (netlink_ask(netlink, &request, err) < 0)
+		return error_wrap(err, "mtu %u", mtu);
+	return 0;
+}
+
+static int set_name(struct netlink *netlink, int index, const char *name, struct error *err)
+{
+	struct netlink_request request;
+
+	begin_link(&request, index, 0, 0);
+	netlink_put(&request, IFLA_IFNAME, name, strlen(name) + 1);
+	if (netlink_ask(netlink, &request, err) < 0)
+		return error_wrap(err, "new name '%s'", name);
+	return 0;
+}
+
+int network_links_rename(struct netlink *netlink, const struct network_rename *renames,
+	size_t count, struct error *err)
+{
+	/* By way of a name that no other has. Before Linux 6.2 only a link that is down can get
+	 * one. */
+	for (size_t i = 0; i < count; i++) {
+		const struct network_link *link = &renames[i].link;
+		char name[IFNAMSIZ];
+
+		snprintf(name, sizeof name, "rename%d", link->index);
+		if ((link->is_up && network_link_set_up(netlink, link, false, err) < 0) ||
+			set_name(netlink, link->index, name, err) < 0)
+			return error_wrap(err, "interface '%s'", link->name);
+	}
+	for (size_t i = 0; i < count; i++) {
+		const struct network_link *link = &renames[i].link;
+
+		if (set_name(netlink, link->index, renames[i].to, err) < 0 ||
+			(link->is_up && network_link_set_up(netlink, link, true, err) < 0))
+			return error_wrap(err, "interface '%s'", link->name);
+	}
+	return 0;
+}
+
+/* --- Putting back ----------------------------------------------------------------------------- */
+
+/* An address, or a route that somebody made: not one of those that the kernel keeps by itself. */
+static bool is_ours(const struct nlmsghdr *message)
+{
+	const struct rtmsg *route = netlink_head(message, sizeof *route);
+
+	if (message->nlmsg_type == RTM_NEWADDR)
+		return true;
+	return message->nlmsg_type == RTM_NEWROUTE && route &&
+		route->rtm_protocol != RTPROT_KERNEL && route->rtm_protocol != RTPROT_RA;
+}
+
+static bool contains(const struct network_state *state, const struct nlmsghdr *wanted)
+{
+	struct key key, other;
+
+	if (!key_of(wanted, &key))
+		return false;
+	for_each_message(message, state) if (key_of(message, &other) &&
+		memcmp(&key, &other, sizeof key) == 0) return true;
+	return false;
+}
+
+/* As a request it must not tell what is found out by the kernel itself. */
+static int make(struct netlink *netlink, const struct nlmsghdr *message, struct error *err)
+{
+	struct netlink_request copy;
+	struct rtmsg *route = (void *)(copy.bytes + NLMSG_HDRLEN);
+
+	if (message->nlmsg_type != RTM_NEWROUTE || message->nlmsg_len > sizeof copy.bytes)
+		return netlink_return(netlink, message, message->nlmsg_type, NLM_F_CREATE, err);
+	memcpy(copy.bytes, message, message->nlmsg_len);
+	route->rtm_flags &= RTNH_F_ONLINK;
+	return netlink_return(
+		netlink, (const void *)copy.bytes, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, err);
+}
+
+void network_state_refill(const struct network_state *before, struct netlink *netlink)
+{
+	struct network_state now = {0};
+	struct error ignored;
+	bool progress;
+
+	/* Once more as long as it helps: a route may need another to reach its gateway. */
+	do {
+		progress = false;
+		if (network_state_read(&now, netlink, &ignored) < 0)
+			break;
+		for_each_message(message, before) if (is_ours(message) &&
+			!contains(&now, message) && make(netlink, message, &ignored) == 0)
+			progress = true;
+	} while (progress);
+	network_state_free(&now);
+}
+
+/* Routes go before the addresses that they may depend on: `type` is one of both. */
+static void remove_new(const struct network_state *before, const struct network_state *now,
+	struct netlink *netlink, uint16_t type)
+{
+	struct network_link link;
+	struct error ignored;
+	struct key key;
+
+	for_each_message(message, now) if (message->nlmsg_type == type && is_ours(message) &&
+		!contains(before, message) && key_of(message, &key) &&
+		find_index(before, key.index, &link))
+		netlink_return(netlink, message, type + 1, 0, &ignored);
+}
+
+static void restore_links(const struct network_state *before, const struct network_state *now,
+	struct netlink *netlink)
+{
+	struct network_rename *renames = NULL;
+	struct network_link was, is;
+	struct error ignored;
+	size_t count = 0;
+
+	for_each_message(message, before)
+	{
+		if (!link_parse(message, &was) || !find_index(now, was.index, &is))
+			continue;
+		if (was.is_up != is.is_up)
+			network_link_set_up(netlink, &was, was.is_up, &ignored);
+		if (was.mtu != is.mtu)
+			network_link_set_mtu(netlink, &was, was.mtu, &ignored);
+		if (strcmp(was.name, is.name) != 0) {
+			void *more = realloc(renames, (count + 1) * sizeof *renames);
+
+			if (!more)
+				break;
+			renames = more;
+			renames[count].link = was;
+			memcpy(renames[count++].to, was.name, sizeof was.name);
+		}
+	}
+	network_links_rename(netlink, renames, count, &ignored);
+	free(renames);
+}
+
+void network_state_restore(const struct network_state *before, struct netlink *netlink)
+{
+	struct network_state now = {0};
+	struct error ignored;
+
+	if (network_state_read(&now, netlink, &ignored) == 0) {
+		remove_new(before, &now, netlink, RTM_NEWROUTE);
+		remove_new(before, &now, netlink, RTM_NEWADDR);
+		restore_links(before, &now, netlink);
+	}
+	network_state_free(&now);
+	network_state_refill(before, netlink);
+}

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The guest's packet filter, by iptables-restore: who may reach which port of the pod.
+ *
+ *     from            to                          is
+ *     anybody         icmp, established, lo       accepted
+ *     internal        anything                    accepted
+ *     internal        a hostPort                  redirected to its containerPort, accepted
+ *     external        a hostPort                  redirected to its containerPort, accepted
+ *     anybody else, anything else                 dropped
+ *
+ * Our rules stand in two chains of their own, which every change writes anew from all containers'
+ * ports: what the rules are never depends on what they were, and a change is undone by the one to the
+ * state before. iptables-restore replaces a table at once or not at all.
+ */
+#include "child_portmap.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "child.h"
+
+#define NAT    "hyperstart-PREROUTING"
+#define FILTER "hyperstart-INPUT"
+
+/* What 256 MiB of guest can well afford; the kernel's own choice for it is 2048. */
+#define CONNTRACK_BUCKETS "16384"
+#define CONNTRACK_MAX     "65536"
+
+#define NOT_FOUND 127 /* as a shell says it */
+
+/* --- Programs --------------------------------------------------------------------------------- */
+
+static int memory_open(struct error *err)
+{
+	int fd = memfd_create("rules", MFD_CLOEXEC);
+
+	return fd < 0 ? error_errno(err, errno, "memory for rules") : fd;
+}
+
+static _Noreturn void run_child(const char *const argv[], const int stdio[3])
+{
+	static const char *const directories[] = {"/usr/sbin", "/sbin", "/usr/bin", "/bin"};
+	static char *const environment[] = {"PATH=/usr/sbin:/sbin:/usr/bin:/bin", NULL};
+	char path[64];
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (int i = 0; i < 3; i++)
+		if (dup2(stdio[i], i) < 0)
+			_exit(1);
+	for (size_t i = 0; i < sizeof directories / sizeof *directories; i++) {
+		snprintf(path, sizeof path, "%s/%s", directories[i], argv[0]);
+		execve(path, (char *const *)argv, environment);
+	}
+	_exit(NOT_FOUND);
+}
+
+/* What a program complained of, the first line of it. */
+static int complain(const char *program, int complaints, struct error *err)
+{
+	char text[256];
+	ssize_t length = pread(complaints, text, sizeof text - 1, 0);
+
+	text[length > 0 ? length : 0] = '\0';
+	text[strcspn(text, "\n")] = '\0';
+	for (char *c = text; *c; c++)
+		if ((unsigned char)*c < ' ' || (unsigned char)*c > '~')
+			*c = '?';
+	/* Most begin with their name. */
+	if (strncmp(text, program, strlen(program)) == 0)
+		return error_set(err, EINVAL, "%s", text);
+	return error_set(err, EINVAL, "%s: %s", program, *text ? text : "failed without a word");
+}
+
+/* Runs it with `input` as stdin, read from its start, and `output` as stdout. */
+static int run(const char *const argv[], int input, int output, struct error *err)
+{
+	int complaints = memory_open(err), status = 0, rc = -1;
+	pid_t pid;
+
+	if (complaints < 0)
+		return -1;
+	lseek(input, 0, SEEK_SET);
+	pid = fork();
+	if (pid == 0)
+		run_child(argv, (const int[]){input, output, complaints});
+	if (pid < 0 || waitpid(pid, &status, 0) < 0)
+		error_errno(err, errno, "run %s", argv[0]);
+	else if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		rc = 0;
+	else if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_FOUND)
+		error_set(err, ENOENT, "there is no %s in this guest", argv[0]);
+	else
+		complain(argv[0], complaints, err);
+	close(complaints);
+	return rc;
+}
+
+static int restore(int rules, struct error *err)
+{
+	/* -w: wait for another one's end, at most 5 s. */
+	static const char *const argv[] = {"iptables-restore", "-w", "5", "--noflush", NULL};
+
+	return run(argv, rules, rules, err);
+}
+
+/* --- Rules ------------------------------------------------------------------------------------ */
+
+/* A rule for each of `networks`, of which there may be none. */
+static void write_rules(int rules, const char *chain, const char **networks, const char *rule)
+{
+	for (; networks && *networks; networks++)
+		dprintf(rules, "-A %s -s %s %s\n", chain, *networks, rule);
+}
+
+static void write_redirects(
+	int rules, const struct white_lists_spec *lists, const struct portmap_port *port)
+{
+	const char *protocol = port->is_udp ? "udp" : "tcp";
+	char rule[128];
+
+	snprintf(rule, sizeof rule, "-p %s -m %s --dport %u -j REDIRECT --to-ports %u", protocol,
+		protocol, port->host, port->container);
+	write_rules(rules, NAT, lists->internal, rule);
+	write_rules(rules, NAT, lists->external, rule);
+}
+
+/* By the port that was asked for: the container's own is not open, if the host's is another. */
+static void write_accepts(
+	int rules, const struct white_lists_spec *lists, const struct portmap_port *port)
+{
+	const char *protocol = port->is_udp ? "udp" : "tcp";
+	char rule[128];
+
+	snprintf(rule, sizeof rule,
+		"-p %s -m %s --dport %u -m conntrack --ctorigdstport %u -j ACCEPT", protocol,
+		protocol, port->container, port->host);
+	write_rules(rules, FILTER, lists->external, rule);
+}
+
+static void write_ports(int rules, const struct child_portmap *portmap,
+	void (*write_port)(int, const struct white_lists_spec *, const struct portmap_port *))
+{
+	list_for_each (it, after, portmap->entries) {
+		const struct portmap_entry *entry = list_entry(it, struct portmap_entry, node);
+
+		for (size_t i = 0; i < entry->ports_count; i++)
+			write_port(rules, portmap->lists, &entry->ports[i]);
+	}
+}
+
+/* Both chains as a whole: naming one empties it. `hook`: they are called from now on. */
+static void write_all(int rules, const struct child_portmap *portmap, bool hook)
+{
+	dprintf(rules, "*nat\n:" NAT " - [0:0]\n%s", hook ? "-I PREROUTING -j " NAT "\n" : "");
+	write_ports(rules, portmap, write_redirects);
+	dprintf(rules,
+		"COMMIT\n*filter\n:" FILTER " - [0:0]\n%s"
+		"-A " FILTER " -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n"
+		"-A " FILTER " -p icmp -j ACCEPT\n"
+		"-A " FILTER " -i lo -j ACCEPT\n",
+		hook ? "-I INPUT -j " FILTER "\n" : "");
+	write_rules(rules, FILTER, portmap->lists->internal, "-j ACCEPT");
+	write_ports(rules, portmap, write_accepts);
+	dprintf(rules, "-A " FILTER " -j DROP\nCOMMIT\n");
+}
+
+void child_portmap_apply(const void *child_portmap)
+{
+	struct error err;
+	int rules = memory_open(&err);
+
+	if (rules < 0)
+		die("%s", err.text);
+	write_all(rules, child_portmap, false);
+	if (restore(rules, &err) < 0)
+		die("%s", err.text);
+	report_done(NULL, 0);
+}
+
+/* --- The pod's begin, and its undoing --------------------------------------------------------- */
+
+#define CHAIN(name) ":" name " ACCEPT [0:0]\n"
+
+/* A table that nobody has touched. */
+static const struct {
+	const char *name, *chains;
+} tables[] = {
+	{"*raw\n", CHAIN("PREROUTING") CHAIN("OUTPUT")},
+	{"*mangle\n",
+		CHAIN("PREROUTING") CHAIN("INPUT") CHAIN("FORWARD") CHAIN("OUTPUT")
+			CHAIN("POSTROUTING")},
+	{"*nat\n", CHAIN("PREROUTING") CHAIN("INPUT") CHAIN("OUTPUT") CHAIN("POSTROUTING")},
+	{"*filter\n", CHAIN("INPUT") CHAIN("FORWARD") CHAIN("OUTPUT")},
+	{"*security\n", CHAIN("INPUT") CHAIN("FORWARD") CHAIN("OUTPUT")},
+};
+
+#define TABLES_COUNT (sizeof tables / sizeof *tables)
+
+unsigned portmap_tables(const char *rules)
+{
+	unsigned named = 0;
+
+	for (size_t i = 0; i < TABLES_COUNT; i++)
+		for (const char *at = rules; (at = strstr(at, tables[i].name)); at++)
+			if (at == rules || at[-1] == '\n')
+				named |= 1u << i;
+	return named;
+}
+
+/* All of a memfd, as a string. */
+static char *read_all(int fd, struct error *err)
+{
+	off_t length = lseek(fd, 0, SEEK_END);
+	char *text = length < 0 || length > RESULT_MAX ? NULL : malloc((size_t)length + 1);
+
+	if (!text || pread(fd, text, (size_t)length, 0) != length) {
+		error_set(err, ENOMEM, "the rules take too much memory");
+		free(text);
+		return NULL;
+	}
+	text[length] = '\0';
+	return text;
+}
+
+/* What makes the tables again what they are now: those that there are as they are, the others that
+ * `rules` will make empty. */
+static char *save(const char *rules, struct error *err)
+{
+	static const char *const argv[] = {"iptables-save", NULL};
+	int fd = memory_open(err);
+	char *text = NULL;
+	unsigned missing;
+
+	if (fd < 0)
+		return NULL;
+	if (run(argv, fd, fd, err) == 0)
+		text = read_all(fd, err);
+	if (text) {
+		missing = portmap_tables(rules) & ~portmap_tables(text);
+		free(text);
+		lseek(fd, 0, SEEK_END);
+		for (size_t i = 0; i < TABLES_COUNT; i++)
+			if (missing & 1u << i)
+				dprintf(fd, "%s%sCOMMIT\n", tables[i].name, tables[i].chains);
+		text = read_all(fd, err);
+	}
+	close(fd);
+	return text;
+}
+
+void portmap_undo(const char *undo)
+{
+	static const char *const argv[] = {"iptables-restore", "-w", "5", NULL};
+	static const char end[] = "COMMIT\n";
+	const char *next;
+
+	/* Table by table: one that does not exist must not keep the others from being restored. */
+	for (const char *at = undo; (next = strstr(at, end)); at = next) {
+		struct error ignored;
+		int fd = memory_open(&ignored);
+
+		next += strlen(end);
+		if (fd < 0)
+			return;
+		dprintf(fd, "%.*s", (int)(next - at), at);
+		run(argv, fd, fd, &ignored);
+		close(fd);
+	}
+}
+
+/* Of as many connections as a server has. A kernel without these files tracks none. */
+static void size_conntrack(void)
+{
+	static const char *const settings[][2] = {
+		{"/proc/sys/net/netfilter/nf_conntrack_buckets", CONNTRACK_BUCKETS},
+		{"/proc/sys/net/netfilter/nf_conntrack_max", CONNTRACK_MAX},
+	};
+
+	for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+		int fd = open(settings[i][0], O_WRONLY | O_CLOEXEC);
+
+		if (fd < 0)
+			continue;
+		(void)!write(fd, settings[i][1], strlen(settings[i][1]));
+		close(fd);
+	}
+}
+
+int portmap_begin(
+	const char *rules, const struct white_lists_spec *lists, char **undo, struct error *err)
+{
+	struct list none;
+	int fd = memory_open(err), rc = -1;
+	char *text = NULL;
+
+	*undo = NULL;
+	if (fd < 0)
+		return -1;
+	if (rules)
+		dprintf(fd, "%s\n", rules);
+	list_init(&none);
+	if (lists)
+		write_all(fd, &(struct child_portmap){.lists = lists, .entries = &none}, true);
+	text = read_all(fd, err);
+	if (text)
+		*undo = save(text, err);
+	if (*undo)
+		rc = restore(fd, err);
+	if (rc == 0 && lists)
+		size_conntrack();
+	if (rc < 0 && *undo) {
+		portmap_undo(*undo);
+		free(*undo);
+		*undo = NULL;
+	}
+	free(text);
+	close(fd);
+	return rc;
+}
