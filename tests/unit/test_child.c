@@ -103,8 +103,9 @@ static void all_signals_are_as_a_program_expects_them(void **state)
 	int status;
 
 	(void)state;
+	for (int sig = 1; sig < SIGRTMIN; sig++)
+		signal(sig, SIG_DFL); /* as main does; cmocka has some, and nohup ignores one */
 	signal(SIGABRT, catch_signal); /* as boot does */
-	signal(SIGSYS, SIG_DFL);       /* as it was before cmocka */
 	sigfillset(&all);
 	sigprocmask(SIG_BLOCK, &all, NULL);
 	report = run(check_signals, NULL, 0, &status);
