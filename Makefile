@@ -117,7 +117,7 @@ PROG := $(patsubst tests/prog/%.c,%,$(wildcard tests/prog/*.c))
 BENCH := $(patsubst tests/bench/%.c,%,$(wildcard tests/bench/*.c))
 C_SOURCES := $(wildcard src/*.c tests/*/*.c)
 C_FILES := $(C_SOURCES) $(wildcard include/*.h)
-SHELL_SCRIPTS := .ci/run scripts/build-rootfs scripts/setup
+SHELL_SCRIPTS := .ci/run scripts/build-rootfs scripts/fake-proxy.bash scripts/setup
 
 .PHONY: all
 all: build/musl/hyperstart build/initrd.cpio
@@ -177,8 +177,8 @@ override export ROOTFS := $(value ROOTFS)
 
 .PHONY: run
 run: build/initrd.cpio build/rootfs
-	@PYTHONDONTWRITEBYTECODE=1 scripts/fake-proxy run $(ARGS) \
-		$${ROOTFS:+--rootfs "$$ROOTFS"} $${CMD:+-- "$$CMD"}
+	@if [ -t 0 ] && [ -t 1 ]; then tty=-t; fi; PYTHONDONTWRITEBYTECODE=1 \
+		scripts/fake-proxy run -i $$tty $(ARGS) "$${ROOTFS:-build/rootfs}" sh $${CMD:+-c "$$CMD"}
 
 # --- Tests ----------------------------------------------------------------------------------------
 
