@@ -3,6 +3,8 @@
 #   make          build/musl/hyperstart (the product) and build/initrd.cpio
 #   make run      boots it in QEMU with a container: a shell, or CMD='…'; ROOTFS=dir for another root
 #   make check    every test there is, with a summary
+#   make install  [DESTDIR=] [PREFIX=/usr/local]: the program, its man page, and the tools around it
+#   make dist     what is committed, as build/hyperstart-VERSION.tar.gz
 #
 # Parts of check: lint unit fuzz host-rig vm-rig script-tests. Also: format, bench, soak, clean.
 
@@ -180,6 +182,25 @@ run: build/initrd.cpio build/rootfs
 	@PYTHONDONTWRITEBYTECODE=1 scripts/fake-proxy run $(ARGS) \
 		$${ROOTFS:+--rootfs "$$ROOTFS"} $${CMD:+-- "$$CMD"}
 
+# --- Elsewhere ------------------------------------------------------------------------------------
+
+PREFIX ?= /usr/local
+VERSION := $(shell sed -n 's/^\#define VERSION "\(.*\)"/\1/p' include/version.h)
+# What is needed to make an initrd of the program, and to try it, without this directory.
+TOOLS := build-initrd fake-proxy get-iptables get-kernel run-qemu
+
+.PHONY: install
+install: build/musl/hyperstart
+	$(Q)install -D -m 755 -t "$(DESTDIR)$(PREFIX)/sbin" build/musl/hyperstart
+	$(Q)install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/man/man8" doc/hyperstart.8
+	$(Q)install -D -m 755 -t "$(DESTDIR)$(PREFIX)/lib/hyperstart" $(TOOLS:%=scripts/%)
+
+# The same commit is the same bytes: git takes its time for all files, and gzip keeps none.
+.PHONY: dist
+dist:
+	@mkdir -p build
+	$(Q)git archive --prefix=hyperstart-$(VERSION)/ -o build/hyperstart-$(VERSION).tar.gz HEAD
+
 # --- Tests ----------------------------------------------------------------------------------------
 
 build/host/hyperstart: $(ROOMS:%=build/host/%.o)
@@ -306,7 +327,7 @@ lint-shell: | build/setup-test
 
 lint-spelling: | build/setup-test
 	$(call say,LINT)
-	$(Q)codespell --ignore-words-list=capinh,childs,nulll,ue README.md Makefile include scripts src tests/*/*.[ch] tests/*/*.py
+	$(Q)codespell --ignore-words-list=capinh,childs,nulll,ue README.md Makefile doc include scripts src tests/*/*.[ch] tests/*/*.py
 
 .PHONY: format
 format: | build/setup-test
