@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-#   make          build/musl/hyperstart (the product) and build/initrd.cpio
+#   make          build/musl/hyperstart (the product) and build/initrd.cpio; with ARCH=aarch64 below
+#                 build/aarch64
 #   make run      boots it in QEMU with a container: a shell, or CMD='…'; ROOTFS=dir for another root
 #   make check    every test there is, with a summary
 #   make install  [DESTDIR=] [PREFIX=/usr/local]: the program, its man page, and the tools around it
@@ -12,6 +13,10 @@ MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 .SUFFIXES:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := all
+
+# aarch64; empty is this machine's own.
+ARCH :=
+O := build$(ARCH:%=/%)
 
 # Every room, lowest layer first. Nothing is built that does not stand here.
 ROOMS := version log error arena queue uevent module loop json_scan json port control mux address \
@@ -76,7 +81,8 @@ SECONDS := 60
 
 PYTHON := /usr/bin/python3
 # No .pyc files in the tree, no pytest cache.
-PYTEST := PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -p no:cacheprovider
+export PYTHONDONTWRITEBYTECODE := 1
+PYTEST := $(PYTHON) -m pytest -p no:cacheprovider
 
 # make V=1 shows the commands.
 Q := $(if $(V),,@)
@@ -91,8 +97,8 @@ LANGUAGE := -std=c11 $(WARNINGS)
 
 # The product: small, static, the same in any directory. Never -static-pie: musl-gcc makes a
 # dynamic executable of it, which does not boot.
-MUSL_CC := musl-gcc
-MUSL_CFLAGS := $(LANGUAGE) -Os -isystem build/kh "-ffile-prefix-map=$(CURDIR)=." \
+MUSL_CC := $(if $(ARCH),$(ARCH)-linux-gnu-gcc -specs $(O)/sysroot/musl.specs,musl-gcc)
+MUSL_CFLAGS := $(LANGUAGE) -Os -isystem $(O)/kh "-ffile-prefix-map=$(CURDIR)=." \
 	-ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables -fno-unwind-tables \
 	-fstack-protector-strong
 MUSL_LDFLAGS := -static -s -Wl,--gc-sections -Wl,--build-id=sha1 \
@@ -102,7 +108,7 @@ MUSL_LDFLAGS := -static -s -Wl,--gc-sections -Wl,--build-id=sha1 \
 # file around it, and what is mapped counts as resident. (An address that ends as the data before it
 # end in the file costs no padding; any other costs less than a page.)
 CHILD_CFLAGS := -fno-function-sections
-CHILD_RENAME := objcopy --rename-section .text=.child
+CHILD_RENAME := $(ARCH:%=%-linux-gnu-)objcopy --rename-section .text=.child
 CHILD_LDFLAGS := -Wl,--section-start=.child=0x800180
 
 # The same source for the host rig and the unit tests: glibc, and every mistake is fatal.
@@ -110,10 +116,22 @@ HOST_CC := gcc
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
 HOST_CFLAGS := $(LANGUAGE) -O1 -g -fno-omit-frame-pointer $(SANITIZE)
 
+# For another architecture without sanitizers, and emulated.
+ifdef ARCH
+HOST_CC := $(ARCH)-linux-gnu-gcc -L$(O)/sysroot/usr/lib/$(ARCH)-linux-gnu
+HOST_CFLAGS := $(LANGUAGE) -O1 -g
+UNIT_RUN := qemu-$(ARCH)-static -L /usr/$(ARCH)-linux-gnu \
+	-E LD_LIBRARY_PATH=$(O)/sysroot/usr/lib/$(ARCH)-linux-gnu
+endif
+
 FUZZ_CC := clang
 FUZZ_CFLAGS := $(LANGUAGE) -O1 -g -fno-omit-frame-pointer $(SANITIZE)
 
 UNIT := $(patsubst tests/unit/test_%.c,%,$(wildcard tests/unit/test_*.c))
+# An emulated kernel has no openat2, of which child_path is made.
+ifdef ARCH
+UNIT := $(filter-out child_copy child_path child_ps child_user,$(UNIT))
+endif
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 PROG := $(patsubst tests/prog/%.c,%,$(wildcard tests/prog/*.c))
 BENCH := $(patsubst tests/bench/%.c,%,$(wildcard tests/bench/*.c))
@@ -122,7 +140,7 @@ C_FILES := $(C_SOURCES) $(wildcard include/*.h)
 SHELL_SCRIPTS := .ci/run scripts/build-rootfs scripts/setup
 
 .PHONY: all
-all: build/musl/hyperstart build/initrd.cpio
+all: $(O)/musl/hyperstart $(O)/initrd.cpio
 
 # --- Packages: looked for once, installed where missing. ------------------------------------------
 
@@ -131,55 +149,61 @@ build/setup-%: scripts/setup
 	@scripts/setup $*
 	@touch $@
 
+$(ARCH:%=$(O)/sysroot): scripts/get-sysroot | build/setup-build build/setup-$(ARCH)
+	@scripts/get-sysroot $@ $(ARCH)
+	@touch $@
+
 # --- The product ----------------------------------------------------------------------------------
 
 # musl-gcc sees no kernel headers; here are those, and jsmn.h, and nothing of glibc's.
-build/kh: | build/setup-build
+headers := $(if $(ARCH),$(CURDIR)/$(O)/sysroot,)/usr/include
+$(O)/kh: | build/setup-build $(ARCH:%=$(O)/sysroot)
 	@rm -rf $@.new && mkdir -p $@.new
-	@ln -s /usr/include/linux /usr/include/asm-generic /usr/include/jsmn.h $@.new
-	@ln -s /usr/include/$$(gcc -print-multiarch)/asm $@.new/asm
+	@ln -s $(headers)/linux $(headers)/asm-generic /usr/include/jsmn.h $@.new
+	@ln -s $(headers)/$(or $(ARCH:%=%-linux-gnu),$$(gcc -print-multiarch))/asm $@.new/asm
 	@rm -rf $@ && mv $@.new $@
 
-build/musl/hyperstart: $(ROOMS:%=build/musl/%.o)
+$(O)/musl/hyperstart: $(ROOMS:%=$(O)/musl/%.o)
 	$(call say,LINK)
 	$(Q)$(MUSL_CC) $(MUSL_LDFLAGS) $(CHILD_LDFLAGS) -o $@ $^
 
-build/musl/child%.o: src/child%.c Makefile | build/kh
+$(O)/musl/child%.o: src/child%.c Makefile | $(O)/kh
 	@mkdir -p $(@D)
 	$(call say,CC)
 	$(Q)$(MUSL_CC) $(CPPFLAGS) $(MUSL_CFLAGS) $(CHILD_CFLAGS) $(DEPFLAGS) -c -o $@ $<
 	$(Q)$(CHILD_RENAME) $@
 
-build/musl/%.o: src/%.c Makefile | build/kh
+$(O)/musl/%.o: src/%.c Makefile | $(O)/kh
 	@mkdir -p $(@D)
 	$(call say,CC)
 	$(Q)$(MUSL_CC) $(CPPFLAGS) $(MUSL_CFLAGS) $(DEPFLAGS) -c -o $@ $<
 
 # --- What it boots with ---------------------------------------------------------------------------
 
-build/kernel/vmlinux: scripts/get-kernel | build/setup-build
-	@scripts/get-kernel build/kernel
+$(O)/kernel/vmlinux: scripts/get-kernel scripts/packages.py | build/setup-build
+	@scripts/get-kernel $(O)/kernel $(ARCH)
 
-build/initrd.cpio: build/musl/hyperstart build/kernel/vmlinux scripts/build-initrd
+$(O)/initrd.cpio: $(O)/musl/hyperstart $(O)/kernel/vmlinux scripts/build-initrd
 	$(call say,INITRD)
-	$(Q)scripts/build-initrd --kernel build/kernel --init build/musl/hyperstart $@
+	$(Q)scripts/build-initrd --kernel $(O)/kernel --init $(O)/musl/hyperstart $@
 
 # For an initrd --with-iptables.
 build/iptables: scripts/get-iptables | build/setup-build
 	@scripts/get-iptables $@
 	@touch $@
 
-build/rootfs: scripts/build-rootfs | build/setup-run
+$(O)/rootfs: scripts/build-rootfs | build/setup-run $(ARCH:%=$(O)/sysroot)
 	$(call say,ROOTFS)
-	$(Q)scripts/build-rootfs $@
+	$(Q)scripts/build-rootfs $@ $(ARCH:%=$(O)/sysroot/bin/busybox)
 
 # CMD and ROOTFS reach the script as they were typed: no second reading of $ by make, no shell.
 override export CMD := $(value CMD)
 override export ROOTFS := $(value ROOTFS)
 
 .PHONY: run
-run: build/initrd.cpio build/rootfs
-	@PYTHONDONTWRITEBYTECODE=1 scripts/fake-proxy run $(ARGS) \
+run: $(O)/initrd.cpio $(O)/rootfs
+	@scripts/fake-proxy run $(ARCH:%=--arch %) \
+		--kernel $(O)/kernel/vmlinux --initrd $(O)/initrd.cpio --rootfs $(O)/rootfs $(ARGS) \
 		$${ROOTFS:+--rootfs "$$ROOTFS"} $${CMD:+-- "$$CMD"}
 
 # --- Elsewhere ------------------------------------------------------------------------------------
@@ -187,11 +211,11 @@ run: build/initrd.cpio build/rootfs
 PREFIX ?= /usr/local
 VERSION := $(shell sed -n 's/^\#define VERSION "\(.*\)"/\1/p' include/version.h)
 # What is needed to make an initrd of the program, and to try it, without this directory.
-TOOLS := build-initrd fake-proxy get-iptables get-kernel run-qemu
+TOOLS := build-initrd fake-proxy get-iptables get-kernel packages.py run-qemu
 
 .PHONY: install
-install: build/musl/hyperstart
-	$(Q)install -D -m 755 -t "$(DESTDIR)$(PREFIX)/sbin" build/musl/hyperstart
+install: $(O)/musl/hyperstart
+	$(Q)install -D -m 755 -t "$(DESTDIR)$(PREFIX)/sbin" $(O)/musl/hyperstart
 	$(Q)install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/man/man8" doc/hyperstart.8
 	$(Q)install -D -m 755 -t "$(DESTDIR)$(PREFIX)/lib/hyperstart" $(TOOLS:%=scripts/%)
 
@@ -207,7 +231,7 @@ build/host/hyperstart: $(ROOMS:%=build/host/%.o)
 	$(call say,LINK)
 	$(Q)$(HOST_CC) $(SANITIZE) -o $@ $^
 
-build/host/%.o: src/%.c Makefile | build/setup-build build/setup-test
+$(O)/host/%.o: src/%.c Makefile | build/setup-build build/setup-test
 	@mkdir -p $(@D)
 	$(call say,CC)
 	$(Q)$(HOST_CC) $(CPPFLAGS) $(HOST_CFLAGS) $(DEPFLAGS) -c -o $@ $<
@@ -227,7 +251,7 @@ faults: $(rig)
 	FAULTS_STEP=1 $(PYTEST) tests/scenarios/test_faults.py --rig=host $(ARGS)
 
 define unit_rule
-build/unit/test_$(1): tests/unit/test_$(1).c $(UNIT_$(1):%=build/host/%.o) Makefile
+$(O)/unit/test_$(1): tests/unit/test_$(1).c $(UNIT_$(1):%=$(O)/host/%.o) Makefile
 	@mkdir -p $$(@D)
 	$$(call say,LINK)
 	$(Q)$(HOST_CC) $(CPPFLAGS) $(HOST_CFLAGS) $(DEPFLAGS) $(UNIT_LDFLAGS_$(1)) -o $$@ $$(filter %.c %.o,$$^) -lcmocka
@@ -247,7 +271,7 @@ build/fuzz/%.o: src/%.c Makefile | build/setup-test
 	$(call say,CC)
 	$(Q)$(FUZZ_CC) $(CPPFLAGS) $(FUZZ_CFLAGS) -fsanitize=fuzzer-no-link $(DEPFLAGS) -c -o $@ $<
 
-build/prog/%: tests/prog/%.c Makefile | build/kh
+$(O)/prog/%: tests/prog/%.c Makefile | $(O)/kh
 	@mkdir -p $(@D)
 	$(call say,CC)
 	$(Q)$(MUSL_CC) $(CPPFLAGS) $(MUSL_CFLAGS) $(DEPFLAGS) $(MUSL_LDFLAGS) -o $@ $<
@@ -258,8 +282,8 @@ build/bench/%: tests/bench/%.c Makefile | build/kh
 	$(Q)$(MUSL_CC) $(CPPFLAGS) $(MUSL_CFLAGS) $(DEPFLAGS) $(MUSL_LDFLAGS) -o $@ $<
 
 .PHONY: unit
-unit: $(UNIT:%=build/unit/test_%)
-	@fail=0; for test in $^; do echo "# $$test"; CMOCKA_MESSAGE_OUTPUT=TAP $$test || fail=1; done; exit $$fail
+unit: $(UNIT:%=$(O)/unit/test_%)
+	@fail=0; for test in $^; do echo "# $$test"; CMOCKA_MESSAGE_OUTPUT=TAP $(UNIT_RUN) $$test || fail=1; done; exit $$fail
 
 # New findings grow in build/; what is worth keeping is copied to tests/fuzz/corpus by hand.
 .PHONY: fuzz
@@ -281,7 +305,7 @@ host-rig: $(rig)
 
 .PHONY: soak
 soak: $(rig)
-	@PYTHONDONTWRITEBYTECODE=1 tests/soak/soak.py $(ARGS)
+	@tests/soak/soak.py $(ARGS)
 
 .PHONY: script-tests
 script-tests: all build/rootfs | build/setup-test
@@ -344,10 +368,10 @@ check: | build/setup-build build/setup-run build/setup-test
 
 .PHONY: bench
 bench: all $(BENCH:%=build/bench/%) | build/setup-run
-	@PYTHONDONTWRITEBYTECODE=1 scripts/bench
+	@scripts/bench
 
 .PHONY: clean
 clean:
 	rm -rf build
 
--include $(wildcard build/musl/*.d build/host/*.d build/clang/*.d build/fuzz/*.d build/unit/*.d build/prog/*.d build/bench/*.d)
+-include $(wildcard $(O)/musl/*.d $(O)/host/*.d build/clang/*.d build/fuzz/*.d $(O)/unit/*.d $(O)/prog/*.d build/bench/*.d)
