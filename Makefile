@@ -3,6 +3,7 @@
 #   make          build/musl/hyperstart (the product) and build/initrd.cpio; with ARCH=aarch64 below
 #                 build/aarch64
 #   make run      boots it in QEMU with a container: a shell, or CMD='…'; ROOTFS=dir for another root
+#   make kernel   builds a kernel with which make run KERNEL=own boots faster: some minutes, once
 #   make check    every test there is, with a summary
 #   make install  [DESTDIR=] [PREFIX=/usr/local]: the program, its man page, and the tools around it
 #   make dist     what is committed, as build/hyperstart-VERSION.tar.gz
@@ -196,14 +197,30 @@ $(O)/rootfs: scripts/build-rootfs | build/setup-run $(ARCH:%=$(O)/sysroot)
 	$(call say,ROOTFS)
 	$(Q)scripts/build-rootfs $@ $(ARCH:%=$(O)/sysroot/bin/busybox)
 
+# A kernel of our own, with all built in: for it init is all that is in the initrd.
+.PHONY: kernel
+kernel: build/own-kernel/vmlinux
+
+build/own-kernel/vmlinux: scripts/build-kernel scripts/kernel.config | build/setup-kernel
+	@scripts/build-kernel build/own-kernel
+
+build/own-kernel/initrd.cpio: $(O)/musl/hyperstart scripts/build-initrd | build/own-kernel/vmlinux
+	$(call say,INITRD)
+	$(Q)scripts/build-initrd --init $(O)/musl/hyperstart $@
+
+# own: that one; empty is Debian's.
+KERNEL :=
+boot_kernel := $(if $(KERNEL),build/$(KERNEL)-kernel/vmlinux,$(O)/kernel/vmlinux)
+boot_initrd := $(if $(KERNEL),build/$(KERNEL)-kernel/initrd.cpio,$(O)/initrd.cpio)
+
 # CMD and ROOTFS reach the script as they were typed: no second reading of $ by make, no shell.
 override export CMD := $(value CMD)
 override export ROOTFS := $(value ROOTFS)
 
 .PHONY: run
-run: $(O)/initrd.cpio $(O)/rootfs
+run: $(boot_kernel) $(boot_initrd) $(O)/rootfs
 	@scripts/fake-proxy run $(ARCH:%=--arch %) \
-		--kernel $(O)/kernel/vmlinux --initrd $(O)/initrd.cpio --rootfs $(O)/rootfs $(ARGS) \
+		--kernel $(boot_kernel) --initrd $(boot_initrd) --rootfs $(O)/rootfs $(ARGS) \
 		$${ROOTFS:+--rootfs "$$ROOTFS"} $${CMD:+-- "$$CMD"}
 
 # --- Elsewhere ------------------------------------------------------------------------------------

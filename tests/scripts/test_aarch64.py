@@ -3,12 +3,14 @@
 
 import re
 import subprocess
+from contextlib import suppress
 
 import pytest
 
-from rig.scripts import ROOT
+from rig.scripts import ROOT, load_script
 
-PRODUCT = ROOT / "build/aarch64/musl/hyperstart"
+OUT = ROOT / "build/aarch64"
+PRODUCT = OUT / "musl/hyperstart"
 MAKE_SECONDS = 600
 
 
@@ -44,12 +46,32 @@ def test_it_runs_a_container_and_fails_with_its_code():
 
 
 def test_it_serves_a_whole_session_of_a_host():
-    out = ROOT / "build/aarch64"
     result = subprocess.run(
         [ROOT / "scripts/fake-proxy", "session", "--as", "cc30", "--arch", "aarch64",
-         "--kernel", out / "kernel/vmlinux", "--initrd", out / "initrd.cpio",
-         "--rootfs", out / "rootfs"], text=True, capture_output=True, timeout=MAKE_SECONDS)
+         "--kernel", OUT / "kernel/vmlinux", "--initrd", OUT / "initrd.cpio",
+         "--rootfs", OUT / "rootfs"], text=True, capture_output=True, timeout=MAKE_SECONDS)
     assert result.returncode == 0, result.stderr
+
+
+def test_a_fault_of_the_agent_tells_where_and_by_which_build(tmp_path):
+    # What differs by architecture: where the handler finds the program counter.
+    initrd = tmp_path / "initrd.cpio"
+    subprocess.run([ROOT / "scripts/build-initrd", "--kernel", OUT / "kernel", "--init", PRODUCT,
+                    "--add", f"bin={OUT}/rootfs/bin", initrd], check=True)
+    fake_proxy, run_qemu = load_script("fake-proxy"), load_script("run-qemu")
+    with run_qemu.Vm(arch="aarch64", kernel=OUT / "kernel/vmlinux", initrd=initrd,
+                     share=OUT / "rootfs") as vm:
+        host = fake_proxy.Host(vm.connect("control"), vm.connect("tty"))
+        host.begin(MAKE_SECONDS)
+        host.start_pod("pod")
+        with suppress(fake_proxy.Disconnected):  # before its ACK or behind it
+            host.exec("hyperstart", ["/bin/sh", "-c", "kill -SEGV 1"])
+        assert vm.wait_shutdown_reason(MAKE_SECONDS) == "guest-shutdown"
+        notes = subprocess.run(["readelf", "-n", PRODUCT], check=True, text=True,
+                               capture_output=True).stdout
+        build = re.search(r"Build ID: (\w+)", notes)[1]
+        assert re.search(rf"fatal signal 11 \(0\) at pc 0x4\w{{5}}, .*, build {build}: powering off",
+                         vm.console())
 
 
 def test_the_unit_tests_pass_that_an_emulated_kernel_can_serve():
