@@ -138,6 +138,8 @@ def test_the_man_page_has_every_word_of_the_kernel_command_line_and_no_other():
     words = re.search(r"word_apply\(.*?\n\}\n", read("src/boot.c"), re.DOTALL)[0]
     shown = section("KERNEL COMMAND LINE")
     assert set(re.findall(r"hyperstart\.(\w+)", shown)) == set(re.findall(r'key, "(\w+)"', words))
+    source = "".join(file.read_text() for file in ROOT.glob("src/*.c"))
+    assert set(re.findall(r"hyper_\w+", shown)) == set(re.findall(r'"(hyper_use_\w+)', source))
     levels = re.search(r"levels\[\] = \{(.*?)\n\};", read("src/log.c"), re.DOTALL)[1]
     for level in re.findall(r'"(\w+)"', levels):
         assert level in shown
