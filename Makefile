@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-#   make          build/musl/hyperstart (the product) and build/initrd.cpio
+#   make          build/musl/hyperstart (the product) and build/initrd.cpio; with ARCH=aarch64 below
+#                 build/aarch64
 #   make run      boots it in QEMU with a container: a shell, or CMD='…'; ROOTFS=dir for another root
+#   make kernel   builds a kernel with which make run KERNEL=own boots faster: some minutes, once
 #   make check    every test there is, with a summary
+#   make install  [DESTDIR=] [PREFIX=/usr/local]: the program, its man page, and the tools around it
+#   make dist     what is committed, as build/hyperstart-VERSION.tar.gz
 #
 # Parts of check: lint unit fuzz host-rig vm-rig script-tests. Also: format, bench, soak, clean.
 
@@ -11,9 +15,13 @@ MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := all
 
+# aarch64; empty is this machine's own.
+ARCH :=
+O := build$(ARCH:%=/%)
+
 # Every room, lowest layer first. Nothing is built that does not stand here.
-ROOMS := log error arena queue uevent module loop json_scan json port control mux address privilege \
-	spec report cgroup cgroup_limits child child_path child_user child_mount child_device \
+ROOMS := version log error arena queue uevent module loop json_scan json port control mux address \
+	privilege spec report cgroup cgroup_limits child child_path child_user child_mount child_device \
 	child_copy child_volume child_sysctl child_privileges child_rootfs child_unmount child_exec \
 	child_clock netlink child_network_state child_route child_network child_portmap child_pod \
 	child_files child_hotplug child_ps_columns child_ps_table child_ps spawn worker process \
@@ -74,7 +82,8 @@ SECONDS := 60
 
 PYTHON := /usr/bin/python3
 # No .pyc files in the tree, no pytest cache.
-PYTEST := PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -p no:cacheprovider
+export PYTHONDONTWRITEBYTECODE := 1
+PYTEST := $(PYTHON) -m pytest -p no:cacheprovider
 
 # make V=1 shows the commands.
 Q := $(if $(V),,@)
@@ -89,8 +98,8 @@ LANGUAGE := -std=c11 $(WARNINGS)
 
 # The product: small, static, the same in any directory. Never -static-pie: musl-gcc makes a
 # dynamic executable of it, which does not boot.
-MUSL_CC := musl-gcc
-MUSL_CFLAGS := $(LANGUAGE) -Os -isystem build/kh "-ffile-prefix-map=$(CURDIR)=." \
+MUSL_CC := $(if $(ARCH),$(ARCH)-linux-gnu-gcc -specs $(O)/sysroot/musl.specs,musl-gcc)
+MUSL_CFLAGS := $(LANGUAGE) -Os -isystem $(O)/kh "-ffile-prefix-map=$(CURDIR)=." \
 	-ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables -fno-unwind-tables \
 	-fstack-protector-strong
 MUSL_LDFLAGS := -static -s -Wl,--gc-sections -Wl,--build-id=sha1 \
@@ -100,7 +109,7 @@ MUSL_LDFLAGS := -static -s -Wl,--gc-sections -Wl,--build-id=sha1 \
 # file around it, and what is mapped counts as resident. (An address that ends as the data before it
 # end in the file costs no padding; any other costs less than a page.)
 CHILD_CFLAGS := -fno-function-sections
-CHILD_RENAME := objcopy --rename-section .text=.child
+CHILD_RENAME := $(ARCH:%=%-linux-gnu-)objcopy --rename-section .text=.child
 CHILD_LDFLAGS := -Wl,--section-start=.child=0x800180
 
 # The same source for the host rig and the unit tests: glibc, and every mistake is fatal.
@@ -108,10 +117,22 @@ HOST_CC := gcc
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
 HOST_CFLAGS := $(LANGUAGE) -O1 -g -fno-omit-frame-pointer $(SANITIZE)
 
+# For another architecture without sanitizers, and emulated.
+ifdef ARCH
+HOST_CC := $(ARCH)-linux-gnu-gcc -L$(O)/sysroot/usr/lib/$(ARCH)-linux-gnu
+HOST_CFLAGS := $(LANGUAGE) -O1 -g
+UNIT_RUN := qemu-$(ARCH)-static -L /usr/$(ARCH)-linux-gnu \
+	-E LD_LIBRARY_PATH=$(O)/sysroot/usr/lib/$(ARCH)-linux-gnu
+endif
+
 FUZZ_CC := clang
 FUZZ_CFLAGS := $(LANGUAGE) -O1 -g -fno-omit-frame-pointer $(SANITIZE)
 
 UNIT := $(patsubst tests/unit/test_%.c,%,$(wildcard tests/unit/test_*.c))
+# An emulated kernel has no openat2, of which child_path is made.
+ifdef ARCH
+UNIT := $(filter-out child_copy child_path child_ps child_user,$(UNIT))
+endif
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 PROG := $(patsubst tests/prog/%.c,%,$(wildcard tests/prog/*.c))
 BENCH := $(patsubst tests/bench/%.c,%,$(wildcard tests/bench/*.c))
@@ -120,7 +141,7 @@ C_FILES := $(C_SOURCES) $(wildcard include/*.h)
 SHELL_SCRIPTS := .ci/run scripts/build-rootfs scripts/fake-proxy.bash scripts/setup
 
 .PHONY: all
-all: build/musl/hyperstart build/initrd.cpio
+all: $(O)/musl/hyperstart $(O)/initrd.cpio
 
 # --- Packages: looked for once, installed where missing. ------------------------------------------
 
@@ -129,56 +150,98 @@ build/setup-%: scripts/setup
 	@scripts/setup $*
 	@touch $@
 
+$(ARCH:%=$(O)/sysroot): scripts/get-sysroot | build/setup-build build/setup-$(ARCH)
+	@scripts/get-sysroot $@ $(ARCH)
+	@touch $@
+
 # --- The product ----------------------------------------------------------------------------------
 
 # musl-gcc sees no kernel headers; here are those, and jsmn.h, and nothing of glibc's.
-build/kh: | build/setup-build
+headers := $(if $(ARCH),$(CURDIR)/$(O)/sysroot,)/usr/include
+$(O)/kh: | build/setup-build $(ARCH:%=$(O)/sysroot)
 	@rm -rf $@.new && mkdir -p $@.new
-	@ln -s /usr/include/linux /usr/include/asm-generic /usr/include/jsmn.h $@.new
-	@ln -s /usr/include/$$(gcc -print-multiarch)/asm $@.new/asm
+	@ln -s $(headers)/linux $(headers)/asm-generic /usr/include/jsmn.h $@.new
+	@ln -s $(headers)/$(or $(ARCH:%=%-linux-gnu),$$(gcc -print-multiarch))/asm $@.new/asm
 	@rm -rf $@ && mv $@.new $@
 
-build/musl/hyperstart: $(ROOMS:%=build/musl/%.o)
+$(O)/musl/hyperstart: $(ROOMS:%=$(O)/musl/%.o)
 	$(call say,LINK)
 	$(Q)$(MUSL_CC) $(MUSL_LDFLAGS) $(CHILD_LDFLAGS) -o $@ $^
 
-build/musl/child%.o: src/child%.c Makefile | build/kh
+$(O)/musl/child%.o: src/child%.c Makefile | $(O)/kh
 	@mkdir -p $(@D)
 	$(call say,CC)
 	$(Q)$(MUSL_CC) $(CPPFLAGS) $(MUSL_CFLAGS) $(CHILD_CFLAGS) $(DEPFLAGS) -c -o $@ $<
 	$(Q)$(CHILD_RENAME) $@
 
-build/musl/%.o: src/%.c Makefile | build/kh
+$(O)/musl/%.o: src/%.c Makefile | $(O)/kh
 	@mkdir -p $(@D)
 	$(call say,CC)
 	$(Q)$(MUSL_CC) $(CPPFLAGS) $(MUSL_CFLAGS) $(DEPFLAGS) -c -o $@ $<
 
 # --- What it boots with ---------------------------------------------------------------------------
 
-build/kernel/vmlinux: scripts/get-kernel | build/setup-build
-	@scripts/get-kernel build/kernel
+$(O)/kernel/vmlinux: scripts/get-kernel scripts/packages.py | build/setup-build
+	@scripts/get-kernel $(O)/kernel $(ARCH)
 
-build/initrd.cpio: build/musl/hyperstart build/kernel/vmlinux scripts/build-initrd
+$(O)/initrd.cpio: $(O)/musl/hyperstart $(O)/kernel/vmlinux scripts/build-initrd
 	$(call say,INITRD)
-	$(Q)scripts/build-initrd --kernel build/kernel --init build/musl/hyperstart $@
+	$(Q)scripts/build-initrd --kernel $(O)/kernel --init $(O)/musl/hyperstart $@
 
 # For an initrd --with-iptables.
 build/iptables: scripts/get-iptables | build/setup-build
 	@scripts/get-iptables $@
 	@touch $@
 
-build/rootfs: scripts/build-rootfs | build/setup-run
+$(O)/rootfs: scripts/build-rootfs | build/setup-run $(ARCH:%=$(O)/sysroot)
 	$(call say,ROOTFS)
-	$(Q)scripts/build-rootfs $@
+	$(Q)scripts/build-rootfs $@ $(ARCH:%=$(O)/sysroot/bin/busybox)
+
+# A kernel of our own, with all built in: for it init is all that is in the initrd.
+.PHONY: kernel
+kernel: build/own-kernel/vmlinux
+
+build/own-kernel/vmlinux: scripts/build-kernel scripts/kernel.config | build/setup-kernel
+	@scripts/build-kernel build/own-kernel
+
+build/own-kernel/initrd.cpio: $(O)/musl/hyperstart scripts/build-initrd | build/own-kernel/vmlinux
+	$(call say,INITRD)
+	$(Q)scripts/build-initrd --init $(O)/musl/hyperstart $@
+
+# own: that one; empty is Debian's.
+KERNEL :=
+boot_kernel := $(if $(KERNEL),build/$(KERNEL)-kernel/vmlinux,$(O)/kernel/vmlinux)
+boot_initrd := $(if $(KERNEL),build/$(KERNEL)-kernel/initrd.cpio,$(O)/initrd.cpio)
 
 # CMD and ROOTFS reach the script as they were typed: no second reading of $ by make, no shell.
 override export CMD := $(value CMD)
 override export ROOTFS := $(value ROOTFS)
 
 .PHONY: run
-run: build/initrd.cpio build/rootfs
-	@if [ -t 0 ] && [ -t 1 ]; then tty=-t; fi; PYTHONDONTWRITEBYTECODE=1 \
-		scripts/fake-proxy run -i $$tty $(ARGS) "$${ROOTFS:-build/rootfs}" sh $${CMD:+-c "$$CMD"}
+run: $(boot_kernel) $(boot_initrd) $(O)/rootfs
+	@if [ -t 0 ] && [ -t 1 ]; then tty=-t; fi; \
+		scripts/fake-proxy run -i $$tty $(ARCH:%=--arch %) \
+		$(if $(KERNEL)$(ARCH),--kernel $(boot_kernel) --initrd $(boot_initrd)) \
+		$(ARGS) "$${ROOTFS:-$(O)/rootfs}" sh $${CMD:+-c "$$CMD"}
+
+# --- Elsewhere ------------------------------------------------------------------------------------
+
+PREFIX ?= /usr/local
+VERSION := $(shell sed -n 's/^\#define VERSION "\(.*\)"/\1/p' include/version.h)
+# What is needed to make an initrd of the program, and to try it, without this directory.
+TOOLS := build-initrd fake-proxy get-iptables get-kernel packages.py run-qemu
+
+.PHONY: install
+install: $(O)/musl/hyperstart
+	$(Q)install -D -m 755 -t "$(DESTDIR)$(PREFIX)/sbin" $(O)/musl/hyperstart
+	$(Q)install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/man/man8" doc/hyperstart.8
+	$(Q)install -D -m 755 -t "$(DESTDIR)$(PREFIX)/lib/hyperstart" $(TOOLS:%=scripts/%)
+
+# The same commit is the same bytes: git takes its time for all files, and gzip keeps none.
+.PHONY: dist
+dist:
+	@mkdir -p build
+	$(Q)git archive --prefix=hyperstart-$(VERSION)/ -o build/hyperstart-$(VERSION).tar.gz HEAD
 
 # --- Tests ----------------------------------------------------------------------------------------
 
@@ -186,7 +249,7 @@ build/host/hyperstart: $(ROOMS:%=build/host/%.o)
 	$(call say,LINK)
 	$(Q)$(HOST_CC) $(SANITIZE) -o $@ $^
 
-build/host/%.o: src/%.c Makefile | build/setup-build build/setup-test
+$(O)/host/%.o: src/%.c Makefile | build/setup-build build/setup-test
 	@mkdir -p $(@D)
 	$(call say,CC)
 	$(Q)$(HOST_CC) $(CPPFLAGS) $(HOST_CFLAGS) $(DEPFLAGS) -c -o $@ $<
@@ -206,7 +269,7 @@ faults: $(rig)
 	FAULTS_STEP=1 $(PYTEST) tests/scenarios/test_faults.py --rig=host $(ARGS)
 
 define unit_rule
-build/unit/test_$(1): tests/unit/test_$(1).c $(UNIT_$(1):%=build/host/%.o) Makefile
+$(O)/unit/test_$(1): tests/unit/test_$(1).c $(UNIT_$(1):%=$(O)/host/%.o) Makefile
 	@mkdir -p $$(@D)
 	$$(call say,LINK)
 	$(Q)$(HOST_CC) $(CPPFLAGS) $(HOST_CFLAGS) $(DEPFLAGS) $(UNIT_LDFLAGS_$(1)) -o $$@ $$(filter %.c %.o,$$^) -lcmocka
@@ -226,7 +289,7 @@ build/fuzz/%.o: src/%.c Makefile | build/setup-test
 	$(call say,CC)
 	$(Q)$(FUZZ_CC) $(CPPFLAGS) $(FUZZ_CFLAGS) -fsanitize=fuzzer-no-link $(DEPFLAGS) -c -o $@ $<
 
-build/prog/%: tests/prog/%.c Makefile | build/kh
+$(O)/prog/%: tests/prog/%.c Makefile | $(O)/kh
 	@mkdir -p $(@D)
 	$(call say,CC)
 	$(Q)$(MUSL_CC) $(CPPFLAGS) $(MUSL_CFLAGS) $(DEPFLAGS) $(MUSL_LDFLAGS) -o $@ $<
@@ -237,8 +300,8 @@ build/bench/%: tests/bench/%.c Makefile | build/kh
 	$(Q)$(MUSL_CC) $(CPPFLAGS) $(MUSL_CFLAGS) $(DEPFLAGS) $(MUSL_LDFLAGS) -o $@ $<
 
 .PHONY: unit
-unit: $(UNIT:%=build/unit/test_%)
-	@fail=0; for test in $^; do echo "# $$test"; CMOCKA_MESSAGE_OUTPUT=TAP $$test || fail=1; done; exit $$fail
+unit: $(UNIT:%=$(O)/unit/test_%)
+	@fail=0; for test in $^; do echo "# $$test"; CMOCKA_MESSAGE_OUTPUT=TAP $(UNIT_RUN) $$test || fail=1; done; exit $$fail
 
 # New findings grow in build/; what is worth keeping is copied to tests/fuzz/corpus by hand.
 .PHONY: fuzz
@@ -260,7 +323,7 @@ host-rig: $(rig)
 
 .PHONY: soak
 soak: $(rig)
-	@PYTHONDONTWRITEBYTECODE=1 tests/soak/soak.py $(ARGS)
+	@tests/soak/soak.py $(ARGS)
 
 .PHONY: script-tests
 script-tests: all build/rootfs | build/setup-test
@@ -306,7 +369,7 @@ lint-shell: | build/setup-test
 
 lint-spelling: | build/setup-test
 	$(call say,LINT)
-	$(Q)codespell --ignore-words-list=capinh,childs,nulll,ue README.md Makefile include scripts src tests/*/*.[ch] tests/*/*.py
+	$(Q)codespell --ignore-words-list=capinh,childs,nulll,ue README.md Makefile doc include scripts src tests/*/*.[ch] tests/*/*.py
 
 .PHONY: format
 format: | build/setup-test
@@ -323,10 +386,10 @@ check: | build/setup-build build/setup-run build/setup-test
 
 .PHONY: bench
 bench: all $(BENCH:%=build/bench/%) | build/setup-run
-	@PYTHONDONTWRITEBYTECODE=1 scripts/bench
+	@scripts/bench
 
 .PHONY: clean
 clean:
 	rm -rf build
 
--include $(wildcard build/musl/*.d build/host/*.d build/clang/*.d build/fuzz/*.d build/unit/*.d build/prog/*.d build/bench/*.d)
+-include $(wildcard $(O)/musl/*.d $(O)/host/*.d build/clang/*.d build/fuzz/*.d $(O)/unit/*.d $(O)/prog/*.d build/bench/*.d)

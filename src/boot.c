@@ -5,7 +5,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <link.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -29,6 +28,7 @@
 #include "module.h"
 #include "protocol.h"
 #include "uevent.h"
+#include "version.h"
 
 #define RUN_DIR    "/run/hyperstart"
 #define CGROUP_DIR "/sys/fs/cgroup"
@@ -43,8 +43,6 @@
 /* What the rest is for, and when it came how far: there is one machine. */
 static const struct daemon_config *running;
 static int64_t entered_ms, ports_ms;
-
-extern const ElfW(Ehdr) __ehdr_start; /* the linker's: our own file in memory */
 
 static int64_t now_ms(void)
 {
@@ -86,28 +84,6 @@ static _Noreturn void fail(const char *what)
 	boot_power_off();
 }
 
-/* In hexadecimal, what the linker has made of all that is in the file: readelf -n shows it. */
-static void build_id_read(char *hex, size_t size)
-{
-	const ElfW(Phdr) *phdr = (const void *)((const char *)&__ehdr_start + __ehdr_start.e_phoff);
-
-	hex[0] = '\0';
-	for (size_t i = 0; i < __ehdr_start.e_phnum; i++) {
-		const char *at = (const char *)phdr[i].p_vaddr, *end = at + phdr[i].p_memsz;
-
-		while (phdr[i].p_type == PT_NOTE && at < end) {
-			const ElfW(Nhdr) *note = (const void *)at;
-			const unsigned char *id =
-				(const void *)(at + sizeof(*note) + note->n_namesz);
-
-			for (size_t b = 0; note->n_type == NT_GNU_BUILD_ID && b < note->n_descsz;
-				b++)
-				snprintf(hex + 2 * b, size - 2 * b, "%02x", id[b]);
-			at += sizeof(*note) + note->n_namesz + (note->n_descsz + 3) / 4 * 4;
-		}
-	}
-}
-
 /* A mistake of ours: PID 1 that dies is a kernel panic, which a host sees as a reset. Nothing here
  * takes a lock, musl's snprintf neither. */
 static void fault(int sig, siginfo_t *info, void *context)
@@ -118,9 +94,9 @@ static void fault(int sig, siginfo_t *info, void *context)
 #elif defined(__aarch64__)
 	unsigned long pc = (unsigned long)machine->pc;
 #endif
-	char line[256], id[2 * 20 + 1];
+	char line[256], id[BUILD_ID_SIZE];
 
-	build_id_read(id, sizeof(id));
+	version_build_id(id);
 	snprintf(line, sizeof(line),
 		"hyperstart: error: fatal signal %d (%d) at pc %#lx, address %p, last command "
 		"%lld, "

@@ -12,17 +12,33 @@
 #include "boot.h"
 #include "log.h"
 #include "protocol.h"
+#include "version.h"
 
 static const char usage[] =
 	"usage: hyperstart --control=FD --tty=FD --run=DIR [--share=DIR] [--cgroup=DIR]\n"
-	"                  [--api=N] [--deadline=SECONDS] [--caps=default]\n"
-	"                  [--log=LEVEL]\n"
-	"As PID 1 of a virtual machine: without arguments.\n";
+	"                  [--api=N] [--deadline=SECONDS] [--caps=default] [--log=LEVEL]\n"
+	"       hyperstart --help | --version\n"
+	"As PID 1 of a virtual machine: without arguments. See hyperstart(8).\n";
 
 static _Noreturn void usage_exit(void)
 {
 	(void)!write(STDERR_FILENO, usage, sizeof usage - 1);
 	_exit(2);
+}
+
+static _Noreturn void help_exit(void)
+{
+	(void)!write(STDOUT_FILENO, usage, sizeof usage - 1);
+	_exit(0);
+}
+
+static _Noreturn void version_exit(void)
+{
+	char id[BUILD_ID_SIZE];
+
+	version_build_id(id);
+	dprintf(STDOUT_FILENO, "hyperstart %s, API %u, build %s\n", VERSION, PROTOCOL_API, id);
+	_exit(0);
 }
 
 static uint32_t parse_number(const char *text, uint32_t max)
@@ -50,6 +66,8 @@ static void parse_arguments(int argc, char **argv, struct daemon_config *config)
 		{"deadline", required_argument, NULL, 'd'},
 		{"caps", required_argument, NULL, 'C'},
 		{"log", required_argument, NULL, 'l'},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},
 		{NULL, 0, NULL, 0},
 	};
 	enum log_level level = LOG_LEVEL_INFO;
@@ -87,6 +105,10 @@ static void parse_arguments(int argc, char **argv, struct daemon_config *config)
 			if (log_level_parse(optarg, &level) == 0)
 				break;
 			usage_exit();
+		case 'h':
+			help_exit();
+		case 'V':
+			version_exit();
 		default:
 			usage_exit();
 		}

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Debian's packages as files, of any architecture and without installing them.
+
+They are kept in $XDG_CACHE_HOME/hyperstart (~/.cache/hyperstart), so that the next clone need not
+load them; without a network what is there has to do.
+"""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hyperstart"
+
+
+def say(text):
+    print(f"{Path(sys.argv[0]).name}: {text}", file=sys.stderr)
+
+
+class Apt:
+    """Asks apt, which need not know of the architecture: its lists are then in the cache too."""
+
+    def __init__(self, arch=None):
+        own = subprocess.run(["dpkg", "--print-architecture"], check=True, text=True,
+                             stdout=subprocess.PIPE).stdout.strip()
+        self.arch = arch or own
+        self.options = ["-o", "APT::Sandbox::User=root"]
+        CACHE.mkdir(parents=True, exist_ok=True)
+        if self.arch == own:
+            return
+        state = CACHE / f"apt-{arch}"
+        for directory in "lists/partial", "archives/partial":
+            (state / directory).mkdir(parents=True, exist_ok=True)
+        for option in (f"APT::Architecture={arch}", f"APT::Architectures::={arch}",
+                       "Acquire::Languages=none", f"Dir::State::lists={state}/lists",
+                       "Dir::State::status=/dev/null", f"Dir::Cache={state}"):
+            self.options += ["-o", option]
+
+    def ask(self, program, *words):
+        """What it prints, in lines."""
+        return subprocess.run([program, *self.options, *words], check=True, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout.splitlines()
+
+    def update(self):
+        say(f"apt-get update ({self.arch})")
+        command = ["apt-get", *self.options, "-qq", "update"]
+        if subprocess.run(command).returncode != 0:
+            subprocess.run(command, check=True)
+
+    def find(self, question):
+        """The answer, if need be after an update: a fresh machine has no lists."""
+        try:
+            return question()
+        except (subprocess.CalledProcessError, StopIteration, IndexError):
+            self.update()
+            return question()
+
+    def dependency(self, package):
+        """The first package that a meta-package stands for."""
+        def question():
+            lines = self.ask("apt-cache", "depends", package)
+            return next(line.split()[1] for line in lines if "Depends:" in line)
+        try:
+            return self.find(question)
+        except (subprocess.CalledProcessError, StopIteration):
+            # As names of packages go, linux-image-6.1.0-9-amd64 is what linux-image-amd64 stands for.
+            stem = package.removesuffix(f"-{self.arch}")
+            return self.newest(f"{stem}-*-{self.arch}_*.deb").name.partition("_")[0]
+
+    def fetch(self, package):
+        """The path of its .deb."""
+        def question():  # 'http://…' NAME SIZE HASH
+            return shlex.split(self.ask("apt-get", "download", "--print-uris", package)[0])[1]
+        try:
+            deb = CACHE / self.find(question)
+        except (subprocess.CalledProcessError, IndexError):
+            return self.newest(f"{package}_*.deb")
+        return deb if deb.exists() else self.download(package)
+
+    def newest(self, pattern):
+        found = sorted(CACHE.glob(pattern), key=os.path.getmtime)
+        if not found:
+            sys.exit(f"apt names no {pattern}, and there is none in {CACHE}")
+        say(f"apt does not answer: taking {found[-1].name} from {CACHE}")
+        return found[-1]
+
+    def download(self, package):
+        say(f"downloading {package} into {CACHE}")
+        work = CACHE / f".{os.getpid()}"
+        work.mkdir()
+        command = ["apt-get", *self.options, "-qq", "download", package]
+        try:
+            if subprocess.run(command, cwd=work).returncode != 0:
+                self.update()  # the lists may name a version that is gone
+                subprocess.run(command, cwd=work, check=True)
+            (deb,) = work.glob("*.deb")
+            return deb.rename(CACHE / deb.name)
+        finally:
+            shutil.rmtree(work)
+
+    def unpack(self, package, directory):
+        subprocess.run(["dpkg", "-x", self.fetch(package), directory], check=True)
