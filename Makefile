@@ -193,7 +193,7 @@ build/host/%.o: src/%.c Makefile | build/setup-build build/setup-test
 
 # The same with each call in turn failing: tests/faults/faults.c.
 FAULTS := malloc calloc realloc strdup pipe2 read readv write writev epoll_ctl epoll_wait accept4 setns \
-	unshare mkdirat unlinkat fork open openat syscall
+	unshare mkdirat unlinkat fork open openat ioctl syscall
 
 build/faults/hyperstart: tests/faults/faults.c $(ROOMS:%=build/host/%.o) Makefile
 	@mkdir -p $(@D)
