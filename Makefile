@@ -48,11 +48,14 @@ UNIT_child_sysctl := child_sysctl child report queue error
 UNIT_child_user := child_user child_path child report queue error
 UNIT_child_ps := child_ps child_ps_table child_ps_columns child_user child_path child report \
 	queue json_scan error
+UNIT_boot := log module uevent error
+UNIT_worker := worker spawn child report queue loop log error
 UNIT_cgroup := cgroup error
 UNIT_cgroup_limits := cgroup_limits cgroup error
 
-# Calls that a unit test answers itself: the clock; allocations, to fail each in turn; moves, to
+# Calls that a unit test answers itself: the power; the clock; allocations, to fail each in turn; moves, to
 # count them.
+UNIT_LDFLAGS_boot := -Wl,--wrap=reboot
 UNIT_LDFLAGS_log := -Wl,--wrap=clock_gettime
 UNIT_LDFLAGS_loop := -Wl,--wrap=epoll_ctl
 UNIT_LDFLAGS_control := -Wl,--wrap=malloc
@@ -205,11 +208,40 @@ build/faults/hyperstart: tests/faults/faults.c $(ROOMS:%=build/host/%.o) Makefil
 faults: $(rig)
 	FAULTS_STEP=1 $(PYTEST) tests/scenarios/test_faults.py --rig=host $(ARGS)
 
+# The same once more, and where it has been: tests/coverage/hooks.c.
+COVERAGE_CFLAGS := $(LANGUAGE) -O0 -g --coverage -fno-builtin-execve
+COVERAGE_HOOKS := execve _exit reboot daemon_run child_begin report_alive
+
+build/coverage/%.o: src/%.c Makefile | build/setup-build build/setup-test
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(Q)$(HOST_CC) $(CPPFLAGS) $(COVERAGE_CFLAGS) $(DEPFLAGS) -c -o $@ $<
+
+coverage_link = $(call say,LINK)$(if $(V),,;)$(HOST_CC) $(CPPFLAGS) $(LANGUAGE) -g -o $@ $(filter-out tests/unit/../%,$(filter tests/%.c %.o,$^)) --coverage
+
+build/coverage/hyperstart: tests/coverage/hooks.c $(ROOMS:%=build/coverage/%.o)
+	$(coverage_link) $(COVERAGE_HOOKS:%=-Wl,--wrap=%)
+
+build/coverage/faults: tests/coverage/hooks.c tests/faults/faults.c $(ROOMS:%=build/coverage/%.o)
+	$(coverage_link) $(COVERAGE_HOOKS:%=-Wl,--wrap=%) $(FAULTS:%=-Wl,--wrap=%)
+
+.PHONY: coverage
+coverage: build/coverage/hyperstart build/coverage/faults $(UNIT:%=build/coverage/unit/%) $(rig)
+	@rm -f build/coverage/*.gcda
+	@chmod 777 build/coverage
+	@umask 0; for test in $(UNIT:%=build/coverage/unit/%); do $$test >$$test.log 2>&1 || echo "$$test failed"; done
+	COVERAGE=$(CURDIR)/build/coverage $(PYTEST) tests/scenarios --rig=host -q $(ARGS)
+	@scripts/coverage build/coverage $(ROOMS)
+
 define unit_rule
 build/unit/test_$(1): tests/unit/test_$(1).c $(UNIT_$(1):%=build/host/%.o) Makefile
 	@mkdir -p $$(@D)
 	$$(call say,LINK)
-	$(Q)$(HOST_CC) $(CPPFLAGS) $(HOST_CFLAGS) $(DEPFLAGS) $(UNIT_LDFLAGS_$(1)) -o $$@ $$(filter %.c %.o,$$^) -lcmocka
+	$(Q)$(HOST_CC) $(CPPFLAGS) $(HOST_CFLAGS) $(DEPFLAGS) $(UNIT_LDFLAGS_$(1)) -o $$@ $$(filter tests/unit/test_%.c %.o,$$^) -lcmocka
+
+build/coverage/unit/$(1): tests/unit/test_$(1).c $(UNIT_$(1):%=build/coverage/%.o) Makefile
+	@mkdir -p $$(@D)
+	$$(coverage_link) $(UNIT_LDFLAGS_$(1)) -lcmocka
 endef
 $(foreach test,$(UNIT),$(eval $(call unit_rule,$(test))))
 
@@ -329,4 +361,4 @@ bench: all $(BENCH:%=build/bench/%) | build/setup-run
 clean:
 	rm -rf build
 
--include $(wildcard build/musl/*.d build/host/*.d build/clang/*.d build/fuzz/*.d build/unit/*.d build/prog/*.d build/bench/*.d)
+-include $(wildcard build/musl/*.d build/host/*.d build/coverage/*.d build/clang/*.d build/fuzz/*.d build/unit/*.d build/prog/*.d build/bench/*.d)
