@@ -77,6 +77,8 @@ void __wrap_report_alive(void)
 {
 	__real_report_alive();
 	counts_write();
+	close(directory); /* a container may look at its pod's init */
+	directory = -1;
 }
 
 int __real_execve(const char *path, char *const argv[], char *const envp[]);

@@ -22,9 +22,14 @@ while read nothing; do
 	read oncpu rest </proc/1/schedstat
 	read size rss rest </proc/1/statm
 	read count </sys/fs/cgroup/pod/pids.current
-	echo $oncpu $rss $count
+	read uptime rest </proc/uptime
+	echo $oncpu $rss $count $uptime
 done
 """
+
+# While the guest has work its time is instructions, one a nanosecond: what else this machine has to
+# do does not count.
+COUNTING = {"accel": "tcg,thread=single", "arguments": ("-icount", "shift=0")}
 
 pytestmark = pytest.mark.only("vm", "it would be this machine's storm")
 
@@ -40,8 +45,8 @@ class Monitor:
         self.process.write(b"\n")
         self.lines += 1
         self.pod.wait_for(lambda: self.process.out.count(b"\n") >= self.lines, "the monitor")
-        oncpu, rss, count = self.process.out.decode().splitlines()[-1].split()
-        self.count = int(count)
+        oncpu, rss, count, uptime = self.process.out.decode().splitlines()[-1].split()
+        self.count, self.uptime = int(count), float(uptime)
         return int(oncpu), int(rss)
 
     def end(self):
@@ -71,7 +76,7 @@ def distribution(values):
 
 
 @pytest.mark.limit(120)
-@pytest.mark.options(fresh=True)
+@pytest.mark.options(fresh=True, **COUNTING)
 def test_the_agent_answers_in_every_storm(pod, record_property):
     monitor = Monitor(pod)
     pod.newcontainer("storm", ["sleep", "100000"]).started()
@@ -88,14 +93,14 @@ def test_the_agent_answers_in_every_storm(pod, record_property):
     assert len(took) >= PINGS, figures
     assert max(took) <= GAP, figures
 
-    start = time.monotonic()
+    start = monitor.uptime
     pod.kill("storm", 9)
     first = pod.containers.pop("storm")
     pod.wait_for(lambda: first.ended, "the end of the container", 60)
     pod.ping(timeout=60)
     while monitor.look() and monitor.count > FEW:
         pod.pump_for(0.1)
-    figures["killed, s"] = time.monotonic() - start
+    figures["killed, s"] = monitor.uptime - start
     record_property("figures", f"storm: {figures}")
     assert figures["killed, s"] <= KILL_SECONDS, figures
     pod.ack(Code.REMOVECONTAINER, {"container": "storm"}, timeout=60)
