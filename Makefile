@@ -233,7 +233,7 @@ coverage: build/coverage/hyperstart build/coverage/faults $(UNIT:%=build/coverag
 	@chmod 777 build/coverage
 	@umask 0; for test in $(UNIT:%=build/coverage/unit/%); do $$test >$$test.log 2>&1 || echo "$$test failed"; done
 	@chmod 666 build/coverage/*.gcda
-	-COVERAGE=$(CURDIR)/build/coverage $(PYTEST) tests/scenarios --rig=host -q $(ARGS)
+	-FAULTS_STEP=1 COVERAGE=$(CURDIR)/build/coverage $(PYTEST) tests/scenarios --rig=host -q $(ARGS)
 	@scripts/coverage build/coverage $(ROOMS)
 
 define unit_rule
