@@ -50,16 +50,20 @@ UNIT_child_ps := child_ps child_ps_table child_ps_columns child_user child_path 
 	queue json_scan error
 UNIT_boot := log module uevent error
 UNIT_module := module
+UNIT_child_exec := child_rootfs child_volume child_device child_copy child_mount child_sysctl \
+	child_privileges child_user child_path child privilege module uevent report queue error
 UNIT_worker := worker spawn child report queue loop log error
 UNIT_cgroup := cgroup error
 UNIT_cgroup_limits := cgroup_limits cgroup error
 
-# Calls that a unit test answers itself: the power; the clock; module files and their loading; allocations, to fail each in turn; moves, to
+# Calls that a unit test answers itself: the power; the clock; where a
+# path leads; module files and their loading; allocations, to fail each in turn; moves, to
 # count them.
 UNIT_LDFLAGS_boot := -Wl,--wrap=reboot
 UNIT_LDFLAGS_log := -Wl,--wrap=clock_gettime
 UNIT_LDFLAGS_loop := -Wl,--wrap=epoll_ctl
 UNIT_LDFLAGS_control := -Wl,--wrap=malloc
+UNIT_LDFLAGS_child_exec := -Wl,--wrap=child_path_open
 UNIT_LDFLAGS_module := -Wl,--wrap=syscall,--wrap=open
 UNIT_LDFLAGS_mux := -Wl,--wrap=memmove
 UNIT_LDFLAGS_json := -Wl,--wrap=malloc,--wrap=calloc

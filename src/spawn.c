@@ -216,8 +216,8 @@ int spawn_error(const struct spawn *spawn, struct error *err)
 	if (spawn->report->failed)
 		return error_set(err, spawn->report->error.code, "%s", spawn->report->error.text);
 	if (WIFSIGNALED(spawn->status))
-		return error_set(err, EINTR, "%skilled by signal %d%s", who,
-			WTERMSIG(spawn->status), when);
+		return error_set(
+			err, EINTR, "%skilled by signal %d%s", who, WTERMSIG(spawn->status), when);
 	return error_set(err, EPROTO, "%sexited with %d%s", who, WEXITSTATUS(spawn->status), when);
 }
 

@@ -20,8 +20,7 @@ int __wrap_reboot(int how)
 /* In PID 1 it is a matter for the VM: tests/scenarios/test_stay.py. */
 static void a_fault_in_a_child_is_the_end_of_that_child(void **state)
 {
-	const volatile char *nothing =
-		mmap(NULL, 1, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	const volatile char *nothing = mmap(NULL, 1, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	int status;
 	pid_t pid;
 
