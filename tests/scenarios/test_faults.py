@@ -20,7 +20,7 @@ STEP = int(os.environ.get("FAULTS_STEP", 7))
 AT_LEAST = 100  # calls that the session makes
 
 
-def session(host):
+def session(host, destroy=True):
     """What a host does in a pod's life. An ERROR does not stop it, a hang-up does."""
     def said(code, payload):
         assert not host.closed_by_agent
@@ -45,6 +45,8 @@ def session(host):
     if replies[-1].kind == Code.ACK:
         assert first.wait() == 137
     replies.append(said(Code.REMOVECONTAINER, {"container": "c"}))
+    if not destroy:
+        return None
     replies.append(said(Code.DESTROYPOD, b""))
     assert not host.closed_by_agent
     host.disconnect_control()  # then it does not wait
@@ -52,8 +54,19 @@ def session(host):
     return [reply.kind for reply in replies]
 
 
+def take_away(host, name):
+    """The container, whatever became of it."""
+    host.reply_to(host.send(Code.KILLCONTAINER, {"container": name, "signal": 9}))
+    for _ in range(1000):  # as long as its processes end
+        removed = host.reply_to(host.send(Code.REMOVECONTAINER, {"container": name}))
+        if removed.kind == Code.ACK or "no such container" in removed.text:
+            return
+    raise TimeoutError(removed.text)
+
+
 def afterwards(guest, was_ready):
-    """A new host, which does not care what the old one missed: it can have a pod, and its end."""
+    """A new host, which does not care what the old one missed: it can have a pod, and its end.
+    What the agent holds in between, with nothing but a pod: fds and children."""
     host = Host(guest, 20)
     host.ready = was_ready
     host._tty_frame = lambda seq, payload: None
@@ -66,13 +79,28 @@ def afterwards(guest, was_ready):
     again = host.newcontainer("again", ["true"])
     host.reply_to(again.start)
     assert again.start.kind == Code.ACK, again.start.text
+    for name in ("again", "c"):
+        take_away(host, name)
+    held = len(os.listdir(f"/proc/{guest.pid}/fd")), len(guest.children(host))
     host.ack(Code.DESTROYPOD)
     host.disconnect_control()
     assert guest.wait_end(host) == "power-off"
     host.disconnect()
+    return held
 
 
-def fail_call(rig, index):
+def held_without_fault(rig):
+    guest = HostGuest(rig.share, binary="faults")
+    try:
+        host = Host(guest, 20)
+        session(host, destroy=False)
+        host.disconnect()
+        return afterwards(guest, host.ready)
+    finally:
+        guest.stop()
+
+
+def fail_call(rig, index, held):
     """A whole life in which that call fails. What it was, "" if there is none of that number; and
     what was wrong then, or None."""
     guest = HostGuest(rig.share, binary="faults", fault=index, deadline=3)
@@ -95,7 +123,8 @@ def fail_call(rig, index):
             return fault, None
         try:
             if not guest.has_ended():
-                afterwards(guest, host.ready)
+                now = afterwards(guest, host.ready)
+                assert now == held, f"fds and children {now}, not {held}"
         except (Violation, TimeoutError, AssertionError, OSError):
             guest.describe()
             if "pod: destroyed" not in guest.log:
@@ -118,9 +147,10 @@ def fail_call(rig, index):
 @pytest.mark.limit(1800)
 def test_whatever_call_fails_the_agent_lives_and_leaves_nothing(rig):
     rig.share.image("box")
+    held = held_without_fault(rig)
     failed, index, fault = [], 1, "first"
     while fault:
-        fault, complaint = fail_call(rig, index)
+        fault, complaint = fail_call(rig, index, held)
         if complaint:
             failed.append(complaint)
         index += STEP
