@@ -59,7 +59,7 @@ UNIT_cgroup_limits := cgroup_limits cgroup error
 # Calls that a unit test answers itself: the power; the clock; where a
 # path leads; module files and their loading; allocations, to fail each in turn; moves, to
 # count them.
-UNIT_LDFLAGS_boot := -Wl,--wrap=reboot
+UNIT_LDFLAGS_boot := -Wl,--wrap=reboot,--wrap=open,--wrap=module_load
 UNIT_LDFLAGS_log := -Wl,--wrap=clock_gettime
 UNIT_LDFLAGS_loop := -Wl,--wrap=epoll_ctl
 UNIT_LDFLAGS_control := -Wl,--wrap=malloc
@@ -233,7 +233,7 @@ build/coverage/faults: tests/coverage/hooks.c tests/faults/faults.c $(ROOMS:%=bu
 
 .PHONY: coverage
 coverage: build/coverage/hyperstart build/coverage/faults $(UNIT:%=build/coverage/unit/%) $(rig)
-	@rm -f build/coverage/*.gcda
+	@rm -f build/coverage/*.gcda build/coverage/unit/*.gcda
 	@chmod 777 build/coverage
 	@umask 0; for test in $(UNIT:%=build/coverage/unit/%); do $$test >$$test.log 2>&1 || echo "$$test failed"; done
 	@chmod 666 build/coverage/*.gcda

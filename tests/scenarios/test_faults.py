@@ -121,16 +121,17 @@ def fail_call(rig, index, held):
             # SIGABRT does not reach an init without a handler; what abort() does next does.
             assert guest.wait_end(host) in ("signal 6", "signal 11")
             return fault, None
+        now = held
         try:
             if not guest.has_ended():
                 now = afterwards(guest, host.ready)
-                assert now == held, f"fds and children {now}, not {held}"
         except (Violation, TimeoutError, AssertionError, OSError):
             guest.describe()
             if "pod: destroyed" not in guest.log:
                 raise
             # Its DESTROYPOD was taken, answered or not.
             assert guest.wait_end(Host(guest, 20)) == "power-off"
+        assert now == held, f"fds and children: {now}, not {held}"
         complaints = guest.complaints()
         if fault.startswith("unlinkat") and complaints:
             # The one try to take away a cgroup at the very end.

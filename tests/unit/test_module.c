@@ -45,6 +45,8 @@ int __wrap_open(const char *path, int flags, ...)
 {
 	char below[128];
 
+	if (strncmp(path, "/modules/", strlen("/modules/")) != 0)
+		return __real_open(path, flags, 0666); /* gcov's */
 	snprintf(below, sizeof(below), "%s/%s", directory, path + strlen("/modules/"));
 	return __real_open(below, flags);
 }
