@@ -4,7 +4,8 @@
 #   make run      boots it in QEMU with a container: a shell, or CMD='…'; ROOTFS=dir for another root
 #   make check    every test there is, with a summary
 #
-# Parts of check: lint unit fuzz host-rig vm-rig script-tests. Also: format, bench, soak, clean.
+# Parts of check: lint unit fuzz host-rig vm-rig script-tests. Also: format, bench, soak, faults,
+# coverage, clean.
 
 MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 .SUFFIXES:
@@ -200,6 +201,9 @@ build/host/%.o: src/%.c Makefile | build/setup-build build/setup-test
 	$(call say,CC)
 	$(Q)$(HOST_CC) $(CPPFLAGS) $(HOST_CFLAGS) $(DEPFLAGS) -c -o $@ $<
 
+# Everything the rigs start.
+rig := build/musl/hyperstart build/host/hyperstart build/faults/hyperstart build/rootfs $(PROG:%=build/prog/%)
+
 # The same with each call in turn failing: tests/faults/faults.c.
 FAULTS := malloc calloc realloc strdup pipe2 read readv write writev epoll_ctl epoll_wait accept4 setns \
 	unshare mkdirat unlinkat fork open openat ioctl syscall
@@ -289,9 +293,6 @@ $(FUZZ:%=run-fuzz-%): run-fuzz-%: build/fuzz/fuzz_%
 	build/fuzz/fuzz_$* -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=1024 -verbosity=0 \
 		-print_final_stats=1 -artifact_prefix=build/fuzz/$*- \
 		build/fuzz/corpus/$* tests/fuzz/corpus/$*
-
-# Everything the rigs start.
-rig := build/musl/hyperstart build/host/hyperstart build/faults/hyperstart build/rootfs $(PROG:%=build/prog/%)
 
 .PHONY: host-rig
 host-rig: $(rig)
