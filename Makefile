@@ -8,7 +8,8 @@
 #   make install  [DESTDIR=] [PREFIX=/usr/local]: the program, its man page, and the tools around it
 #   make dist     what is committed, as build/hyperstart-VERSION.tar.gz
 #
-# Parts of check: lint unit fuzz host-rig vm-rig script-tests. Also: format, bench, soak, clean.
+# Parts of check: lint unit fuzz host-rig vm-rig script-tests. Also: format, bench, soak, faults,
+# coverage, clean.
 
 MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 .SUFFIXES:
@@ -56,14 +57,23 @@ UNIT_child_sysctl := child_sysctl child report queue error
 UNIT_child_user := child_user child_path child report queue error
 UNIT_child_ps := child_ps child_ps_table child_ps_columns child_user child_path child report \
 	queue json_scan error
+UNIT_boot := log module uevent error
+UNIT_module := module
+UNIT_child_exec := child_rootfs child_volume child_device child_copy child_mount child_sysctl \
+	child_privileges child_user child_path child privilege module uevent report queue error
+UNIT_worker := worker spawn child report queue loop log error
 UNIT_cgroup := cgroup error
 UNIT_cgroup_limits := cgroup_limits cgroup error
 
-# Calls that a unit test answers itself: the clock; allocations, to fail each in turn; moves, to
+# Calls that a unit test answers itself: the power; the clock; where a
+# path leads; module files and their loading; allocations, to fail each in turn; moves, to
 # count them.
+UNIT_LDFLAGS_boot := -Wl,--wrap=reboot,--wrap=open,--wrap=module_load
 UNIT_LDFLAGS_log := -Wl,--wrap=clock_gettime
 UNIT_LDFLAGS_loop := -Wl,--wrap=epoll_ctl
 UNIT_LDFLAGS_control := -Wl,--wrap=malloc
+UNIT_LDFLAGS_child_exec := -Wl,--wrap=child_path_open
+UNIT_LDFLAGS_module := -Wl,--wrap=syscall,--wrap=open
 UNIT_LDFLAGS_mux := -Wl,--wrap=memmove
 UNIT_LDFLAGS_json := -Wl,--wrap=malloc,--wrap=calloc
 
@@ -254,9 +264,12 @@ $(O)/host/%.o: src/%.c Makefile | build/setup-build build/setup-test
 	$(call say,CC)
 	$(Q)$(HOST_CC) $(CPPFLAGS) $(HOST_CFLAGS) $(DEPFLAGS) -c -o $@ $<
 
+# Everything the rigs start.
+rig := build/musl/hyperstart build/host/hyperstart build/faults/hyperstart build/rootfs $(PROG:%=build/prog/%)
+
 # The same with each call in turn failing: tests/faults/faults.c.
 FAULTS := malloc calloc realloc strdup pipe2 read readv write writev epoll_ctl epoll_wait accept4 setns \
-	unshare mkdirat unlinkat fork open openat syscall
+	unshare mkdirat unlinkat fork open openat ioctl syscall
 
 build/faults/hyperstart: tests/faults/faults.c $(ROOMS:%=build/host/%.o) Makefile
 	@mkdir -p $(@D)
@@ -268,11 +281,41 @@ build/faults/hyperstart: tests/faults/faults.c $(ROOMS:%=build/host/%.o) Makefil
 faults: $(rig)
 	FAULTS_STEP=1 $(PYTEST) tests/scenarios/test_faults.py --rig=host $(ARGS)
 
+# The same once more, and where it has been: tests/coverage/hooks.c.
+COVERAGE_CFLAGS := $(LANGUAGE) -O0 -g --coverage -fno-builtin-execve
+COVERAGE_HOOKS := execve _exit reboot daemon_run child_begin report_alive
+
+build/coverage/%.o: src/%.c Makefile | build/setup-build build/setup-test
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(Q)$(HOST_CC) $(CPPFLAGS) $(COVERAGE_CFLAGS) $(DEPFLAGS) -c -o $@ $<
+
+coverage_link = $(call say,LINK)$(if $(V),,;)$(HOST_CC) $(CPPFLAGS) $(LANGUAGE) -g -o $@ $(filter-out tests/unit/../%,$(filter tests/%.c %.o,$^)) --coverage
+
+build/coverage/hyperstart: tests/coverage/hooks.c $(ROOMS:%=build/coverage/%.o)
+	$(coverage_link) $(COVERAGE_HOOKS:%=-Wl,--wrap=%)
+
+build/coverage/faults: tests/coverage/hooks.c tests/faults/faults.c $(ROOMS:%=build/coverage/%.o)
+	$(coverage_link) $(COVERAGE_HOOKS:%=-Wl,--wrap=%) $(FAULTS:%=-Wl,--wrap=%)
+
+.PHONY: coverage
+coverage: build/coverage/hyperstart build/coverage/faults $(UNIT:%=build/coverage/unit/%) $(rig)
+	@rm -f build/coverage/*.gcda build/coverage/unit/*.gcda
+	@chmod 777 build/coverage
+	@umask 0; for test in $(UNIT:%=build/coverage/unit/%); do $$test >$$test.log 2>&1 || echo "$$test failed"; done
+	@chmod 666 build/coverage/*.gcda
+	-FAULTS_STEP=1 COVERAGE=$(CURDIR)/build/coverage $(PYTEST) tests/scenarios --rig=host -q $(ARGS)
+	@scripts/coverage build/coverage $(ROOMS)
+
 define unit_rule
 $(O)/unit/test_$(1): tests/unit/test_$(1).c $(UNIT_$(1):%=$(O)/host/%.o) Makefile
 	@mkdir -p $$(@D)
 	$$(call say,LINK)
-	$(Q)$(HOST_CC) $(CPPFLAGS) $(HOST_CFLAGS) $(DEPFLAGS) $(UNIT_LDFLAGS_$(1)) -o $$@ $$(filter %.c %.o,$$^) -lcmocka
+	$(Q)$(HOST_CC) $(CPPFLAGS) $(HOST_CFLAGS) $(DEPFLAGS) $(UNIT_LDFLAGS_$(1)) -o $$@ $$(filter tests/unit/test_%.c %.o,$$^) -lcmocka
+
+build/coverage/unit/$(1): tests/unit/test_$(1).c $(UNIT_$(1):%=build/coverage/%.o) Makefile
+	@mkdir -p $$(@D)
+	$$(coverage_link) $(UNIT_LDFLAGS_$(1)) -lcmocka
 endef
 $(foreach test,$(UNIT),$(eval $(call unit_rule,$(test))))
 
@@ -313,9 +356,6 @@ $(FUZZ:%=run-fuzz-%): run-fuzz-%: build/fuzz/fuzz_%
 	build/fuzz/fuzz_$* -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=1024 -verbosity=0 \
 		-print_final_stats=1 -artifact_prefix=build/fuzz/$*- \
 		build/fuzz/corpus/$* tests/fuzz/corpus/$*
-
-# Everything the rigs start.
-rig := build/musl/hyperstart build/host/hyperstart build/faults/hyperstart build/rootfs $(PROG:%=build/prog/%)
 
 .PHONY: host-rig
 host-rig: $(rig)
@@ -392,4 +432,4 @@ bench: all $(BENCH:%=build/bench/%) | build/setup-run
 clean:
 	rm -rf build
 
--include $(wildcard $(O)/musl/*.d $(O)/host/*.d build/clang/*.d build/fuzz/*.d $(O)/unit/*.d $(O)/prog/*.d build/bench/*.d)
+-include $(wildcard $(O)/musl/*.d $(O)/host/*.d build/coverage/*.d build/clang/*.d build/fuzz/*.d $(O)/unit/*.d $(O)/prog/*.d build/bench/*.d)

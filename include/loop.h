@@ -50,7 +50,9 @@ struct loop {
 struct gate {
 	struct source source; /* fd is the inner epoll, owned */
 	struct loop *loop;
-	struct batch batch; /* its count: how many are served in this pass */
+	struct batch batch;  /* its count: how many are served in this pass */
+	struct list refused; /* members that epoll would not listen to: tried again */
+	struct timer retry;
 	/* How many members may be served now; 0: closed. */
 	size_t (*admits)(struct gate *gate);
 };

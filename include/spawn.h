@@ -30,7 +30,7 @@ struct spawn {
 	struct report *report; /* owned, for as long as an outcome may be asked */
 	struct timer deadline;
 	const char *cancelled; /* why it was killed on purpose; static text */
-	bool reaped;
+	bool is_worker, reaped;
 	int status; /* of waitpid, once reaped */
 	/* The report is complete (EOF), or the child was reaped: look which. Called for each. */
 	void (*changed)(struct spawn *spawn);
@@ -38,6 +38,7 @@ struct spawn {
 
 struct spawn_plan {
 	int pid_ns;      /* the child's PID namespace; -1: ours */
+	bool is_worker;  /* only a word in its error */
 	bool new_pid_ns; /* the child becomes init of a new one */
 	int *mount_ns;   /* not NULL: the child gets a fresh copy of ours; its fd goes there */
 	void (*main)(const void *argument); /* never returns */

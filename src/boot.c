@@ -96,6 +96,10 @@ static void fault(int sig, siginfo_t *info, void *context)
 #endif
 	char line[256], id[BUILD_ID_SIZE];
 
+	/* A child that has not come to child_begin: back to where it was, it dies of it, alone. (The
+	 * pod's init is another 1; its reboot is its own end as well.) */
+	if (getpid() != 1)
+		return;
 	version_build_id(id);
 	snprintf(line, sizeof(line),
 		"hyperstart: error: fatal signal %d (%d) at pc %#lx, address %p, last command "

@@ -13,7 +13,6 @@
  */
 #include "loop.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <sys/epoll.h>
@@ -212,12 +211,35 @@ static void gate_ready(struct source *source, uint32_t events)
 			admitted < BATCH_MAX ? (int)admitted : BATCH_MAX, 0);
 }
 
+static bool member_arm(struct gate *gate, struct source *source)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = source};
+
+	if (epoll_ctl(gate->source.fd, EPOLL_CTL_MOD, source->fd, &event) < 0)
+		return false;
+	source->armed = EPOLLIN;
+	return true;
+}
+
+static void gate_retry(struct timer *timer)
+{
+	struct gate *gate = list_entry(timer, struct gate, retry);
+
+	list_for_each (it, after, &gate->refused)
+		if (member_arm(gate, list_entry(it, struct source, node)))
+			list_remove(it);
+	if (!list_is_empty(&gate->refused))
+		timer_set(gate->loop, timer, RETRY_MS);
+}
+
 int gate_open(
 	struct gate *gate, struct loop *loop, size_t (*admits)(struct gate *), struct error *err)
 {
 	int epoll = epoll_create1(EPOLL_CLOEXEC);
 
 	*gate = (struct gate){.loop = loop, .admits = admits};
+	list_init(&gate->refused);
+	timer_init(&gate->retry, gate_retry);
 	source_init(&gate->source, epoll, gate_wants, gate_ready);
 	if (epoll < 0)
 		return error_errno(err, errno, "epoll");
@@ -228,6 +250,7 @@ int gate_open(
 void gate_close(struct gate *gate)
 {
 	loop_remove(gate->loop, &gate->source);
+	timer_cancel(&gate->retry);
 	close(gate->source.fd);
 }
 
@@ -243,11 +266,10 @@ int gate_add(struct gate *gate, struct source *source, struct error *err)
 
 void gate_listen(struct gate *gate, struct source *source)
 {
-	struct epoll_event event = {.events = EPOLLIN, .data.ptr = source};
-	int rc = epoll_ctl(gate->source.fd, EPOLL_CTL_MOD, source->fd, &event);
-
-	assert(rc == 0); /* takes no memory: it fails only for an fd that is not there */
-	source->armed = EPOLLIN;
+	if (member_arm(gate, source))
+		return;
+	list_push_back(&gate->refused, &source->node);
+	timer_set(gate->loop, &gate->retry, RETRY_MS);
 }
 
 void gate_remove(struct gate *gate, struct source *source)
@@ -256,5 +278,6 @@ void gate_remove(struct gate *gate, struct source *source)
 		return;
 	epoll_ctl(gate->source.fd, EPOLL_CTL_DEL, source->fd, NULL);
 	source->armed = 0;
+	list_remove(&source->node);
 	batch_forget(&gate->batch, source);
 }

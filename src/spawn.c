@@ -208,15 +208,17 @@ bool spawn_succeeded(const struct spawn *spawn)
 
 int spawn_error(const struct spawn *spawn, struct error *err)
 {
+	const char *who = spawn->is_worker ? "worker " : "";
+	const char *when = spawn->is_worker ? "" : " while being set up";
+
 	if (spawn->cancelled)
 		return error_set(err, ECANCELED, "%s", spawn->cancelled);
 	if (spawn->report->failed)
 		return error_set(err, spawn->report->error.code, "%s", spawn->report->error.text);
 	if (WIFSIGNALED(spawn->status))
-		return error_set(err, EINTR, "killed by signal %d while being set up",
-			WTERMSIG(spawn->status));
-	return error_set(
-		err, EPROTO, "exited with %d while being set up", WEXITSTATUS(spawn->status));
+		return error_set(
+			err, EINTR, "%skilled by signal %d%s", who, WTERMSIG(spawn->status), when);
+	return error_set(err, EPROTO, "%sexited with %d%s", who, WEXITSTATUS(spawn->status), when);
 }
 
 uint8_t *spawn_take_result(struct spawn *spawn, size_t *length)
@@ -282,7 +284,11 @@ int spawn_fork(struct spawner *spawner, struct spawn *spawn, const struct spawn_
 {
 	int report[2], rc;
 
-	*spawn = (struct spawn){.spawner = spawner, .changed = plan->changed};
+	*spawn = (struct spawn){
+		.spawner = spawner,
+		.is_worker = plan->is_worker,
+		.changed = plan->changed,
+	};
 	list_init(&spawn->node);
 	timer_init(&spawn->deadline, deadline_passed);
 	source_init(&spawn->source, -1, report_wants, report_ready);

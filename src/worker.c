@@ -41,6 +41,7 @@ int worker_start(struct worker *worker, const struct worker_plan *plan, struct e
 {
 	const struct spawn_plan spawn = {
 		.pid_ns = -1,
+		.is_worker = true,
 		.main = plan->main,
 		.argument = plan->argument,
 		.keep = plan->keep,

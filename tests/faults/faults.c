@@ -105,6 +105,19 @@ int __wrap_openat(int directory, const char *path, int flags, ...)
 	return fails("openat", ENFILE) ? -1 : __real_openat(directory, path, flags, mode);
 }
 
+int __real_ioctl(int fd, unsigned long request, ...);
+int __wrap_ioctl(int fd, unsigned long request, ...);
+int __wrap_ioctl(int fd, unsigned long request, ...)
+{
+	va_list arguments;
+	void *argument;
+
+	va_start(arguments, request);
+	argument = va_arg(arguments, void *);
+	va_end(arguments);
+	return fails("ioctl", EIO) ? -1 : __real_ioctl(fd, request, argument);
+}
+
 /* fsopen, fsmount and their like: no libc has them. */
 long __real_syscall(long number, ...);
 long __wrap_syscall(long number, ...);

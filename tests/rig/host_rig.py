@@ -19,6 +19,10 @@ from rig.scripts import ROOT
 
 BINARIES = {"asan": ROOT / "build/host/hyperstart", "musl": ROOT / "build/musl/hyperstart",
             "faults": ROOT / "build/faults/hyperstart"}
+COVERAGE = os.environ.get("COVERAGE")  # where the counts of its binaries go
+if COVERAGE:
+    BINARIES |= {"asan": pathlib.Path(COVERAGE) / "hyperstart",
+                 "faults": pathlib.Path(COVERAGE) / "faults"}
 NEW_PID = 0x20000000  # CLONE_NEWPID
 NEW_REST = 0x00020000 | 0x40000000 | 0x04000000 | 0x08000000  # mount, net, uts, ipc
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 1 << 18
@@ -123,7 +127,7 @@ class HostGuest(Inspected):
                 signal.setitimer(signal.ITIMER_REAL, 0)
                 os.execve(argv[0], argv, {"ASAN_OPTIONS": "exitcode=99",
                                           "UBSAN_OPTIONS": "print_stacktrace=1",
-                                          "FAULT": str(self.fault)})
+                                          "FAULT": str(self.fault), "COVERAGE": COVERAGE or ""})
             except BaseException:
                 traceback.print_exc(file=sys.__stderr__)
             finally:
@@ -249,7 +253,8 @@ class HostGuest(Inspected):
 
     def stop(self):
         if not self.has_ended():
-            os.kill(self.pid, signal.SIGKILL)
+            counts = COVERAGE and self.binary != "musl"
+            os.kill(self.pid, signal.SIGRTMAX - 1 if counts else signal.SIGKILL)
             self.status = os.waitpid(self.pid, 0)[1]
         if self._log_fd is not None:
             self.read_log()

@@ -70,7 +70,7 @@ class VmGuest(Inspected):
     tick = 0.05  # its console is a file: nothing wakes us when it grows
 
     def __init__(self, share, initrd, binary=None, deadline=None, api=None, caps=None, level="info",
-                 tag="share", arguments=()):
+                 tag="share", accel=None, arguments=()):
         self.share = share
         words = [f"hyperstart.log={level}"]
         if deadline:
@@ -80,7 +80,7 @@ class VmGuest(Inspected):
         if caps:
             words.append(f"hyperstart.caps={caps}")
         self.vm = run_qemu.Vm(initrd=initrd, share=share.directory, tag=tag, append=" ".join(words),
-                              arguments=arguments)
+                              accel=accel, arguments=arguments)
         self.vm.start()
         self.reason = None
         self.operator = None  # the process that starts scripts

@@ -125,6 +125,17 @@ def test_a_capability_that_does_not_exist_is_an_error(pod, box):
     assert "ambient[0]: no such capability 'CAP_FLY'" in late.refused()
 
 
+def test_a_capability_that_cannot_be_given_is_skipped_and_logged(pod, box):
+    own = agent_capabilities(pod)
+    lacking = [name for name in CAPABILITIES if not bits([name]) & own]
+    pod.run(box.name, ["true"], capabilities=sets(*[CAPABILITIES] * 4, NONE))
+    pod.run(box.name, ["true"], capabilities=sets(*[DOCKER] * 4, NONE))
+    pod.guest.describe()
+    line = f"process {box.name}/-: there is no CAP_%s to give"
+    for name in CAPABILITIES:
+        assert pod.guest.log.count(line % name) == (name in lacking), name
+
+
 # Limits: soft, hard, and the title that /proc/self/limits gives it.
 LIMITS = {
     "RLIMIT_CPU": (100, 200, "Max cpu time"),

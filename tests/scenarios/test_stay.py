@@ -52,6 +52,30 @@ def test_a_fatal_signal_is_reported_and_the_machine_goes_off(pod, box, name, num
     assert "Kernel panic" not in pod.guest.log
 
 
+@pytest.mark.options(level="warn")
+def test_no_more_is_logged_than_was_asked_for(pod, box):
+    assert pod.run(box.name, ["true"]).code == 0
+    pod.error(99)
+    pod.guest.describe()
+    assert "hyperstart: info: container" not in pod.guest.log
+    assert "hyperstart: info: pod" not in pod.guest.log
+    assert "hyperstart: debug: " not in pod.guest.log
+
+
+@pytest.mark.options(level="debug")
+def test_as_much_is_logged_as_was_asked_for(pod, box):
+    assert pod.run(box.name, ["true"]).code == 0
+    pod.guest.describe()
+    assert "hyperstart: debug: process " in pod.guest.log
+
+
+@vm_only
+@pytest.mark.options(caps="nonsense")
+def test_what_the_kernel_command_line_says_in_vain_is_told(pod):
+    assert "hyperstart: warn: boot: kernel command line: hyperstart.caps is not understood" \
+        in pod.guest.log
+
+
 @vm_only
 @pytest.mark.options(fresh=True)
 def test_the_console_has_the_timeline_of_the_boot(pod, box):

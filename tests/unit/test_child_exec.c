@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/wait.h>
+
+#include "../../src/child_exec.c"
+#include "queue.h"
+#include "report.h"
+
+#include <cmocka.h>
+
+/* Whatever path is asked for, this is what it leads to. */
+static int workdir;
+
+int __wrap_child_path_open(int root, const char *path, int flags);
+
+int __wrap_child_path_open(int root, const char *path, int flags)
+{
+	(void)root;
+	(void)path;
+	(void)flags;
+	return dup(workdir);
+}
+
+/* What a child in that root says to its workdir; "" when it takes it. */
+static const char *enter(const char *root)
+{
+	static struct report report;
+	int pipe[2], status;
+	pid_t pid;
+
+	report = (struct report){0};
+	assert_int_equal(pipe2(pipe, O_CLOEXEC), 0);
+	pid = fork();
+	if (pid == 0) {
+		child_begin(pipe[1], &workdir, 1);
+		if (chroot(root) < 0)
+			die_errno("chroot");
+		workdir_enter(-1, "/work");
+		report_done(NULL, 0);
+	}
+	close(pipe[1]);
+	while (report_read(&report, pipe[0]) > 0)
+		;
+	close(pipe[0]);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(report.failed || report.done);
+	return report.failed ? report.error.text : "";
+}
+
+static void a_workdir_outside_the_root_is_refused_wherever_it_came_from(void **state)
+{
+	char inside[] = "/tmp/hyperstart-root-XXXXXX";
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	assert_non_null(mkdtemp(inside));
+	workdir = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	assert_string_equal(enter(inside), "workdir '/work': outside the container");
+	close(workdir);
+	workdir = open(inside, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	assert_string_equal(enter(inside), "");
+	rmdir(inside);
+	assert_string_equal(enter("/"), "workdir '/work': no such file or directory");
+	close(workdir);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_workdir_outside_the_root_is_refused_wherever_it_came_from),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "child.h"
+#include "turns.h"
+#include "worker.h"
+
+static struct spawner spawner;
+static struct worker worker;
+static int done;
+static char text[ERROR_TEXT_MAX];
+
+static void on_done(void *context, const struct error *err)
+{
+	assert_ptr_equal(context, &worker);
+	done++;
+	strcpy(text, err ? err->text : "");
+	loop_stop(&loop);
+}
+
+static int start(void (*main)(const void *), uint32_t deadline_ms, struct error *err)
+{
+	const struct worker_plan plan = {
+		.main = main,
+		.argument = "argument",
+		.deadline_ms = deadline_ms,
+		.on_done = on_done,
+		.context = &worker,
+	};
+
+	done = 0;
+	return worker_start(&worker, &plan, err);
+}
+
+static void await_end(void)
+{
+	loop.stopped = false;
+	alarm(20);
+	loop_run(&loop, turn_pump_all, NULL);
+	alarm(0);
+	assert_int_equal(done, 1);
+}
+
+/* What on_done is told of it. */
+static const char *end_of(void (*main)(const void *), uint32_t deadline_ms)
+{
+	struct error err;
+
+	assert_int_equal(start(main, deadline_ms, &err), 0);
+	await_end();
+	return text;
+}
+
+static int setup(void **state)
+{
+	struct error err;
+
+	(void)state;
+	turns_open(NULL);
+	assert_int_equal(spawner_open(&spawner, &loop, &err), 0);
+	worker = (struct worker){.spawner = &spawner};
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	spawner_close(&spawner);
+	turns_close();
+	return 0;
+}
+
+static void succeed(const void *argument)
+{
+	report_done(argument, strlen(argument));
+}
+
+static void fail_with_a_word(const void *argument)
+{
+	die("no %s", (const char *)argument);
+}
+
+static void kill_itself(const void *argument)
+{
+	(void)argument;
+	raise(SIGTERM);
+}
+
+static void leave(const void *argument)
+{
+	(void)argument;
+	_exit(3);
+}
+
+static void hang(const void *argument)
+{
+	(void)argument;
+	for (;;)
+		pause();
+}
+
+static void a_worker_that_is_done_succeeds(void **state)
+{
+	(void)state;
+	assert_string_equal(end_of(succeed, 0), "");
+	assert_false(worker.busy);
+}
+
+static void a_worker_tells_why_it_gave_up(void **state)
+{
+	(void)state;
+	assert_string_equal(end_of(fail_with_a_word, 0), "no argument");
+}
+
+static void a_worker_that_dies_without_a_word_is_an_error(void **state)
+{
+	(void)state;
+	assert_string_equal(end_of(kill_itself, 0), "worker killed by signal 15");
+	assert_string_equal(end_of(leave, 0), "worker exited with 3");
+}
+
+static void a_worker_that_hangs_is_killed_at_its_deadline(void **state)
+{
+	(void)state;
+	assert_string_equal(end_of(hang, 20), "not done before the deadline");
+}
+
+static void a_worker_that_is_cancelled_tells_the_reason(void **state)
+{
+	struct error err;
+
+	(void)state;
+	worker_cancel(&worker, "nothing runs");
+	assert_int_equal(start(hang, 0, &err), 0);
+	worker_cancel(&worker, "not wanted");
+	await_end();
+	assert_string_equal(text, "not wanted");
+}
+
+static void there_is_one_worker_at_a_time(void **state)
+{
+	struct error err;
+
+	(void)state;
+	assert_int_equal(start(hang, 0, &err), 0);
+	assert_int_equal(start(succeed, 0, &err), -1);
+	assert_string_equal(err.text, "an earlier command still hangs in the kernel");
+	worker_cancel(&worker, "not wanted");
+	await_end();
+}
+
+#define test_of_worker(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		test_of_worker(a_worker_that_is_done_succeeds),
+		test_of_worker(a_worker_tells_why_it_gave_up),
+		test_of_worker(a_worker_that_dies_without_a_word_is_an_error),
+		test_of_worker(a_worker_that_hangs_is_killed_at_its_deadline),
+		test_of_worker(a_worker_that_is_cancelled_tells_the_reason),
+		test_of_worker(there_is_one_worker_at_a_time),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
