@@ -42,6 +42,7 @@ UNIT_address := address error
 UNIT_netlink := netlink error
 UNIT_child_copy := child_copy child_path
 UNIT_child_network := $(network)
+UNIT_child_network_state := child_network_state netlink address error
 UNIT_child_portmap := child_portmap child report queue error
 UNIT_child_path := child_path
 UNIT_child_sysctl := child_sysctl child report queue error
@@ -52,11 +53,12 @@ UNIT_cgroup := cgroup error
 UNIT_cgroup_limits := cgroup_limits cgroup error
 
 # Calls that a unit test answers itself: the clock; allocations, to fail each in turn; moves, to
-# count them.
+# count them; the kernel's answers to netlink requests.
 UNIT_LDFLAGS_log := -Wl,--wrap=clock_gettime
 UNIT_LDFLAGS_loop := -Wl,--wrap=epoll_ctl
 UNIT_LDFLAGS_control := -Wl,--wrap=malloc
 UNIT_LDFLAGS_mux := -Wl,--wrap=memmove
+UNIT_LDFLAGS_child_network_state := -Wl,--wrap=sendto,--wrap=recvfrom
 UNIT_LDFLAGS_json := -Wl,--wrap=malloc,--wrap=calloc
 
 # What each fuzzer links.

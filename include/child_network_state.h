@@ -14,6 +14,7 @@
 struct network_state {
 	uint8_t *messages; /* owned, malloc */
 	size_t length, capacity;
+	bool is_cut; /* while it is read: there was no memory for all of it */
 };
 
 struct network_link {

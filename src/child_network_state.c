@@ -43,14 +43,17 @@ static void keep(void *context, const struct nlmsghdr *message)
 	size_t size = NLMSG_ALIGN(message->nlmsg_len);
 	struct network_state *state = context;
 
-	if (message->nlmsg_type == RTM_NEWROUTE &&
-		(!route || route->rtm_table != RT_TABLE_MAIN || route->rtm_flags & RTM_F_CLONED))
+	if (state->is_cut ||
+		(message->nlmsg_type == RTM_NEWROUTE &&
+			(!route || route->rtm_table != RT_TABLE_MAIN ||
+				route->rtm_flags & RTM_F_CLONED)))
 		return;
 	if (state->length + size > state->capacity) {
 		size_t capacity = state->capacity ? state->capacity * 2 : 16384;
 		uint8_t *bigger =
 			capacity > STATE_BYTES_MAX ? NULL : realloc(state->messages, capacity);
 
+		state->is_cut = !bigger;
 		if (!bigger)
 			return;
 		state->messages = bigger;
@@ -60,7 +63,7 @@ static void keep(void *context, const struct nlmsghdr *message)
 	state->length += size;
 }
 
-int network_state_read(struct network_state *state, struct netlink *netlink, struct error *err)
+static int read_once(struct network_state *state, struct netlink *netlink, struct error *err)
 {
 	/* No counters with each link, please. */
 	const uint32_t mask = RTEXT_FILTER_SKIP_STATS;
@@ -70,6 +73,7 @@ int network_state_read(struct network_state *state, struct netlink *netlink, str
 	struct netlink_request request;
 
 	state->length = 0;
+	state->is_cut = false;
 	netlink_begin(&request, RTM_GETLINK, NLM_F_DUMP, &link, sizeof link);
 	netlink_put(&request, IFLA_EXT_MASK, &mask, sizeof mask);
 	if (netlink_dump(netlink, &request, keep, state, err) < 0)
@@ -78,7 +82,21 @@ int network_state_read(struct network_state *state, struct netlink *netlink, str
 	if (netlink_dump(netlink, &request, keep, state, err) < 0)
 		return -1;
 	netlink_begin(&request, RTM_GETROUTE, NLM_F_DUMP, &route, sizeof route);
-	return netlink_dump(netlink, &request, keep, state, err);
+	if (netlink_dump(netlink, &request, keep, state, err) < 0)
+		return -1;
+	return state->is_cut ? error_set(err, ENOMEM, "the network's state takes too much memory")
+			     : 0;
+}
+
+int network_state_read(struct network_state *state, struct netlink *netlink, struct error *err)
+{
+	int rc;
+
+	/* What is only half of it must not be what everything is put back to. */
+	do {
+		rc = read_once(state, netlink, err);
+	} while (rc < 0 && err->code == EINTR);
+	return rc;
 }
 
 void network_state_free(struct network_state *state)
