@@ -281,7 +281,7 @@ static void keep_secondaries(void)
 	close(fd);
 }
 
-/* Whatever its mask may be; one that is not there is no error. */
+/* Without a mask: whatever it has. One that is not there is no error. */
 static int remove_address(struct set_up *s, const struct plan *plan,
 	const struct interface_address *address, struct error *err)
 {
@@ -290,9 +290,7 @@ static int remove_address(struct set_up *s, const struct plan *plan,
 
 	keep_secondaries();
 	for (unsigned prefix = first; prefix <= last; prefix++)
-		if (network_state_has_address(
-			    s->before, plan->link.index, &address->address, prefix) &&
-			change_address(s->netlink, &plan->link, address, prefix, err) < 0 &&
+		if (change_address(s->netlink, &plan->link, address, prefix, err) < 0 &&
 			err->code != EADDRNOTAVAIL)
 			return -1;
 	return 0;

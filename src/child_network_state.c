@@ -212,6 +212,15 @@ static bool key_of(const struct nlmsghdr *message, struct key *key)
 	return false;
 }
 
+/* Their first `bits` bits: the kernel drops what an IPv6 destination has behind them. */
+static bool is_same_network(const uint8_t *a, const uint8_t *b, unsigned bits)
+{
+	unsigned whole = bits / 8;
+
+	return memcmp(a, b, whole) == 0 &&
+		(bits % 8 == 0 || (a[whole] ^ b[whole]) >> (8 - bits % 8) == 0);
+}
+
 bool network_state_has_address(const struct network_state *state, int index,
 	const struct ip_address *address, unsigned prefix)
 {
@@ -233,7 +242,7 @@ bool network_state_has_route(const struct network_state *state, const struct ip_
 	for_each_message(message, state) if (message->nlmsg_type == RTM_NEWROUTE &&
 		key_of(message, &key) && key.family == dest->address.family &&
 		key.prefix == dest->prefix &&
-		memcmp(key.address, dest->address.bytes, sizeof key.address) == 0 &&
+		is_same_network(key.address, dest->address.bytes, dest->prefix) &&
 		memcmp(key.gateway, gateway ? gateway->bytes : none, sizeof none) == 0 &&
 		(index == 0 || key.index == index) &&
 		(!src || memcmp(key.source, src->bytes, sizeof key.source) == 0)) return true;
@@ -341,12 +350,13 @@ static int make(struct netlink *netlink, const struct nlmsghdr *message, struct 
 	struct netlink_request copy;
 	struct rtmsg *route = (void *)(copy.bytes + NLMSG_HDRLEN);
 
-	if (message->nlmsg_type != RTM_NEWROUTE || message->nlmsg_len > sizeof copy.bytes)
-		return netlink_return(netlink, message, message->nlmsg_type, NLM_F_CREATE, err);
+	if (message->nlmsg_len > sizeof copy.bytes)
+		return -1;
 	memcpy(copy.bytes, message, message->nlmsg_len);
-	route->rtm_flags &= RTNH_F_ONLINK;
-	return netlink_return(
-		netlink, (const void *)copy.bytes, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, err);
+	if (message->nlmsg_type == RTM_NEWROUTE)
+		route->rtm_flags &= RTNH_F_ONLINK;
+	return netlink_return(netlink, (const void *)copy.bytes, message->nlmsg_type,
+		NLM_F_CREATE | NLM_F_EXCL, err);
 }
 
 void network_state_refill(const struct network_state *before, struct netlink *netlink)
@@ -367,7 +377,20 @@ void network_state_refill(const struct network_state *before, struct netlink *ne
 	network_state_free(&now);
 }
 
-/* Routes go before the addresses that they may depend on: `type` is one of both. */
+/* Has the device lost an address? */
+static bool has_lost_one(
+	const struct network_state *before, const struct network_state *now, int index)
+{
+	struct key key;
+
+	for_each_message(message, before) if (message->nlmsg_type == RTM_NEWADDR &&
+		key_of(message, &key) && key.index == index && !contains(now, message)) return true;
+	return false;
+}
+
+/* Routes go before the addresses that they may depend on: `type` is one of both. And the first of a
+ * network's addresses is its own on the way out: if one is lost, all have to be made again in their
+ * order. */
 static void remove_new(const struct network_state *before, const struct network_state *now,
 	struct netlink *netlink, uint16_t type)
 {
@@ -376,8 +399,9 @@ static void remove_new(const struct network_state *before, const struct network_
 	struct key key;
 
 	for_each_message(message, now) if (message->nlmsg_type == type && is_ours(message) &&
-		!contains(before, message) && key_of(message, &key) &&
-		find_index(before, key.index, &link))
+		key_of(message, &key) && find_index(before, key.index, &link) &&
+		(!contains(before, message) ||
+			(type == RTM_NEWADDR && has_lost_one(before, now, key.index))))
 		netlink_return(netlink, message, type + 1, 0, &ignored);
 }
 
