@@ -45,6 +45,7 @@ UNIT_child_network := $(network)
 UNIT_child_network_state := child_network_state netlink address error
 UNIT_child_portmap := child_portmap child report queue error
 UNIT_child_path := child_path
+UNIT_portmap := portmap arena log error
 UNIT_child_sysctl := child_sysctl child report queue error
 UNIT_child_user := child_user child_path child report queue error
 UNIT_child_ps := child_ps child_ps_table child_ps_columns child_user child_path child report \

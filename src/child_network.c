@@ -213,7 +213,7 @@ static int await_device(struct set_up *s, struct plan *plan, struct error *err)
 
 static int await_devices(struct set_up *s, struct error *err)
 {
-	uint64_t wait = (uint64_t)s->network->deadline_ms * 3 / 4;
+	uint64_t wait = s->network->deadline_ms / 2; /* the packet filter may need the rest */
 
 	s->until = now_ms() + (wait < DEVICE_WAIT_MS ? wait : DEVICE_WAIT_MS);
 	if (network_state_read(s->before, s->netlink, err) < 0)
