@@ -118,7 +118,7 @@ def test_whatever_they_do_leaves_no_trace(net, tmp_path, plan, reason, undone):
     assert net.state() == before
     assert programs.calls()[2:] == ([UNDO + SAVED, UNDO + EMPTY_NAT] if undone else
                                     [UNDO + SAVED] if plan == ["ok", "hang", "hang"] else [])
-    net.host.wait_for(lambda: not net.host.guest.children(net.host), "nobody left")
+    net.host.wait_seen(lambda: not net.host.guest.children(net.host), "nobody left")
     programs.plan()
     net.host.ack(*programs.start_pod(interfaces=[INTERFACE]))
     assert programs.calls()[-1] == RESTORE + RULES + "\n"
@@ -160,11 +160,11 @@ def test_a_container_that_ends_while_rules_are_written_is_not_in_them(programs, 
     calls = len(programs.calls())
     programs.plan("wait", what)
     second = programs.container("second", 90, id="init")
-    host.wait_for(programs.is_waiting, "the rules of the second", 10)
+    host.wait_seen(programs.is_waiting, "the rules of the second")
     os.kill(pid_of(host, ["sleep", "1000"]), 9)
     first.wait()
     # All about it is done but for its ports: the pod's init is left, and who writes the rules.
-    host.wait_for(lambda: len(host.guest.children(host)) == 2, "the removal", 10)
+    host.wait_seen(lambda: len(host.guest.children(host)) == 2, "the removal")
     programs.go()
     if what == "ok":
         second.started()
@@ -196,7 +196,7 @@ def test_destroypod_does_not_wait_for_rules(programs):
     host.startpod(portmappingWhiteLists=LISTS)
     programs.plan("wait", "hang")
     refused = programs.container("c", 90)
-    host.wait_for(programs.is_waiting, "the rules", 10)
+    host.wait_seen(programs.is_waiting, "the rules")
     start = time.monotonic()
     destroy = host.send(Code.DESTROYPOD)
     assert refused.refused()
