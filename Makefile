@@ -20,7 +20,7 @@ ROOMS := log error arena queue uevent module loop json_scan json port control mu
 	container portmap pod commands daemon boot main
 
 # What each unit test links beside itself.
-network := child_network child_route child_network_state netlink address child report queue error
+network := child_network child_route child_network_state netlink address child report queue loop log error
 
 UNIT_list := log
 UNIT_bytes := log

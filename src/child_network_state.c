@@ -65,25 +65,21 @@ static void keep(void *context, const struct nlmsghdr *message)
 
 static int read_once(struct network_state *state, struct netlink *netlink, struct error *err)
 {
+	static const uint16_t dumps[] = {RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE};
+	/* Of any family: the head of each begins with it, and is no longer than this one. */
+	const struct ifinfomsg head = {.ifi_family = AF_UNSPEC};
 	/* No counters with each link, please. */
 	const uint32_t mask = RTEXT_FILTER_SKIP_STATS;
-	const struct ifinfomsg link = {.ifi_family = AF_UNSPEC};
-	const struct ifaddrmsg address = {.ifa_family = AF_UNSPEC};
-	const struct rtmsg route = {.rtm_family = AF_UNSPEC};
 	struct netlink_request request;
 
 	state->length = 0;
 	state->is_cut = false;
-	netlink_begin(&request, RTM_GETLINK, NLM_F_DUMP, &link, sizeof link);
-	netlink_put(&request, IFLA_EXT_MASK, &mask, sizeof mask);
-	if (netlink_dump(netlink, &request, keep, state, err) < 0)
-		return -1;
-	netlink_begin(&request, RTM_GETADDR, NLM_F_DUMP, &address, sizeof address);
-	if (netlink_dump(netlink, &request, keep, state, err) < 0)
-		return -1;
-	netlink_begin(&request, RTM_GETROUTE, NLM_F_DUMP, &route, sizeof route);
-	if (netlink_dump(netlink, &request, keep, state, err) < 0)
-		return -1;
+	for (size_t i = 0; i < sizeof dumps / sizeof *dumps; i++) {
+		netlink_begin(&request, dumps[i], NLM_F_DUMP, &head, sizeof head);
+		netlink_put(&request, IFLA_EXT_MASK, &mask, sizeof mask);
+		if (netlink_dump(netlink, &request, keep, state, err) < 0)
+			return -1;
+	}
 	return state->is_cut ? error_set(err, ENOMEM, "the network's state takes too much memory")
 			     : 0;
 }
@@ -165,28 +161,20 @@ struct key {
 	uint8_t address[16], gateway[16], source[16];
 };
 
-static void copy_address(
-	uint8_t to[16], const struct nlmsghdr *message, size_t head, uint16_t type, int family)
+static void copy(
+	void *to, const struct nlmsghdr *message, size_t head, uint16_t type, size_t length)
 {
-	unsigned length = ip_length(family);
 	const void *from = netlink_find(message, head, type, length, NULL);
 
 	if (from)
 		memcpy(to, from, length);
 }
 
-static void copy_number(void *to, const struct nlmsghdr *message, size_t head, uint16_t type)
-{
-	const void *from = netlink_find(message, head, type, sizeof(uint32_t), NULL);
-
-	if (from)
-		memcpy(to, from, sizeof(uint32_t));
-}
-
 static bool key_of(const struct nlmsghdr *message, struct key *key)
 {
 	const struct ifaddrmsg *address = netlink_head(message, sizeof *address);
 	const struct rtmsg *route = netlink_head(message, sizeof *route);
+	unsigned length;
 
 	memset(key, 0, sizeof *key);
 	key->type = (uint8_t)message->nlmsg_type;
@@ -194,22 +182,43 @@ static bool key_of(const struct nlmsghdr *message, struct key *key)
 		key->family = address->ifa_family;
 		key->prefix = address->ifa_prefixlen;
 		key->index = (int32_t)address->ifa_index;
-		copy_address(key->address, message, sizeof *address, IFA_ADDRESS, key->family);
-		copy_address(key->address, message, sizeof *address, IFA_LOCAL, key->family);
+		length = ip_length(key->family);
+		copy(key->address, message, sizeof *address, IFA_ADDRESS, length);
+		copy(key->address, message, sizeof *address, IFA_LOCAL, length);
 		return true;
 	}
 	if (message->nlmsg_type == RTM_NEWROUTE && route) {
 		key->family = route->rtm_family;
 		key->prefix = route->rtm_dst_len;
 		key->tos = route->rtm_tos;
-		copy_number(&key->index, message, sizeof *route, RTA_OIF);
-		copy_number(&key->priority, message, sizeof *route, RTA_PRIORITY);
-		copy_address(key->address, message, sizeof *route, RTA_DST, key->family);
-		copy_address(key->gateway, message, sizeof *route, RTA_GATEWAY, key->family);
-		copy_address(key->source, message, sizeof *route, RTA_PREFSRC, key->family);
+		length = ip_length(key->family);
+		copy(&key->index, message, sizeof *route, RTA_OIF, sizeof key->index);
+		copy(&key->priority, message, sizeof *route, RTA_PRIORITY, sizeof key->priority);
+		copy(key->address, message, sizeof *route, RTA_DST, length);
+		copy(key->gateway, message, sizeof *route, RTA_GATEWAY, length);
+		copy(key->source, message, sizeof *route, RTA_PREFSRC, length);
 		return true;
 	}
 	return false;
+}
+
+static bool contains_key(const struct network_state *state, const struct key *key)
+{
+	struct key other;
+
+	for_each_message(message, state)
+	{
+		if (key_of(message, &other) && memcmp(key, &other, sizeof other) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool contains(const struct network_state *state, const struct nlmsghdr *message)
+{
+	struct key key;
+
+	return key_of(message, &key) && contains_key(state, &key);
 }
 
 /* Their first `bits` bits: the kernel drops what an IPv6 destination has behind them. */
@@ -224,13 +233,15 @@ static bool is_same_network(const uint8_t *a, const uint8_t *b, unsigned bits)
 bool network_state_has_address(const struct network_state *state, int index,
 	const struct ip_address *address, unsigned prefix)
 {
-	struct key key;
+	struct key key = {
+		.type = RTM_NEWADDR,
+		.family = (uint8_t)address->family,
+		.prefix = (uint8_t)prefix,
+		.index = index,
+	};
 
-	for_each_message(message, state) if (message->nlmsg_type == RTM_NEWADDR &&
-		key_of(message, &key) && key.index == index && key.family == address->family &&
-		key.prefix == prefix &&
-		memcmp(key.address, address->bytes, sizeof key.address) == 0) return true;
-	return false;
+	memcpy(key.address, address->bytes, sizeof key.address);
+	return contains_key(state, &key);
 }
 
 bool network_state_has_route(const struct network_state *state, const struct ip_network *dest,
@@ -331,17 +342,6 @@ static bool is_ours(const struct nlmsghdr *message)
 		return true;
 	return message->nlmsg_type == RTM_NEWROUTE && route &&
 		route->rtm_protocol != RTPROT_KERNEL && route->rtm_protocol != RTPROT_RA;
-}
-
-static bool contains(const struct network_state *state, const struct nlmsghdr *wanted)
-{
-	struct key key, other;
-
-	if (!key_of(wanted, &key))
-		return false;
-	for_each_message(message, state) if (key_of(message, &other) &&
-		memcmp(&key, &other, sizeof key) == 0) return true;
-	return false;
 }
 
 /* As a request it must not tell what is found out by the kernel itself. */

@@ -146,28 +146,27 @@ static void write_rules(int rules, const char *chain, const char **networks, con
 		dprintf(rules, "-A %s -s %s %s\n", chain, *networks, rule);
 }
 
-static void write_redirects(
+/* What comes for a port is redirected … */
+static void write_redirect(
 	int rules, const struct white_lists_spec *lists, const struct portmap_port *port)
 {
-	const char *protocol = port->is_udp ? "udp" : "tcp";
 	char rule[128];
 
-	snprintf(rule, sizeof rule, "-p %s -m %s --dport %u -j REDIRECT --to-ports %u", protocol,
-		protocol, port->host, port->container);
+	snprintf(rule, sizeof rule, "-p %s --dport %u -j REDIRECT --to-ports %u",
+		port->is_udp ? "udp" : "tcp", port->host, port->container);
 	write_rules(rules, NAT, lists->internal, rule);
 	write_rules(rules, NAT, lists->external, rule);
 }
 
-/* By the port that was asked for: the container's own is not open, if the host's is another. */
-static void write_accepts(
+/* … and let in by the port that was asked for: the container's own is not open, if the host's is
+ * another. */
+static void write_accept(
 	int rules, const struct white_lists_spec *lists, const struct portmap_port *port)
 {
-	const char *protocol = port->is_udp ? "udp" : "tcp";
 	char rule[128];
 
-	snprintf(rule, sizeof rule,
-		"-p %s -m %s --dport %u -m conntrack --ctorigdstport %u -j ACCEPT", protocol,
-		protocol, port->container, port->host);
+	snprintf(rule, sizeof rule, "-p %s --dport %u -m conntrack --ctorigdstport %u -j ACCEPT",
+		port->is_udp ? "udp" : "tcp", port->container, port->host);
 	write_rules(rules, FILTER, lists->external, rule);
 }
 
@@ -186,7 +185,7 @@ static void write_ports(int rules, const struct child_portmap *portmap,
 static void write_all(int rules, const struct child_portmap *portmap, bool hook)
 {
 	dprintf(rules, "*nat\n:" NAT " - [0:0]\n%s", hook ? "-I PREROUTING -j " NAT "\n" : "");
-	write_ports(rules, portmap, write_redirects);
+	write_ports(rules, portmap, write_redirect);
 	dprintf(rules,
 		"COMMIT\n*filter\n:" FILTER " - [0:0]\n%s"
 		"-A " FILTER " -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n"
@@ -194,7 +193,7 @@ static void write_all(int rules, const struct child_portmap *portmap, bool hook)
 		"-A " FILTER " -i lo -j ACCEPT\n",
 		hook ? "-I INPUT -j " FILTER "\n" : "");
 	write_rules(rules, FILTER, portmap->lists->internal, "-j ACCEPT");
-	write_ports(rules, portmap, write_accepts);
+	write_ports(rules, portmap, write_accept);
 	dprintf(rules, "-A " FILTER " -j DROP\nCOMMIT\n");
 }
 
@@ -304,24 +303,6 @@ void portmap_undo(const char *undo, uint32_t limit_ms)
 	}
 }
 
-/* Of as many connections as a server has. A kernel without these files tracks none. */
-static void size_conntrack(void)
-{
-	static const char *const settings[][2] = {
-		{"/proc/sys/net/netfilter/nf_conntrack_buckets", CONNTRACK_BUCKETS},
-		{"/proc/sys/net/netfilter/nf_conntrack_max", CONNTRACK_MAX},
-	};
-
-	for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
-		int fd = open(settings[i][0], O_WRONLY | O_CLOEXEC);
-
-		if (fd < 0)
-			continue;
-		(void)!write(fd, settings[i][1], strlen(settings[i][1]));
-		close(fd);
-	}
-}
-
 int portmap_begin(const char *rules, const struct white_lists_spec *lists, uint32_t limit_ms,
 	char **undo, struct error *err)
 {
@@ -342,8 +323,11 @@ int portmap_begin(const char *rules, const struct white_lists_spec *lists, uint3
 		*undo = save(text, limit_ms, err);
 	if (*undo)
 		rc = restore(fd, limit_ms, err);
-	if (rc == 0 && lists)
-		size_conntrack();
+	if (rc == 0 && lists) {
+		/* Of as many connections as a server has. */
+		setting_write("/proc/sys/net/netfilter/nf_conntrack_buckets", CONNTRACK_BUCKETS);
+		setting_write("/proc/sys/net/netfilter/nf_conntrack_max", CONNTRACK_MAX);
+	}
 	if (rc < 0 && *undo) {
 		portmap_undo(*undo, limit_ms);
 		free(*undo);
