@@ -157,11 +157,22 @@ def test_a_device_that_never_comes_is_named_in_bounded_time(net):
 
 def test_a_device_that_comes_late_is_awaited(net):
     setup = net.host.send(*interface(device="net7", newDeviceName="net8"))
-    net.host.wait_for(lambda: net.host.guest.children(net.host), "the worker")
+    net.host.wait_seen(lambda: net.host.guest.children(net.host), "the worker")
     assert setup.kind is None
     net.ip("link add net7 type veth peer name peer7")
     assert net.host.reply_to(setup).kind == Code.ACK, setup.text
     assert "mtu 1300" in net.ip("link show net8")
+
+
+def test_a_destroypod_does_not_wait_for_a_device(net):
+    setup = net.host.send(*interface(device="net7"))
+    net.host.wait_seen(lambda: net.host.guest.children(net.host), "the worker")
+    start = time.monotonic()
+    destroy = net.host.send(Code.DESTROYPOD)
+    assert net.host.reply_to(setup).text == "setupinterface: cut short by a destroypod"
+    assert net.host.reply_to(destroy).kind == Code.ACK
+    assert time.monotonic() - start < 5
+    assert net.host.guest.wait_end(net.host) == "power-off"
 
 
 @pytest.mark.options(deadline=4)
