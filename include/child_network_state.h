@@ -8,7 +8,7 @@
 #include <stdbool.h>
 
 #include "address.h"
-#include "netlink.h"
+#include "child_netlink.h"
 
 /* Links, addresses, and the routes of the main table: netlink messages one behind the other. */
 struct network_state {

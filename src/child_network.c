@@ -177,7 +177,7 @@ static int await_device(struct set_up *s, struct plan *plan, struct error *err)
 		return 0;
 	if (s->events < 0) {
 		/* Listening first, so that none can come between a look and the wait. */
-		s->events = netlink_socket(NETLINK_ROUTE, RTMGRP_LINK, err);
+		s->events = netlink_socket(RTMGRP_LINK, err);
 		if (s->events < 0)
 			return -1;
 		setting_write("/sys/bus/pci/rescan", "1");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* rtnetlink: one request, one answer, and the kernel's own words when it refuses. */
-#ifndef NETLINK_H
-#define NETLINK_H
+#ifndef CHILD_NETLINK_H
+#define CHILD_NETLINK_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -24,9 +24,8 @@ struct netlink_request {
 /* Sees a message of an answer; its length was checked. */
 typedef void netlink_visitor(void *context, const struct nlmsghdr *message);
 
-/* A socket of that protocol (NETLINK_ROUTE, NETLINK_KOBJECT_UEVENT), a member of `groups`. The fd,
- * or -1 with err. */
-int netlink_socket(int protocol, unsigned groups, struct error *err);
+/* A socket that is a member of these RTMGRP_* `groups`. The fd, or -1 with err. */
+int netlink_socket(unsigned groups, struct error *err);
 
 /* 0, or -1 with err. */
 int netlink_open(struct netlink *netlink, struct error *err);

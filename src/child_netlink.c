@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* rtnetlink: one request, one answer, and the kernel's own words when it refuses. */
-#include "netlink.h"
+#include "child_netlink.h"
 
 #include <assert.h>
 #include <ctype.h>
@@ -155,10 +155,10 @@ enum netlink_progress netlink_parse(
 
 /* --- The socket ------------------------------------------------------------------------------- */
 
-int netlink_socket(int protocol, unsigned groups, struct error *err)
+int netlink_socket(unsigned groups, struct error *err)
 {
 	const struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_groups = groups};
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 
 	if (fd >= 0 && bind(fd, (const struct sockaddr *)&address, sizeof address) == 0)
 		return fd;
@@ -173,7 +173,7 @@ int netlink_open(struct netlink *netlink, struct error *err)
 	const int on = 1;
 
 	netlink->sequence = 0;
-	netlink->fd = netlink_socket(NETLINK_ROUTE, 0, err);
+	netlink->fd = netlink_socket(0, err);
 	if (netlink->fd < 0)
 		return -1;
 	/* Without them an errno is all that is told. */
