@@ -24,12 +24,12 @@ O := build$(ARCH:%=/%)
 ROOMS := version log error arena queue uevent module loop json_scan json port control mux address \
 	privilege spec report cgroup cgroup_limits child child_path child_user child_mount child_device \
 	child_copy child_volume child_sysctl child_privileges child_rootfs child_unmount child_exec \
-	child_clock netlink child_network_state child_route child_network child_portmap child_pod \
+	child_clock child_netlink child_network_state child_route child_network child_portmap child_pod \
 	child_files child_hotplug child_ps_columns child_ps_table child_ps spawn worker process \
 	container portmap pod commands daemon boot main
 
 # What each unit test links beside itself.
-network := child_network child_route child_network_state netlink address child report queue error
+network := child_network child_route child_network_state child_netlink address child report queue loop log error
 
 UNIT_list := log
 UNIT_bytes := log
@@ -48,11 +48,13 @@ UNIT_control := control port loop queue arena log error
 UNIT_mux := mux port loop queue log error
 UNIT_child := child report queue error
 UNIT_address := address error
-UNIT_netlink := netlink error
+UNIT_child_netlink := child_netlink error
 UNIT_child_copy := child_copy child_path
 UNIT_child_network := $(network)
+UNIT_child_network_state := child_network_state child_netlink address error
 UNIT_child_portmap := child_portmap child report queue error
 UNIT_child_path := child_path
+UNIT_portmap := portmap arena log error
 UNIT_child_sysctl := child_sysctl child report queue error
 UNIT_child_user := child_user child_path child report queue error
 UNIT_child_ps := child_ps child_ps_table child_ps_columns child_user child_path child report \
@@ -65,9 +67,9 @@ UNIT_worker := worker spawn child report queue loop log error
 UNIT_cgroup := cgroup error
 UNIT_cgroup_limits := cgroup_limits cgroup error
 
-# Calls that a unit test answers itself: the power; the clock; where a
-# path leads; module files and their loading; allocations, to fail each in turn; moves, to
-# count them.
+# Calls that a unit test answers itself: the power; the clock; where a path leads; module files and
+# their loading; allocations, to fail each in turn; moves, to count them; the kernel's answers to
+# netlink requests.
 UNIT_LDFLAGS_boot := -Wl,--wrap=reboot,--wrap=open,--wrap=module_load
 UNIT_LDFLAGS_log := -Wl,--wrap=clock_gettime
 UNIT_LDFLAGS_loop := -Wl,--wrap=epoll_ctl
@@ -75,6 +77,7 @@ UNIT_LDFLAGS_control := -Wl,--wrap=malloc
 UNIT_LDFLAGS_child_exec := -Wl,--wrap=child_path_open
 UNIT_LDFLAGS_module := -Wl,--wrap=syscall,--wrap=open
 UNIT_LDFLAGS_mux := -Wl,--wrap=memmove
+UNIT_LDFLAGS_child_network_state := -Wl,--wrap=sendto,--wrap=recvfrom
 UNIT_LDFLAGS_json := -Wl,--wrap=malloc,--wrap=calloc
 
 # What each fuzzer links.
@@ -82,7 +85,7 @@ FUZZ_json := spec address privilege json json_scan arena error
 FUZZ_control := control port loop queue arena log error
 FUZZ_path := child_copy child_path
 FUZZ_ps := child_ps_table child_ps_columns json_scan error
-FUZZ_netlink := child_network_state netlink address error
+FUZZ_netlink := child_network_state child_netlink address error
 FUZZ_address := $(network)
 FUZZ_tty := mux port loop queue log error
 FUZZ_user := child_user child_path child report queue error

@@ -32,12 +32,13 @@ _Noreturn void child_portmap_apply(const void *child_portmap);
 
 /* STARTPOD's part, in its worker: `rules` as they are, and the port mapping of `lists` with no port
  * yet; each may be NULL. 0 and *undo, a text for portmap_undo() that is malloced; or -1 with err and
- * all as it was. */
-int portmap_begin(
-	const char *rules, const struct white_lists_spec *lists, char **undo, struct error *err);
+ * all as it was. It takes three times the limit at most. */
+int portmap_begin(const char *rules, const struct white_lists_spec *lists, uint32_t limit_ms,
+	char **undo, struct error *err);
 
-/* Puts back what was there before, as far as it can be. */
-void portmap_undo(const char *undo);
+/* Puts back what was there before, as far as it can be. It ends with the first program that takes
+ * longer than the limit. */
+void portmap_undo(const char *undo, uint32_t limit_ms);
 
 /* A text of rules: which of the known tables does it name? A bit for each, for portmap_begin(). */
 unsigned portmap_tables(const char *rules);

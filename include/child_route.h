@@ -6,7 +6,7 @@
 #include <stdbool.h>
 
 #include "address.h"
-#include "netlink.h"
+#include "child_netlink.h"
 #include "spec.h"
 
 struct route {

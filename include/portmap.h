@@ -20,6 +20,7 @@ struct portmap {
 	struct portmap_entry *added; /* what he asked for; goes again when it fails … */
 	bool failed;                 /* … which it did: what he waits for is that it is gone */
 	struct error failure;
+	const char *cut; /* why no rules are written any more, or NULL */
 };
 
 void portmap_init(struct portmap *portmap, struct spawner *spawner, uint32_t deadline_ms);
@@ -44,7 +45,8 @@ int portmap_add(struct portmap *portmap, const struct container_spec *container,
 bool portmap_remove(struct portmap *portmap, const char *id,
 	void (*on_done)(void *context, const struct error *err), void *context);
 
-/* The change that is being made fails for this reason (static text). */
+/* The change that is being made fails for this reason (static text), and all that would follow: the pod
+ * is about to end. */
 void portmap_cancel(struct portmap *portmap, const char *reason);
 
 #endif

@@ -3,6 +3,7 @@
 #include "child.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/close_range.h>
 #include <signal.h>
@@ -110,6 +111,16 @@ void report_alive(void)
 	report_write(report_pipe, REPORT_DONE, NULL, 0);
 	close(report_pipe);
 	report_pipe = -1;
+}
+
+void setting_write(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	(void)!write(fd, text, strlen(text));
+	close(fd);
 }
 
 void child_execve(const char *path, char *const argv[], char *const envp[])

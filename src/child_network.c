@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <linux/ethtool.h>
@@ -25,6 +24,7 @@
 #include "bytes.h"
 #include "child.h"
 #include "child_route.h"
+#include "loop.h"
 
 /* One interface of the command. */
 struct plan {
@@ -121,25 +121,6 @@ static int parse_all(struct set_up *s, struct error *err)
 
 /* --- Devices ---------------------------------------------------------------------------------- */
 
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-/* A guest without PCI has nothing to be found there. */
-static void pci_rescan(void)
-{
-	int fd = open("/sys/bus/pci/rescan", O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return;
-	(void)!write(fd, "1", 1);
-	close(fd);
-}
-
 /* Nothing is left to be done about it on this link. */
 static bool is_done(
 	const struct network_state *state, const struct plan *plan, const struct network_link *link)
@@ -176,7 +157,7 @@ static bool find_device(struct set_up *s, struct plan *plan)
 static int await_event(struct set_up *s, struct error *err)
 {
 	struct pollfd poller = {.fd = s->events, .events = POLLIN};
-	uint64_t now = now_ms();
+	uint64_t now = loop_now();
 	char ignored[8192];
 	int ready = poll(&poller, 1, now < s->until ? (int)(s->until - now) : 0);
 
@@ -196,10 +177,10 @@ static int await_device(struct set_up *s, struct plan *plan, struct error *err)
 		return 0;
 	if (s->events < 0) {
 		/* Listening first, so that none can come between a look and the wait. */
-		s->events = netlink_socket(NETLINK_ROUTE, RTMGRP_LINK, err);
+		s->events = netlink_socket(RTMGRP_LINK, err);
 		if (s->events < 0)
 			return -1;
-		pci_rescan();
+		setting_write("/sys/bus/pci/rescan", "1");
 	}
 	for (;;) {
 		if (network_state_read(s->before, s->netlink, err) < 0)
@@ -213,9 +194,9 @@ static int await_device(struct set_up *s, struct plan *plan, struct error *err)
 
 static int await_devices(struct set_up *s, struct error *err)
 {
-	uint64_t wait = (uint64_t)s->network->deadline_ms * 3 / 4;
+	uint64_t wait = s->network->deadline_ms / 2; /* the packet filter may need the rest */
 
-	s->until = now_ms() + (wait < DEVICE_WAIT_MS ? wait : DEVICE_WAIT_MS);
+	s->until = loop_now() + (wait < DEVICE_WAIT_MS ? wait : DEVICE_WAIT_MS);
 	if (network_state_read(s->before, s->netlink, err) < 0)
 		return -1;
 	for (size_t i = 0; i < s->network->interfaces_count; i++)
@@ -270,29 +251,17 @@ static int add_address(struct set_up *s, const struct plan *plan,
 	return is_there ? 0 : error_set(err, EEXIST, "it is there with another netmask");
 }
 
-/* With the first address of a network the kernel deletes the others, unless told not to. */
-static void keep_secondaries(void)
-{
-	int fd = open("/proc/sys/net/ipv4/conf/all/promote_secondaries", O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return;
-	(void)!write(fd, "1", 1);
-	close(fd);
-}
-
-/* Whatever its mask may be; one that is not there is no error. */
+/* Without a mask: whatever it has. One that is not there is no error. */
 static int remove_address(struct set_up *s, const struct plan *plan,
 	const struct interface_address *address, struct error *err)
 {
 	unsigned first = address->any_mask ? 0 : address->prefix;
 	unsigned last = address->any_mask ? ip_length(address->address.family) * 8 : first;
 
-	keep_secondaries();
+	/* With the first of a network's addresses the kernel deletes the others, unless told not to. */
+	setting_write("/proc/sys/net/ipv4/conf/all/promote_secondaries", "1");
 	for (unsigned prefix = first; prefix <= last; prefix++)
-		if (network_state_has_address(
-			    s->before, plan->link.index, &address->address, prefix) &&
-			change_address(s->netlink, &plan->link, address, prefix, err) < 0 &&
+		if (change_address(s->netlink, &plan->link, address, prefix, err) < 0 &&
 			err->code != EADDRNOTAVAIL)
 			return -1;
 	return 0;

@@ -43,14 +43,17 @@ static void keep(void *context, const struct nlmsghdr *message)
 	size_t size = NLMSG_ALIGN(message->nlmsg_len);
 	struct network_state *state = context;
 
-	if (message->nlmsg_type == RTM_NEWROUTE &&
-		(!route || route->rtm_table != RT_TABLE_MAIN || route->rtm_flags & RTM_F_CLONED))
+	if (state->is_cut ||
+		(message->nlmsg_type == RTM_NEWROUTE &&
+			(!route || route->rtm_table != RT_TABLE_MAIN ||
+				route->rtm_flags & RTM_F_CLONED)))
 		return;
 	if (state->length + size > state->capacity) {
 		size_t capacity = state->capacity ? state->capacity * 2 : 16384;
 		uint8_t *bigger =
 			capacity > STATE_BYTES_MAX ? NULL : realloc(state->messages, capacity);
 
+		state->is_cut = !bigger;
 		if (!bigger)
 			return;
 		state->messages = bigger;
@@ -60,25 +63,36 @@ static void keep(void *context, const struct nlmsghdr *message)
 	state->length += size;
 }
 
-int network_state_read(struct network_state *state, struct netlink *netlink, struct error *err)
+static int read_once(struct network_state *state, struct netlink *netlink, struct error *err)
 {
+	static const uint16_t dumps[] = {RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE};
+	/* Of any family: the head of each begins with it, and is no longer than this one. */
+	const struct ifinfomsg head = {.ifi_family = AF_UNSPEC};
 	/* No counters with each link, please. */
 	const uint32_t mask = RTEXT_FILTER_SKIP_STATS;
-	const struct ifinfomsg link = {.ifi_family = AF_UNSPEC};
-	const struct ifaddrmsg address = {.ifa_family = AF_UNSPEC};
-	const struct rtmsg route = {.rtm_family = AF_UNSPEC};
 	struct netlink_request request;
 
 	state->length = 0;
-	netlink_begin(&request, RTM_GETLINK, NLM_F_DUMP, &link, sizeof link);
-	netlink_put(&request, IFLA_EXT_MASK, &mask, sizeof mask);
-	if (netlink_dump(netlink, &request, keep, state, err) < 0)
-		return -1;
-	netlink_begin(&request, RTM_GETADDR, NLM_F_DUMP, &address, sizeof address);
-	if (netlink_dump(netlink, &request, keep, state, err) < 0)
-		return -1;
-	netlink_begin(&request, RTM_GETROUTE, NLM_F_DUMP, &route, sizeof route);
-	return netlink_dump(netlink, &request, keep, state, err);
+	state->is_cut = false;
+	for (size_t i = 0; i < sizeof dumps / sizeof *dumps; i++) {
+		netlink_begin(&request, dumps[i], NLM_F_DUMP, &head, sizeof head);
+		netlink_put(&request, IFLA_EXT_MASK, &mask, sizeof mask);
+		if (netlink_dump(netlink, &request, keep, state, err) < 0)
+			return -1;
+	}
+	return state->is_cut ? error_set(err, ENOMEM, "the network's state takes too much memory")
+			     : 0;
+}
+
+int network_state_read(struct network_state *state, struct netlink *netlink, struct error *err)
+{
+	int rc;
+
+	/* What is only half of it must not be what everything is put back to. */
+	do {
+		rc = read_once(state, netlink, err);
+	} while (rc < 0 && err->code == EINTR);
+	return rc;
 }
 
 void network_state_free(struct network_state *state)
@@ -147,28 +161,20 @@ struct key {
 	uint8_t address[16], gateway[16], source[16];
 };
 
-static void copy_address(
-	uint8_t to[16], const struct nlmsghdr *message, size_t head, uint16_t type, int family)
+static void copy(
+	void *to, const struct nlmsghdr *message, size_t head, uint16_t type, size_t length)
 {
-	unsigned length = ip_length(family);
 	const void *from = netlink_find(message, head, type, length, NULL);
 
 	if (from)
 		memcpy(to, from, length);
 }
 
-static void copy_number(void *to, const struct nlmsghdr *message, size_t head, uint16_t type)
-{
-	const void *from = netlink_find(message, head, type, sizeof(uint32_t), NULL);
-
-	if (from)
-		memcpy(to, from, sizeof(uint32_t));
-}
-
 static bool key_of(const struct nlmsghdr *message, struct key *key)
 {
 	const struct ifaddrmsg *address = netlink_head(message, sizeof *address);
 	const struct rtmsg *route = netlink_head(message, sizeof *route);
+	unsigned length;
 
 	memset(key, 0, sizeof *key);
 	key->type = (uint8_t)message->nlmsg_type;
@@ -176,34 +182,66 @@ static bool key_of(const struct nlmsghdr *message, struct key *key)
 		key->family = address->ifa_family;
 		key->prefix = address->ifa_prefixlen;
 		key->index = (int32_t)address->ifa_index;
-		copy_address(key->address, message, sizeof *address, IFA_ADDRESS, key->family);
-		copy_address(key->address, message, sizeof *address, IFA_LOCAL, key->family);
+		length = ip_length(key->family);
+		copy(key->address, message, sizeof *address, IFA_ADDRESS, length);
+		copy(key->address, message, sizeof *address, IFA_LOCAL, length);
 		return true;
 	}
 	if (message->nlmsg_type == RTM_NEWROUTE && route) {
 		key->family = route->rtm_family;
 		key->prefix = route->rtm_dst_len;
 		key->tos = route->rtm_tos;
-		copy_number(&key->index, message, sizeof *route, RTA_OIF);
-		copy_number(&key->priority, message, sizeof *route, RTA_PRIORITY);
-		copy_address(key->address, message, sizeof *route, RTA_DST, key->family);
-		copy_address(key->gateway, message, sizeof *route, RTA_GATEWAY, key->family);
-		copy_address(key->source, message, sizeof *route, RTA_PREFSRC, key->family);
+		length = ip_length(key->family);
+		copy(&key->index, message, sizeof *route, RTA_OIF, sizeof key->index);
+		copy(&key->priority, message, sizeof *route, RTA_PRIORITY, sizeof key->priority);
+		copy(key->address, message, sizeof *route, RTA_DST, length);
+		copy(key->gateway, message, sizeof *route, RTA_GATEWAY, length);
+		copy(key->source, message, sizeof *route, RTA_PREFSRC, length);
 		return true;
 	}
 	return false;
 }
 
-bool network_state_has_address(const struct network_state *state, int index,
-	const struct ip_address *address, unsigned prefix)
+static bool contains_key(const struct network_state *state, const struct key *key)
+{
+	struct key other;
+
+	for_each_message(message, state)
+	{
+		if (key_of(message, &other) && memcmp(key, &other, sizeof other) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool contains(const struct network_state *state, const struct nlmsghdr *message)
 {
 	struct key key;
 
-	for_each_message(message, state) if (message->nlmsg_type == RTM_NEWADDR &&
-		key_of(message, &key) && key.index == index && key.family == address->family &&
-		key.prefix == prefix &&
-		memcmp(key.address, address->bytes, sizeof key.address) == 0) return true;
-	return false;
+	return key_of(message, &key) && contains_key(state, &key);
+}
+
+/* Their first `bits` bits: the kernel drops what an IPv6 destination has behind them. */
+static bool is_same_network(const uint8_t *a, const uint8_t *b, unsigned bits)
+{
+	unsigned whole = bits / 8;
+
+	return memcmp(a, b, whole) == 0 &&
+		(bits % 8 == 0 || (a[whole] ^ b[whole]) >> (8 - bits % 8) == 0);
+}
+
+bool network_state_has_address(const struct network_state *state, int index,
+	const struct ip_address *address, unsigned prefix)
+{
+	struct key key = {
+		.type = RTM_NEWADDR,
+		.family = (uint8_t)address->family,
+		.prefix = (uint8_t)prefix,
+		.index = index,
+	};
+
+	memcpy(key.address, address->bytes, sizeof key.address);
+	return contains_key(state, &key);
 }
 
 bool network_state_has_route(const struct network_state *state, const struct ip_network *dest,
@@ -215,7 +253,7 @@ bool network_state_has_route(const struct network_state *state, const struct ip_
 	for_each_message(message, state) if (message->nlmsg_type == RTM_NEWROUTE &&
 		key_of(message, &key) && key.family == dest->address.family &&
 		key.prefix == dest->prefix &&
-		memcmp(key.address, dest->address.bytes, sizeof key.address) == 0 &&
+		is_same_network(key.address, dest->address.bytes, dest->prefix) &&
 		memcmp(key.gateway, gateway ? gateway->bytes : none, sizeof none) == 0 &&
 		(index == 0 || key.index == index) &&
 		(!src || memcmp(key.source, src->bytes, sizeof key.source) == 0)) return true;
@@ -306,29 +344,19 @@ static bool is_ours(const struct nlmsghdr *message)
 		route->rtm_protocol != RTPROT_KERNEL && route->rtm_protocol != RTPROT_RA;
 }
 
-static bool contains(const struct network_state *state, const struct nlmsghdr *wanted)
-{
-	struct key key, other;
-
-	if (!key_of(wanted, &key))
-		return false;
-	for_each_message(message, state) if (key_of(message, &other) &&
-		memcmp(&key, &other, sizeof key) == 0) return true;
-	return false;
-}
-
 /* As a request it must not tell what is found out by the kernel itself. */
 static int make(struct netlink *netlink, const struct nlmsghdr *message, struct error *err)
 {
 	struct netlink_request copy;
 	struct rtmsg *route = (void *)(copy.bytes + NLMSG_HDRLEN);
 
-	if (message->nlmsg_type != RTM_NEWROUTE || message->nlmsg_len > sizeof copy.bytes)
-		return netlink_return(netlink, message, message->nlmsg_type, NLM_F_CREATE, err);
+	if (message->nlmsg_len > sizeof copy.bytes)
+		return -1;
 	memcpy(copy.bytes, message, message->nlmsg_len);
-	route->rtm_flags &= RTNH_F_ONLINK;
-	return netlink_return(
-		netlink, (const void *)copy.bytes, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, err);
+	if (message->nlmsg_type == RTM_NEWROUTE)
+		route->rtm_flags &= RTNH_F_ONLINK;
+	return netlink_return(netlink, (const void *)copy.bytes, message->nlmsg_type,
+		NLM_F_CREATE | NLM_F_EXCL, err);
 }
 
 void network_state_refill(const struct network_state *before, struct netlink *netlink)
@@ -349,7 +377,20 @@ void network_state_refill(const struct network_state *before, struct netlink *ne
 	network_state_free(&now);
 }
 
-/* Routes go before the addresses that they may depend on: `type` is one of both. */
+/* Has the device lost an address? */
+static bool has_lost_one(
+	const struct network_state *before, const struct network_state *now, int index)
+{
+	struct key key;
+
+	for_each_message(message, before) if (message->nlmsg_type == RTM_NEWADDR &&
+		key_of(message, &key) && key.index == index && !contains(now, message)) return true;
+	return false;
+}
+
+/* Routes go before the addresses that they may depend on: `type` is one of both. And the first of a
+ * network's addresses is its own on the way out: if one is lost, all have to be made again in their
+ * order. */
 static void remove_new(const struct network_state *before, const struct network_state *now,
 	struct netlink *netlink, uint16_t type)
 {
@@ -358,8 +399,9 @@ static void remove_new(const struct network_state *before, const struct network_
 	struct key key;
 
 	for_each_message(message, now) if (message->nlmsg_type == type && is_ours(message) &&
-		!contains(before, message) && key_of(message, &key) &&
-		find_index(before, key.index, &link))
+		key_of(message, &key) && find_index(before, key.index, &link) &&
+		(!contains(before, message) ||
+			(type == RTM_NEWADDR && has_lost_one(before, now, key.index))))
 		netlink_return(netlink, message, type + 1, 0, &ignored);
 }
 

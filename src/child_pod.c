@@ -189,6 +189,7 @@ static _Noreturn void network_prepare(const struct child_pod *pod)
 	struct network_state state = {0};
 	struct netlink netlink;
 	struct before *before;
+	uint32_t limit_ms = pod->deadline_ms / 8;
 	char *undo = NULL;
 	size_t length, undo_length;
 	struct error err;
@@ -197,7 +198,7 @@ static _Noreturn void network_prepare(const struct child_pod *pod)
 		network_set_up(&network, &state, &netlink, &err) < 0)
 		die("%s", err.text);
 	if ((spec->iptable_rules || spec->white_lists) &&
-		portmap_begin(spec->iptable_rules, spec->white_lists, &undo, &err) < 0) {
+		portmap_begin(spec->iptable_rules, spec->white_lists, limit_ms, &undo, &err) < 0) {
 		network_state_restore(&state, &netlink);
 		die("%s", err.text);
 	}
@@ -205,7 +206,7 @@ static _Noreturn void network_prepare(const struct child_pod *pod)
 	length = sizeof(*before) + state.length + undo_length + 1;
 	before = calloc(1, length);
 	if (!before || length > RESULT_MAX) {
-		portmap_undo(undo ? undo : "");
+		portmap_undo(undo ? undo : "", limit_ms);
 		network_state_restore(&state, &netlink);
 		die("the network's state takes too much memory");
 	}
@@ -226,7 +227,7 @@ static void network_restore(const struct child_pod *pod)
 	struct netlink netlink;
 	struct error err;
 
-	portmap_undo((const char *)before->bytes + before->state_length);
+	portmap_undo((const char *)before->bytes + before->state_length, pod->deadline_ms / 8);
 	if (netlink_open(&netlink, &err) < 0)
 		die("%s", err.text);
 	network_state_restore(&state, &netlink);

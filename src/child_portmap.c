@@ -16,12 +16,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -45,13 +48,16 @@ static int memory_open(struct error *err)
 	return fd < 0 ? error_errno(err, errno, "memory for rules") : fd;
 }
 
-static _Noreturn void run_child(const char *const argv[], const int stdio[3])
+static _Noreturn void run_child(const char *const argv[], const int stdio[3], pid_t parent)
 {
 	static const char *const directories[] = {"/usr/sbin", "/sbin", "/usr/bin", "/bin"};
 	static char *const environment[] = {"PATH=/usr/sbin:/sbin:/usr/bin:/bin", NULL};
 	char path[64];
 
+	/* What is given up on must not write its rules later. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(1);
 	for (int i = 0; i < 3; i++)
 		if (dup2(stdio[i], i) < 0)
 			_exit(1);
@@ -79,20 +85,40 @@ static int complain(const char *program, int complaints, struct error *err)
 	return error_set(err, EINVAL, "%s: %s", program, *text ? text : "failed without a word");
 }
 
+/* Its end, if it comes in time; else it is killed. */
+static int await(pid_t pid, int *status, uint32_t limit_ms, struct error *err)
+{
+	struct pollfd poller = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
+
+	if (poll(&poller, 1, limit_ms > INT_MAX ? -1 : (int)limit_ms) == 0) {
+		kill(pid, SIGKILL);
+		error_set(err, ETIMEDOUT, "not done in %u ms", limit_ms);
+		pid = -1;
+	} else if (waitpid(pid, status, 0) < 0) {
+		error_errno(err, errno, "wait");
+		pid = -1;
+	}
+	close(poller.fd);
+	return pid < 0 ? -1 : 0;
+}
+
 /* Runs it with `input` as stdin, read from its start, and `output` as stdout. */
-static int run(const char *const argv[], int input, int output, struct error *err)
+static int run(
+	const char *const argv[], int input, int output, uint32_t limit_ms, struct error *err)
 {
 	int complaints = memory_open(err), status = 0, rc = -1;
-	pid_t pid;
+	pid_t pid, parent = getpid();
 
 	if (complaints < 0)
 		return -1;
 	lseek(input, 0, SEEK_SET);
 	pid = fork();
 	if (pid == 0)
-		run_child(argv, (const int[]){input, output, complaints});
-	if (pid < 0 || waitpid(pid, &status, 0) < 0)
+		run_child(argv, (const int[]){input, output, complaints}, parent);
+	if (pid < 0)
 		error_errno(err, errno, "run %s", argv[0]);
+	else if (await(pid, &status, limit_ms, err) < 0)
+		error_wrap(err, "%s", argv[0]);
 	else if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		rc = 0;
 	else if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_FOUND)
@@ -103,12 +129,12 @@ static int run(const char *const argv[], int input, int output, struct error *er
 	return rc;
 }
 
-static int restore(int rules, struct error *err)
+static int restore(int rules, uint32_t limit_ms, struct error *err)
 {
 	/* -w: wait for another one's end, at most 5 s. */
 	static const char *const argv[] = {"iptables-restore", "-w", "5", "--noflush", NULL};
 
-	return run(argv, rules, rules, err);
+	return run(argv, rules, rules, limit_ms, err);
 }
 
 /* --- Rules ------------------------------------------------------------------------------------ */
@@ -120,28 +146,27 @@ static void write_rules(int rules, const char *chain, const char **networks, con
 		dprintf(rules, "-A %s -s %s %s\n", chain, *networks, rule);
 }
 
-static void write_redirects(
+/* What comes for a port is redirected … */
+static void write_redirect(
 	int rules, const struct white_lists_spec *lists, const struct portmap_port *port)
 {
-	const char *protocol = port->is_udp ? "udp" : "tcp";
 	char rule[128];
 
-	snprintf(rule, sizeof rule, "-p %s -m %s --dport %u -j REDIRECT --to-ports %u", protocol,
-		protocol, port->host, port->container);
+	snprintf(rule, sizeof rule, "-p %s --dport %u -j REDIRECT --to-ports %u",
+		port->is_udp ? "udp" : "tcp", port->host, port->container);
 	write_rules(rules, NAT, lists->internal, rule);
 	write_rules(rules, NAT, lists->external, rule);
 }
 
-/* By the port that was asked for: the container's own is not open, if the host's is another. */
-static void write_accepts(
+/* … and let in by the port that was asked for: the container's own is not open, if the host's is
+ * another. */
+static void write_accept(
 	int rules, const struct white_lists_spec *lists, const struct portmap_port *port)
 {
-	const char *protocol = port->is_udp ? "udp" : "tcp";
 	char rule[128];
 
-	snprintf(rule, sizeof rule,
-		"-p %s -m %s --dport %u -m conntrack --ctorigdstport %u -j ACCEPT", protocol,
-		protocol, port->container, port->host);
+	snprintf(rule, sizeof rule, "-p %s --dport %u -m conntrack --ctorigdstport %u -j ACCEPT",
+		port->is_udp ? "udp" : "tcp", port->container, port->host);
 	write_rules(rules, FILTER, lists->external, rule);
 }
 
@@ -160,7 +185,7 @@ static void write_ports(int rules, const struct child_portmap *portmap,
 static void write_all(int rules, const struct child_portmap *portmap, bool hook)
 {
 	dprintf(rules, "*nat\n:" NAT " - [0:0]\n%s", hook ? "-I PREROUTING -j " NAT "\n" : "");
-	write_ports(rules, portmap, write_redirects);
+	write_ports(rules, portmap, write_redirect);
 	dprintf(rules,
 		"COMMIT\n*filter\n:" FILTER " - [0:0]\n%s"
 		"-A " FILTER " -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n"
@@ -168,7 +193,7 @@ static void write_all(int rules, const struct child_portmap *portmap, bool hook)
 		"-A " FILTER " -i lo -j ACCEPT\n",
 		hook ? "-I INPUT -j " FILTER "\n" : "");
 	write_rules(rules, FILTER, portmap->lists->internal, "-j ACCEPT");
-	write_ports(rules, portmap, write_accepts);
+	write_ports(rules, portmap, write_accept);
 	dprintf(rules, "-A " FILTER " -j DROP\nCOMMIT\n");
 }
 
@@ -180,7 +205,7 @@ void child_portmap_apply(const void *child_portmap)
 	if (rules < 0)
 		die("%s", err.text);
 	write_all(rules, child_portmap, false);
-	if (restore(rules, &err) < 0)
+	if (restore(rules, UINT32_MAX, &err) < 0) /* this worker's deadline will do */
 		die("%s", err.text);
 	report_done(NULL, 0);
 }
@@ -232,7 +257,7 @@ static char *read_all(int fd, struct error *err)
 
 /* What makes the tables again what they are now: those that there are as they are, the others that
  * `rules` will make empty. */
-static char *save(const char *rules, struct error *err)
+static char *save(const char *rules, uint32_t limit_ms, struct error *err)
 {
 	static const char *const argv[] = {"iptables-save", NULL};
 	int fd = memory_open(err);
@@ -241,7 +266,7 @@ static char *save(const char *rules, struct error *err)
 
 	if (fd < 0)
 		return NULL;
-	if (run(argv, fd, fd, err) == 0)
+	if (run(argv, fd, fd, limit_ms, err) == 0)
 		text = read_all(fd, err);
 	if (text) {
 		missing = portmap_tables(rules) & ~portmap_tables(text);
@@ -256,7 +281,7 @@ static char *save(const char *rules, struct error *err)
 	return text;
 }
 
-void portmap_undo(const char *undo)
+void portmap_undo(const char *undo, uint32_t limit_ms)
 {
 	static const char *const argv[] = {"iptables-restore", "-w", "5", NULL};
 	static const char end[] = "COMMIT\n";
@@ -264,38 +289,22 @@ void portmap_undo(const char *undo)
 
 	/* Table by table: one that does not exist must not keep the others from being restored. */
 	for (const char *at = undo; (next = strstr(at, end)); at = next) {
-		struct error ignored;
-		int fd = memory_open(&ignored);
+		struct error err = {.code = 0};
+		int fd = memory_open(&err);
 
 		next += strlen(end);
 		if (fd < 0)
 			return;
 		dprintf(fd, "%.*s", (int)(next - at), at);
-		run(argv, fd, fd, &ignored);
+		run(argv, fd, fd, limit_ms, &err);
 		close(fd);
+		if (err.code == ETIMEDOUT)
+			return;
 	}
 }
 
-/* Of as many connections as a server has. A kernel without these files tracks none. */
-static void size_conntrack(void)
-{
-	static const char *const settings[][2] = {
-		{"/proc/sys/net/netfilter/nf_conntrack_buckets", CONNTRACK_BUCKETS},
-		{"/proc/sys/net/netfilter/nf_conntrack_max", CONNTRACK_MAX},
-	};
-
-	for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
-		int fd = open(settings[i][0], O_WRONLY | O_CLOEXEC);
-
-		if (fd < 0)
-			continue;
-		(void)!write(fd, settings[i][1], strlen(settings[i][1]));
-		close(fd);
-	}
-}
-
-int portmap_begin(
-	const char *rules, const struct white_lists_spec *lists, char **undo, struct error *err)
+int portmap_begin(const char *rules, const struct white_lists_spec *lists, uint32_t limit_ms,
+	char **undo, struct error *err)
 {
 	struct list none;
 	int fd = memory_open(err), rc = -1;
@@ -311,13 +320,16 @@ int portmap_begin(
 		write_all(fd, &(struct child_portmap){.lists = lists, .entries = &none}, true);
 	text = read_all(fd, err);
 	if (text)
-		*undo = save(text, err);
+		*undo = save(text, limit_ms, err);
 	if (*undo)
-		rc = restore(fd, err);
-	if (rc == 0 && lists)
-		size_conntrack();
+		rc = restore(fd, limit_ms, err);
+	if (rc == 0 && lists) {
+		/* Of as many connections as a server has. */
+		setting_write("/proc/sys/net/netfilter/nf_conntrack_buckets", CONNTRACK_BUCKETS);
+		setting_write("/proc/sys/net/netfilter/nf_conntrack_max", CONNTRACK_MAX);
+	}
 	if (rc < 0 && *undo) {
-		portmap_undo(*undo);
+		portmap_undo(*undo, limit_ms);
 		free(*undo);
 		*undo = NULL;
 	}

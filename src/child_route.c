@@ -120,22 +120,19 @@ static int request_route(
 	return netlink_ask(netlink, &request, err);
 }
 
-/* `now` holds the devices. */
-static int route_add(const struct route *route, struct network_state *now, struct netlink *netlink,
-	struct error *err)
+static int route_add(const struct route *route, const struct network_state *before,
+	struct netlink *netlink, struct error *err)
 {
 	struct network_link link = {.index = 0};
 
-	if (route->device && !network_state_find(now, route->device, NULL, &link))
+	if (route->device && !network_state_find(before, route->device, NULL, &link))
 		return error_set(err, ENODEV, "no such device '%s'", route->device);
-	if (request_route(netlink, route, link.index, err) == 0)
+	if (network_state_has_route(before, &route->dest,
+		    route->has_gateway ? &route->gateway : NULL, link.index,
+		    route->has_src ? &route->src : NULL) ||
+		request_route(netlink, route, link.index, err) == 0)
 		return 0;
-	if (err->code != EEXIST || network_state_read(now, netlink, err) < 0)
-		return -1;
-	if (network_state_has_route(now, &route->dest, route->has_gateway ? &route->gateway : NULL,
-		    link.index, route->has_src ? &route->src : NULL))
-		return 0;
-	return error_set(err, EEXIST, "there is another one");
+	return err->code == EEXIST ? error_set(err, EEXIST, "there is another one") : -1;
 }
 
 /* What another route of the command may help against. */
@@ -145,7 +142,7 @@ static bool is_unreachable(int code)
 }
 
 /* One attempt at each that is not made. How many are left; -1 with err when one never will be. */
-static ssize_t add_some(struct route *routes, size_t count, struct network_state *now,
+static ssize_t add_some(struct route *routes, size_t count, const struct network_state *before,
 	struct netlink *netlink, struct error *err)
 {
 	ssize_t left = 0;
@@ -153,7 +150,7 @@ static ssize_t add_some(struct route *routes, size_t count, struct network_state
 	for (size_t i = 0; i < count; i++) {
 		if (routes[i].is_made)
 			continue;
-		routes[i].is_made = route_add(&routes[i], now, netlink, err) == 0;
+		routes[i].is_made = route_add(&routes[i], before, netlink, err) == 0;
 		if (routes[i].is_made)
 			continue;
 		error_wrap(err, "route to '%s'", routes[i].name);
@@ -166,17 +163,17 @@ static ssize_t add_some(struct route *routes, size_t count, struct network_state
 
 int routes_add(struct route *routes, size_t count, struct netlink *netlink, struct error *err)
 {
-	struct network_state now = {0};
-	ssize_t left = (ssize_t)count, before;
+	struct network_state before = {0};
+	ssize_t left = (ssize_t)count, last;
 
 	if (count == 0)
 		return 0;
-	if (network_state_read(&now, netlink, err) < 0)
+	if (network_state_read(&before, netlink, err) < 0)
 		return -1;
 	do {
-		before = left;
-		left = add_some(routes, count, &now, netlink, err);
-	} while (left > 0 && left < before);
-	network_state_free(&now);
+		last = left;
+		left = add_some(routes, count, &before, netlink, err);
+	} while (left > 0 && left < last);
+	network_state_free(&before);
 	return left == 0 ? 0 : -1;
 }

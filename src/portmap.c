@@ -45,6 +45,7 @@ static const char **copy_list(const char **list, struct arena *arena)
 int portmap_open(struct portmap *portmap, const struct white_lists_spec *lists, struct arena *arena,
 	struct error *err)
 {
+	portmap->cut = NULL;
 	portmap->lists.internal = copy_list(lists->internal, arena);
 	portmap->lists.external = copy_list(lists->external, arena);
 	portmap->is_on = portmap->lists.internal && portmap->lists.external;
@@ -83,6 +84,8 @@ static int apply(struct portmap *portmap, struct error *err)
 	};
 
 	portmap->is_stale = portmap->waits_for_next = false;
+	if (portmap->cut)
+		return error_set(err, ECANCELED, "%s", portmap->cut);
 	return worker_start(&portmap->worker, &plan, err);
 }
 
@@ -122,20 +125,23 @@ static void applied(void *context, const struct error *err)
 
 	if (!portmap->is_on)
 		return;
-	if (err && is_told && portmap->added) {
-		entry_free(portmap->added);
-		portmap->added = NULL;
-		portmap->failed = true;
-		portmap->failure = *err;
-		portmap->is_stale = true;
-		is_told = false;
-	} else if (err) {
-		log_error("portmap: %s", err->text);
-	} else {
+	if (!err)
 		log_info("portmap: the rules are those of %zu containers", entries_count(portmap));
-	}
-	if (portmap->is_stale && apply(portmap, &again) < 0) {
-		log_error("portmap: %s", again.text);
+	for (;;) {
+		if (err && is_told && portmap->added) {
+			entry_free(portmap->added);
+			portmap->added = NULL;
+			portmap->failed = true;
+			portmap->failure = *err;
+			portmap->is_stale = true;
+			is_told = false;
+		} else if (err) {
+			log_error("portmap: %s", err->text);
+		}
+		if (!portmap->is_stale || apply(portmap, &again) == 0)
+			break;
+		/* Without a child for it, it has failed already. */
+		err = &again;
 		is_told = true;
 	}
 	if (is_told)
@@ -224,5 +230,6 @@ bool portmap_remove(struct portmap *portmap, const char *id,
 
 void portmap_cancel(struct portmap *portmap, const char *reason)
 {
+	portmap->cut = reason;
 	worker_cancel(&portmap->worker, reason);
 }

@@ -42,9 +42,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint8_t *datagram = malloc(size + 1); /* aligned, and a read behind it is seen */
 	enum netlink_progress progress;
 	int count = 0;
+	struct netlink_answer answer = {
+		.sequence = SEQUENCE,
+		.visit = look,
+		.context = &count,
+	};
 
 	memcpy(datagram, data, size);
-	progress = netlink_parse(datagram, size, SEQUENCE, look, &count, &err);
+	progress = netlink_parse(datagram, size, &answer, &err);
 	assert((progress == NETLINK_REFUSED) == (err.text[0] != '\0'));
 	assert((size_t)count <= size / NLMSG_HDRLEN);
 	free(datagram);

@@ -20,7 +20,7 @@ from rig.wire import Code
 pytestmark = pytest.mark.only("vm", "virtual NICs, and real packets on their wires")
 
 FIRST, SECOND, LATE = "02:00:5e:00:00:01", "02:00:5e:00:00:02", "02:00:5e:00:00:03"
-DEADLINE = 8  # devices are awaited for three quarters of it
+DEADLINE = 8  # devices are awaited for half of it
 
 INTERFACES = [
     {"macAddr": FIRST.upper(), "newDeviceName": "eth1", "mtu": "1400", "device": "",

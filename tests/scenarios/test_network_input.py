@@ -157,11 +157,22 @@ def test_a_device_that_never_comes_is_named_in_bounded_time(net):
 
 def test_a_device_that_comes_late_is_awaited(net):
     setup = net.host.send(*interface(device="net7", newDeviceName="net8"))
-    net.host.wait_for(lambda: net.host.guest.children(net.host), "the worker")
+    net.host.wait_seen(lambda: net.host.guest.children(net.host), "the worker")
     assert setup.kind is None
     net.ip("link add net7 type veth peer name peer7")
     assert net.host.reply_to(setup).kind == Code.ACK, setup.text
     assert "mtu 1300" in net.ip("link show net8")
+
+
+def test_a_destroypod_does_not_wait_for_a_device(net):
+    setup = net.host.send(*interface(device="net7"))
+    net.host.wait_seen(lambda: net.host.guest.children(net.host), "the worker")
+    start = time.monotonic()
+    destroy = net.host.send(Code.DESTROYPOD)
+    assert net.host.reply_to(setup).text == "setupinterface: cut short by a destroypod"
+    assert net.host.reply_to(destroy).kind == Code.ACK
+    assert time.monotonic() - start < 5
+    assert net.host.guest.wait_end(net.host) == "power-off"
 
 
 @pytest.mark.options(deadline=4)
@@ -194,6 +205,46 @@ def test_of_two_hundred_interfaces_the_last_undoes_all(net):
     assert "10.200.199.0/24" in net.ip("route")
     text = net.host.error(Code.STARTPOD, pod)
     assert text == "startpod: there is a pod already"
+
+
+def source_to(net, address):
+    return re.search(r" src (\S+)", net.ip(f"route get {address}"))[1]
+
+
+def test_what_was_the_first_address_is_the_first_again(net):
+    """The source of what goes out: it must not be another because of a command that failed."""
+    net.host.ack(Code.SETUPINTERFACE, {"device": "net1", "ipAddresses": [
+        {"ipAddress": f"10.1.0.{last}", "netMask": "24"} for last in (3, 4)]})
+    before = net.state()
+    assert source_to(net, "10.77.0.1") == "10.1.0.2"
+    net.host.error(Code.SETUPINTERFACE, {"device": "net1", "newDeviceName": "new1", "ipAddresses": [
+        {"ipAddress": "-10.1.0.2", "netMask": "24"}, {"ipAddress": "-10.1.0.3", "netMask": "24"},
+        {"ipAddress": "ff02::1", "netMask": "64"}]})
+    assert net.state() == before
+    assert source_to(net, "10.77.0.1") == "10.1.0.2"
+    assert "default via 10.1.0.1" in net.ip("route")
+
+
+@pytest.mark.parametrize("dest", ["fd00:8::/61", "fd00:8::77:1/61", "fd00:8::1", "10.8.0.0/15"])
+def test_a_route_that_is_there_is_no_error_however_it_was_written(net, dest):
+    gateway = "fd00:1::1" if ":" in dest else "10.1.0.1"
+    for _ in range(2):
+        net.host.ack(Code.SETUPROUTE, {"routes": [{"dest": dest, "gateway": gateway}]})
+    assert net.host.error(Code.SETUPROUTE, {"routes": [
+        {"dest": dest, "gateway": gateway.replace("1", "7")}]}).startswith(
+            f"setuproute: route to '{dest}': ")
+
+
+def test_an_address_goes_and_comes_in_one_command(net):
+    def change(*addresses):
+        net.host.ack(Code.SETUPINTERFACE, {"device": "net1", "ipAddresses": [
+            {"ipAddress": text, "netMask": mask} for text, mask in addresses]})
+    before = net.state()
+    change(("10.1.0.9", "24"), ("fd00:1::9", "64"), ("-10.1.0.9", "24"), ("-fd00:1::9", ""))
+    assert net.state() == before
+    change(("-10.1.0.2", ""), ("10.1.0.2", "24"), ("-fd00:1::2", "64"), ("fd00:1::2", "64"))
+    assert [line for line in net.state() if "default" not in line] == \
+        [line for line in before if "default" not in line]
 
 
 def test_too_many_interfaces_are_refused(net):

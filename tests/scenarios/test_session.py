@@ -95,15 +95,16 @@ def test_unknown_keys_are_ignored_at_every_depth(host):
 def test_hostname_hosts_and_resolv_conf_are_the_pods(host):
     host.startpod(hostname="labhost", dns=["10.0.2.3", "fd00::53"], dnsSearch=["example.org"],
                   dnsOptions=["ndots:2"])
-    process = host.newcontainer("c", ["sh", "-c", "hostname; echo $HOSTNAME; cat /etc/hostname; "
-                                      "cat /etc/resolv.conf; cat /etc/hosts"]).started()
-    assert process.wait() == 0, process.err
-    lines = process.out.decode().splitlines()
-    assert lines[:3] == ["labhost"] * 3
-    for line in ("nameserver 10.0.2.3", "nameserver fd00::53", "search example.org",
-                 "options ndots:2"):
-        assert line in lines
-    assert any("localhost" in line.split() for line in lines if line.startswith("127.0.0.1"))
+    show = ["sh", "-c", "hostname; echo $HOSTNAME; cat /etc/hostname; cat /etc/resolv.conf; cat /etc/hosts"]
+    for name in ("first", "second"):
+        process = host.newcontainer(name, show).started()
+        assert process.wait() == 0, process.err
+        lines = process.out.decode().splitlines()
+        assert lines[:3] == ["labhost"] * 3
+        for line in ("nameserver 10.0.2.3", "nameserver fd00::53", "search example.org",
+                     "options ndots:2"):
+            assert line in lines
+        assert any("localhost" in line.split() for line in lines if line.startswith("127.0.0.1"))
 
 
 # Containers

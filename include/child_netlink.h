@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* rtnetlink: one request, one answer, and the kernel's own words when it refuses. */
-#ifndef NETLINK_H
-#define NETLINK_H
+#ifndef CHILD_NETLINK_H
+#define CHILD_NETLINK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,9 +24,8 @@ struct netlink_request {
 /* Sees a message of an answer; its length was checked. */
 typedef void netlink_visitor(void *context, const struct nlmsghdr *message);
 
-/* A socket of that protocol (NETLINK_ROUTE, NETLINK_KOBJECT_UEVENT), a member of `groups`. The fd,
- * or -1 with err. */
-int netlink_socket(int protocol, unsigned groups, struct error *err);
+/* A socket that is a member of these RTMGRP_* `groups`. The fd, or -1 with err. */
+int netlink_socket(unsigned groups, struct error *err);
 
 /* 0, or -1 with err. */
 int netlink_open(struct netlink *netlink, struct error *err);
@@ -38,7 +38,8 @@ void netlink_put(struct netlink_request *request, uint16_t type, const void *dat
 
 /* Sends it and waits for its answer: 0, or -1 with err, whose code is the kernel's errno. */
 int netlink_ask(struct netlink *netlink, struct netlink_request *request, struct error *err);
-/* The same for a request with NLM_F_DUMP. */
+/* The same for a request with NLM_F_DUMP. EINTR: what was dumped changed meanwhile, and what was seen
+ * may be neither what was nor what is. */
 int netlink_dump(struct netlink *netlink, struct netlink_request *request, netlink_visitor *visit,
 	void *context, struct error *err);
 
@@ -50,10 +51,18 @@ int netlink_return(struct netlink *netlink, const struct nlmsghdr *message, uint
 
 enum netlink_progress { NETLINK_MORE, NETLINK_DONE, NETLINK_REFUSED };
 
-/* One received datagram, as far as it belongs to the request numbered `sequence`. `bytes` is aligned
- * for a struct nlmsghdr. */
-enum netlink_progress netlink_parse(const void *bytes, size_t length, uint32_t sequence,
-	netlink_visitor *visit, void *context, struct error *err);
+/* What is to become of the answer to the request numbered `sequence`. */
+struct netlink_answer {
+	uint32_t sequence;
+	netlink_visitor *visit; /* or NULL */
+	void *context;
+	bool is_interrupted; /* so far */
+};
+
+/* One received datagram, as far as it belongs to the answer. `bytes` is aligned for a struct
+ * nlmsghdr. */
+enum netlink_progress netlink_parse(
+	const void *bytes, size_t length, struct netlink_answer *answer, struct error *err);
 
 /* The message's head of `size` bytes; NULL when the message is shorter. */
 const void *netlink_head(const struct nlmsghdr *message, size_t size);

@@ -10,7 +10,7 @@
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
 
-#include "netlink.h"
+#include "child_netlink.h"
 
 #define SEQUENCE 7u
 
@@ -54,7 +54,9 @@ static void count(void *context, const struct nlmsghdr *it)
 
 static enum netlink_progress parse(void)
 {
-	return netlink_parse(datagram, filled, SEQUENCE, count, NULL, &err);
+	struct netlink_answer answer = {.sequence = SEQUENCE, .visit = count};
+
+	return netlink_parse(datagram, filled, &answer, &err);
 }
 
 static void a_message_of_the_answer_is_seen(void **state)

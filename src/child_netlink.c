@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* rtnetlink: one request, one answer, and the kernel's own words when it refuses. */
-#include "netlink.h"
+#include "child_netlink.h"
 
 #include <assert.h>
 #include <ctype.h>
 #include <errno.h>
-#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -106,19 +105,24 @@ static enum netlink_progress parse_error(const struct nlmsghdr *message, struct 
 }
 
 /* The end of a dump, which may have failed under way. */
-static enum netlink_progress parse_done(const struct nlmsghdr *message, struct error *err)
+static enum netlink_progress parse_done(
+	const struct nlmsghdr *message, bool is_interrupted, struct error *err)
 {
 	const int *result = netlink_head(message, sizeof *result);
 
-	if (!result || *result >= 0)
-		return NETLINK_DONE;
+	if (!result || *result >= 0) {
+		if (!is_interrupted)
+			return NETLINK_DONE;
+		error_set(err, EINTR, "it changed while it was read");
+		return NETLINK_REFUSED;
+	}
 	refuse(message, sizeof *result, *result > -4096 ? -*result : EPROTO,
 		message->nlmsg_flags & NLM_F_ACK_TLVS, err);
 	return NETLINK_REFUSED;
 }
 
-enum netlink_progress netlink_parse(const void *bytes, size_t length, uint32_t sequence,
-	netlink_visitor *visit, void *context, struct error *err)
+enum netlink_progress netlink_parse(
+	const void *bytes, size_t length, struct netlink_answer *answer, struct error *err)
 {
 	const uint8_t *at = bytes;
 
@@ -130,13 +134,15 @@ enum netlink_progress netlink_parse(const void *bytes, size_t length, uint32_t s
 			error_set(err, EPROTO, "unreadable answer of the kernel");
 			return NETLINK_REFUSED;
 		}
-		if (message->nlmsg_seq == sequence) {
+		if (message->nlmsg_seq == answer->sequence) {
+			if (message->nlmsg_flags & NLM_F_DUMP_INTR)
+				answer->is_interrupted = true;
 			if (message->nlmsg_type == NLMSG_ERROR)
 				return parse_error(message, err);
 			if (message->nlmsg_type == NLMSG_DONE)
-				return parse_done(message, err);
-			if (message->nlmsg_type >= NLMSG_MIN_TYPE && visit)
-				visit(context, message);
+				return parse_done(message, answer->is_interrupted, err);
+			if (message->nlmsg_type >= NLMSG_MIN_TYPE && answer->visit)
+				answer->visit(answer->context, message);
 		}
 		step = NLMSG_ALIGN(message->nlmsg_len);
 		if (step >= length)
@@ -149,10 +155,10 @@ enum netlink_progress netlink_parse(const void *bytes, size_t length, uint32_t s
 
 /* --- The socket ------------------------------------------------------------------------------- */
 
-int netlink_socket(int protocol, unsigned groups, struct error *err)
+int netlink_socket(unsigned groups, struct error *err)
 {
 	const struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_groups = groups};
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 
 	if (fd >= 0 && bind(fd, (const struct sockaddr *)&address, sizeof address) == 0)
 		return fd;
@@ -167,7 +173,7 @@ int netlink_open(struct netlink *netlink, struct error *err)
 	const int on = 1;
 
 	netlink->sequence = 0;
-	netlink->fd = netlink_socket(NETLINK_ROUTE, 0, err);
+	netlink->fd = netlink_socket(0, err);
 	if (netlink->fd < 0)
 		return -1;
 	/* Without them an errno is all that is told. */
@@ -230,20 +236,25 @@ static int exchange(struct netlink *netlink, struct netlink_request *request,
 	netlink_visitor *visit, void *context, struct error *err)
 {
 	const struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
-	_Alignas(NLMSG_ALIGNTO) uint8_t answer[ANSWER_BYTES];
+	_Alignas(NLMSG_ALIGNTO) uint8_t datagram[ANSWER_BYTES];
+	struct netlink_answer answer = {
+		.sequence = ++netlink->sequence,
+		.visit = visit,
+		.context = context,
+	};
 	struct nlmsghdr *header = header_of(request);
 	enum netlink_progress progress = NETLINK_MORE;
 
-	header->nlmsg_seq = ++netlink->sequence;
+	header->nlmsg_seq = answer.sequence;
 	if (sendto(netlink->fd, header, header->nlmsg_len, 0, (const struct sockaddr *)&kernel,
 		    sizeof kernel) < 0)
 		return error_errno(err, errno, "netlink: send");
 	while (progress == NETLINK_MORE) {
-		ssize_t n = receive(netlink->fd, answer, sizeof answer);
+		ssize_t n = receive(netlink->fd, datagram, sizeof datagram);
 
 		if (n < 0)
 			return error_errno(err, errno, "netlink: receive");
-		progress = netlink_parse(answer, (size_t)n, netlink->sequence, visit, context, err);
+		progress = netlink_parse(datagram, (size_t)n, &answer, err);
 	}
 	return progress == NETLINK_DONE ? 0 : -1;
 }
