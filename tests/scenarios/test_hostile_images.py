@@ -73,6 +73,8 @@ def attempt(pod, image, **container):
     ("dev/null", "/etc/passwd", None),
     ("lib/modules", "/canary", None),
     ("lib", "/../../..", None),
+    ("lib", "/etc/passwd", None),
+    ("lib", "/no/such", None),
     ("etc/passwd", "/proc/self/root/etc/passwd", "etc/passwd"),
     ("etc/group", "loop", None),
     ("loop", "loop", None),
@@ -174,6 +176,21 @@ def test_population_follows_no_symlink(pod, image, unharmed):
         {"source": source.name, "path": "/seed", "dockerVolume": True}]) is None
     assert {entry.name for entry in (source / "_data").iterdir()} == {"out", "up", "self"}
     assert os.readlink(source / "_data/out") == "/"
+    unharmed()
+
+
+@pytest.mark.parametrize("target", ["/dev", "/sys/kernel", "/proc/self"])
+def test_a_volume_is_populated_from_the_image_not_from_what_is_mounted_in_it(
+        pod, image, unharmed, target):
+    source = pod.guest.share.directory / f"source{next(numbers)}"
+    source.mkdir()
+    image.replace("seed", target)
+    (image.root / "dev/of-the-image").write_text("")
+    text = attempt(pod, image, initialize=True, fsmap=[
+        {"source": source.name, "path": "/seed", "dockerVolume": True}])
+    assert text is None, text
+    wanted = ["of-the-image"] if target == "/dev" else []
+    assert [entry.name for entry in (source / "_data").iterdir()] == wanted
     unharmed()
 
 

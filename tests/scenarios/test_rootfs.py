@@ -38,6 +38,13 @@ def fresh(pod):
     return name, pod.guest.share.image(name)
 
 
+@pytest.fixture
+def fresh_image(host):
+    """The same before there is a pod."""
+    name = f"root{next(numbers)}"
+    return name, host.guest.share.image(name)
+
+
 AGENT = """
 grep -v ' /proc/' /proc/$AGENT/mountinfo | cut -d' ' -f4- | sort
 ls "$CGROUP/pod" /proc/$AGENT/root/run/hyperstart
@@ -108,6 +115,15 @@ def test_all_containers_of_a_pod_have_one_shm_and_none_shrinks_it(pod, fresh):
         remove(pod, name + letter, process)
 
 
+def test_a_start_that_fails_leaves_shm_as_it_was(pod, box):
+    size = "df -k /dev/shm | tail -n1"
+    before = read(pod, box.name, size)
+    pod.newcontainer("c", ["true"], container={
+        "systemMountsInfo": {"devShmSize": 1 << 30},
+        "fsmap": [{"source": "no-such", "path": "/x"}]}).refused()
+    assert read(pod, box.name, size) == before
+
+
 def test_a_container_sees_its_own_cgroup_and_cannot_write_there(pod, box):
     if "cgroup2" not in read(pod, box.name, "cat /proc/self/mounts"):
         pytest.skip("there are no cgroups")
@@ -145,6 +161,27 @@ def test_no_later_start_makes_a_workdir(pod, fresh):
     assert not (root / "not").exists()
 
 
+@pytest.mark.only("host", "the guest of a module has one pod, which has no name servers")
+@pytest.mark.parametrize("target", ["../run/systemd/resolve/stub-resolv.conf", "/run/dns/conf"])
+def test_a_resolv_conf_that_leads_to_nothing_yet_is_the_pods(host, fresh_image, target):
+    """As in an image with systemd's resolved."""
+    name, root = fresh_image
+    (root / "etc/resolv.conf").symlink_to(target)
+    host.startpod(dns=["192.0.2.1"])
+    process = start(host, name, image=name)
+    assert read(host, name, "cat /etc/resolv.conf") == "nameserver 192.0.2.1\n"
+    remove(host, name, process)
+
+
+@pytest.mark.only("host", "the guest of a module has one pod, which has no name servers")
+def test_name_servers_that_cannot_be_told_are_an_error(host, fresh_image):
+    name, root = fresh_image
+    (root / "etc/resolv.conf").symlink_to("resolv.conf")
+    host.startpod(dns=["192.0.2.1"])
+    text = host.newcontainer(name, ["true"], image=name).refused()
+    assert "/etc/resolv.conf" in text, text
+
+
 # --- Sysctls --------------------------------------------------------------------------------------
 
 
@@ -169,6 +206,7 @@ def test_sysctls_are_set_with_dots_and_with_slashes(pod, fresh):
     ("", "1", "not for a container"),
     ("net.no.such", "1", "none of this name"),
     ("kernel.msgmax", "much", "msgmax"),
+    ("kernel.msgmax", "", "msgmax"),
 ])
 def test_a_sysctl_that_cannot_be_is_an_error_that_names_it(pod, name, value, why):
     text = pod.newcontainer("c", ["true"], container={"sysctl": {name: value}}).refused()
