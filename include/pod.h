@@ -27,9 +27,11 @@ struct pod {
 	struct arena arena;               /* owned: hostname, cgroup_path */
 	struct containers containers;
 	struct spawn init;
-	struct timer patience; /* of TERMINATING, KILLING, RELEASING … */
-	bool is_impatient;     /* … and that it is over */
-	bool failed;           /* it ends because its start failed, for this reason: */
+	struct timer patience;     /* of TERMINATING, KILLING, RELEASING … */
+	bool is_impatient;         /* … and that it is over */
+	uint64_t written;          /* RELEASING: writeback_count() so far … */
+	uint64_t release_until_ms; /* … and how long at most it may grow */
+	bool failed;               /* it ends because its start failed, for this reason: */
 	struct error failure;
 	uint8_t *before;             /* owned: how the network was, until RUNNING; or NULL */
 	const struct pod_spec *spec; /* borrowed from the message until RUNNING */
@@ -56,8 +58,8 @@ void pod_init(struct pod *pod, const struct pod_options *options);
 
 /* 0: on_done will tell; or -1 with err, and nothing has changed. The spec must stay until then. */
 int pod_start(struct pod *pod, const struct pod_spec *spec, struct error *err);
-/* SIGTERM, up to 2 s, SIGKILL, ends told, unmount, sync: on_done within 5 s, never with err. Also
- * when there is no pod. */
+/* SIGTERM, up to 2 s, SIGKILL, ends told, unmount, sync: on_done within 5 s, never with err; later, but
+ * within a minute, while the kernel still writes what containers left. Also when there is no pod. */
 void pod_destroy(struct pod *pod);
 
 /* What is being set up is killed; on_done tells the reason (static text). */

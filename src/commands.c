@@ -128,7 +128,8 @@ static enum outcome command_killcontainer(
 static struct process *find_process(
 	struct commands *commands, const char *container_id, const char *id, struct error *err)
 {
-	struct container *container = containers_find(&commands->pod->containers, container_id, err);
+	struct container *container =
+		containers_find(&commands->pod->containers, container_id, err);
 	struct process *process;
 
 	if (!container)

@@ -18,10 +18,10 @@
 #include "cgroup.h"
 #include "child_pod.h"
 #include "log.h"
+#include "writeback.h"
 
-#define TERM_MS    2000 /* from SIGTERM to SIGKILL (protocol.md, 8) */
-#define TELL_MS    1000 /* for ends that nobody reads */
-#define RELEASE_MS 2000 /* for unmount and sync; the power goes off all the same */
+#define TERM_MS 2000 /* from SIGTERM to SIGKILL (protocol.md, 8) */
+#define TELL_MS 1000 /* for ends that nobody reads */
 
 static void patience_over(struct timer *timer)
 {
@@ -172,7 +172,9 @@ static void release(struct pod *pod)
 
 	child.mount_ns = mount_ns;
 	child.mount_ns_count = count;
-	be_patient(pod, POD_RELEASING, RELEASE_MS);
+	pod->written = writeback_count();
+	pod->release_until_ms = loop_now() + WRITEBACK_MS_MAX;
+	be_patient(pod, POD_RELEASING, WRITEBACK_STEP_MS);
 	if (worker_start(pod->worker, &plan, &err) < 0)
 		released(pod, &err);
 }
@@ -187,6 +189,19 @@ void pod_destroy(struct pod *pod)
 	be_patient(pod, POD_TERMINATING, TERM_MS);
 }
 
+/* What was written by now is the host's that waits for it: cc's takes the ACK for leave to stop QEMU. So
+ * the 2 s are for one that writes nothing in them. */
+static bool release_goes_on(struct pod *pod)
+{
+	uint64_t written = writeback_count();
+	bool goes_on = written != pod->written && loop_now() < pod->release_until_ms;
+
+	pod->written = written;
+	if (goes_on)
+		be_patient(pod, POD_RELEASING, WRITEBACK_STEP_MS);
+	return goes_on;
+}
+
 void pod_pump(struct pod *pod)
 {
 	struct error err;
@@ -198,7 +213,7 @@ void pod_pump(struct pod *pod)
 		(pod->is_impatient ||
 			(!init_is_alive(pod) && containers_are_at_rest(&pod->containers))))
 		release(pod);
-	if (pod->state == POD_RELEASING && pod->is_impatient) {
+	if (pod->state == POD_RELEASING && pod->is_impatient && !release_goes_on(pod)) {
 		error_set(&err, ETIMEDOUT, "not done in time");
 		released(pod, &err);
 	}
