@@ -34,6 +34,7 @@ UNIT_spec := spec address privilege json json_scan arena error
 UNIT_report := report queue error
 UNIT_loop := loop log error
 UNIT_uevent := uevent
+UNIT_writeback := writeback
 UNIT_port := port loop queue log error
 UNIT_control := control port loop queue arena log error
 UNIT_mux := mux port loop queue log error
@@ -54,6 +55,7 @@ UNIT_cgroup_limits := cgroup_limits cgroup error
 # Calls that a unit test answers itself: the clock; allocations, to fail each in turn; moves, to
 # count them.
 UNIT_LDFLAGS_log := -Wl,--wrap=clock_gettime
+UNIT_LDFLAGS_writeback := -Wl,--wrap=fork
 UNIT_LDFLAGS_loop := -Wl,--wrap=epoll_ctl
 UNIT_LDFLAGS_control := -Wl,--wrap=malloc
 UNIT_LDFLAGS_mux := -Wl,--wrap=memmove

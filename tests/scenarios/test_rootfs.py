@@ -140,6 +140,15 @@ def test_a_read_only_root_is_read_only_and_its_dev_is_not(pod, fresh):
     remove(pod, name, process)
 
 
+@pytest.mark.only("vm", "this machine has no modules to show")
+def test_the_guests_modules_are_there_to_be_read(pod, fresh):
+    name, _ = fresh
+    process = start(pod, name, image=name)
+    assert read(pod, name, "cat /lib/modules/modules.dep") == "of the guest\n"
+    assert "Read-only" in read(pod, name, "touch /lib/modules/x 2>&1 || true")
+    remove(pod, name, process)
+
+
 # --- The first start ------------------------------------------------------------------------------
 
 

@@ -97,7 +97,7 @@ def test_a_destroypod_behind_a_start_on_a_hung_disk_does_not_wait_for_its_deadli
 def test_as_many_children_as_may_hang_and_then_the_end(pod):
     """One disk does not answer who would mount it, another not who has it."""
     alive = pod.newcontainer("alive", ["cat"]).started()
-    start(pod, "holder", "echo x >/v/file", volumes=[volume("held")])
+    holder = start(pod, "holder", "echo x >/v/file", volumes=[volume("held")])
     throttle(pod, "held", 1)
     throttle(pod, "hung", 1)
     for number in range(CHILDREN):
@@ -109,7 +109,7 @@ def test_as_many_children_as_may_hang_and_then_the_end(pod):
     text = pod.newcontainer("last", ["true"]).refused()
     assert "hang in the kernel" in text
     pod.kill("holder")
-    pod.ping()
+    holder.wait()
     assert "hang in the kernel" in pod.error(Code.REMOVECONTAINER, {"container": "holder"})
     pod.ping()
     destroy(pod, 15)
