@@ -17,7 +17,7 @@ ROOMS := log error arena queue uevent module writeback loop json_scan json port 
 	child_copy child_volume child_sysctl child_privileges child_rootfs child_unmount child_exec \
 	child_clock netlink child_network_state child_route child_network child_portmap child_pod \
 	child_files child_hotplug child_ps_columns child_ps_table child_ps spawn worker process \
-	devpts container_cgroup container portmap containers pod commands daemon boot main
+	devpts container_mounts container_cgroup container portmap containers pod commands daemon boot main
 
 # What each unit test links beside itself.
 network := child_network child_route child_network_state netlink address child report queue error

@@ -4,8 +4,8 @@
 #define CONTAINER_H
 
 #include "container_cgroup.h"
+#include "container_mounts.h"
 #include "process.h"
-#include "worker.h"
 
 #define CONTAINER_AGENT "hyperstart"
 
@@ -44,12 +44,12 @@ struct container {
 	const char *init_id; /* its first process's, or NULL */
 	struct env_spec *envs;
 	size_t envs_count;
-	int mount_ns, devpts; /* owned */
+	struct container_mounts mounts;
+	int devpts; /* owned */
 	struct container_cgroup cgroup;
 	bool is_agent;         /* the agent's own place: there is no first process */
 	bool is_cut;           /* its start was cut short, and somebody waits for its end */
 	struct error *failure; /* owned, until it has started: why it could not */
-	struct worker unmount; /* of all that is mounted in it, when it goes */
 	struct process init;
 	struct list execs; /* struct exec */
 	struct container_events events;

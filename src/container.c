@@ -19,10 +19,8 @@
 
 #include "cgroup.h"
 #include "child_exec.h"
-#include "child_unmount.h"
 #include "devpts.h"
 #include "log.h"
-#include "privilege.h"
 
 /* For the unmounting of a start that failed and was cut short: somebody waits for it. */
 #define CUT_MS 2000
@@ -37,6 +35,11 @@ struct exec {
 static struct container *of_init(struct process *process)
 {
 	return list_entry(process, struct container, init);
+}
+
+static struct container *of_mounts(struct container_mounts *mounts)
+{
+	return list_entry(mounts, struct container, mounts);
 }
 
 static struct container *of_cgroup(struct container_cgroup *cgroup)
@@ -120,16 +123,15 @@ void container_cancel(struct container *container, const char *reason)
 	/* Not started: it ends as soon as can be. */
 	if (container->failure) {
 		container->is_cut = true;
-		worker_cancel(&container->unmount, reason);
+		container_mounts_cancel(&container->mounts, reason);
 	}
 	each_exec(container, cancel_process, reason);
 }
 
-static void release(struct container *container)
+static void release(struct container *container, bool is_unmounted)
 {
 	container_cgroup_close(&container->cgroup);
-	if (container->mount_ns >= 0)
-		close(container->mount_ns);
+	container_mounts_close(&container->mounts, is_unmounted);
 	if (container->devpts >= 0)
 		close(container->devpts);
 	list_remove(&container->node);
@@ -139,21 +141,10 @@ static void release(struct container *container)
 	free(container);
 }
 
-/* Nothing has taken its mounts off. That is left to nobody: the last one to close their namespace does
- * it, and may have to wait for a disk. */
-static void leave_mounted(struct container *container)
-{
-	if (container->mount_ns >= 0)
-		log_error("container %s: what is mounted in it stays so", container->id);
-	container->mount_ns = -1;
-}
-
 void container_free(struct container *container, bool is_unmounted)
 {
-	assert(container_is_empty(container) && !container->unmount.busy);
-	if (!is_unmounted)
-		leave_mounted(container);
-	release(container);
+	assert(container_is_empty(container));
+	release(container, is_unmounted);
 }
 
 static bool has_failed(const struct container *container)
@@ -161,17 +152,15 @@ static bool has_failed(const struct container *container)
 	return container->failure && *container->failure->text;
 }
 
-/* Nothing of it is left, or what is mounted in it cannot be unmounted. */
-static void container_gone(struct container *container, const struct error *err)
+static void unmounted(struct container_mounts *mounts, const struct error *err)
 {
+	struct container *container = of_mounts(mounts);
 	const struct container_events events = container->events;
 	struct error failure;
 
 	if (has_failed(container)) {
 		failure = *container->failure;
-		if (err)
-			leave_mounted(container);
-		release(container);
+		release(container, !err);
 		events.on_started(events.context, &failure);
 		return;
 	}
@@ -179,46 +168,13 @@ static void container_gone(struct container *container, const struct error *err)
 		list_remove(&container->node);
 	events.on_removed(container, err);
 	if (!err)
-		release(container);
-}
-
-static void unmounted(void *context, const struct error *err)
-{
-	struct container *container = context;
-	struct error named;
-
-	if (!err) {
-		close(container->mount_ns);
-		container->mount_ns = -1;
-		container_gone(container, NULL);
-		return;
-	}
-	named = *err;
-	error_wrap(&named, "container '%s'", container->id);
-	log_error("%s", named.text);
-	container_gone(container, &named);
+		release(container, true);
 }
 
 static void container_leave(struct container *container)
 {
-	const struct child_unmount unmount = {.mount_ns = container->mount_ns};
-	const struct worker_plan plan = {
-		.main = child_unmount_main,
-		.argument = &unmount,
-		.keep = &unmount.mount_ns,
-		.keep_count = 1,
-		.deadline_ms = container->is_cut ? CUT_MS : container->setting->table->deadline_ms,
-		.on_done = unmounted,
-		.context = container,
-	};
-	struct error err;
-
-	if (container->unmount.busy)
-		return;
-	if (container->mount_ns < 0)
-		container_gone(container, NULL);
-	else if (worker_start(&container->unmount, &plan, &err) < 0)
-		unmounted(container, &err);
+	container_mounts_unmount(&container->mounts, container->id,
+		container->is_cut ? CUT_MS : container->setting->table->deadline_ms);
 }
 
 void container_remove(struct container *container)
@@ -229,7 +185,7 @@ void container_remove(struct container *container)
 
 bool container_is_leaving(const struct container *container)
 {
-	return container->unmount.busy;
+	return container_mounts_are_leaving(&container->mounts);
 }
 
 /* A start that failed is told when nothing of it is left; that a container is empty, too. */
@@ -346,23 +302,6 @@ static void exec_finished(struct process *process)
 	container_settle(container);
 }
 
-/* An older kernel has not all of them: nobody has those. */
-static void tell_missing_capabilities(
-	const struct container *container, const struct process_plan *plan)
-{
-	const struct capabilities_spec *capabilities = plan->spec->capabilities;
-	uint64_t missing = 0;
-
-	for (size_t i = 0; capabilities && i < CAPABILITY_SETS; i++)
-		missing |= capabilities->sets[i];
-	if (missing)
-		missing &= ~capability_own();
-	for (int i = 0; missing >> i; i++)
-		if (missing >> i & 1)
-			log_warn("process %s/%s: %s is not to be had: skipped", container->id,
-				plan->id ? plan->id : "-", capability_name(i));
-}
-
 static int start_process(struct container *container, struct process *process,
 	struct process_plan *plan, struct error *err)
 {
@@ -378,7 +317,6 @@ static int start_process(struct container *container, struct process *process,
 	plan->child.ipc_ns = setting->ipc_ns;
 	plan->child.nofile = setting->nofile;
 	plan->child.docker_caps = setting->docker_caps;
-	tell_missing_capabilities(container, plan);
 	plan->child.cgroup_procs = -1;
 	if (container->cgroup.fd >= 0) {
 		plan->child.cgroup_procs = cgroup_open_procs(container->cgroup.fd, err);
@@ -399,7 +337,7 @@ int container_exec(struct container *container, const struct process_spec *spec,
 			{
 				.container_envs = container->envs,
 				.container_envs_count = container->envs_count,
-				.mount_ns = container->mount_ns,
+				.mount_ns = container->mounts.ns,
 				.devpts = -1,
 			},
 		.on_started = exec_started,
@@ -473,8 +411,8 @@ static struct container *container_new(const struct container_setting *setting,
 	}
 	container->setting = setting;
 	container->events = *events;
-	container->unmount.spawner = setting->table->spawner;
-	container->mount_ns = container->devpts = -1;
+	container->devpts = -1;
+	container_mounts_init(&container->mounts, setting->table->spawner, unmounted);
 	container_cgroup_init(
 		&container->cgroup, setting->table->loop, &setting->cgroup, cgroup_removed);
 	list_init(&container->node);
@@ -504,7 +442,7 @@ struct container *container_start(const struct container_setting *setting,
 		(container->devpts = devpts_open(err)) < 0)
 		goto fail;
 	plan.id = container->init_id;
-	plan.mount_ns = &container->mount_ns;
+	plan.mount_ns = &container->mounts.ns;
 	plan.child.devpts = container->devpts;
 	plan.child.cgroup_path =
 		container_cgroup_path(&container->cgroup, setting->cgroup_path, path);
@@ -516,7 +454,7 @@ struct container *container_start(const struct container_setting *setting,
 
 fail:
 	error_wrap(err, "container '%s'", spec->id);
-	release(container);
+	release(container, true);
 	return NULL;
 }
 
@@ -531,7 +469,7 @@ struct container *container_open_agent(const struct container_setting *setting,
 	container->is_agent = true;
 	container->devpts = open("/dev/pts", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (container_cgroup_open(&container->cgroup, container->id, NULL, err) < 0) {
-		release(container);
+		release(container, true);
 		return NULL;
 	}
 	return container;

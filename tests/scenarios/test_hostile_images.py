@@ -278,7 +278,7 @@ while true; do mv real kept; mv link real; mv real link; mv kept real; done 2>/d
 @pytest.mark.limit(200)
 def test_200_containers_beside_one_that_swaps_their_mount_points(pod, image, unharmed):
     """The racer and the others share a directory; their mount points lie below it."""
-    shared = pod.guest.share.directory / f"shared{next(numbers)}"
+    shared = pod.guest.share.directory / f"swapped{next(numbers)}"
     shared.mkdir()
     fsmap = [{"source": shared.name, "path": "/shared"}]
     racer = pod.newcontainer("racer", ["sh", "-c", RACER], image=Image(pod).name,

@@ -93,7 +93,7 @@ def test_a_destroypod_behind_a_start_on_a_hung_disk_does_not_wait_for_its_deadli
     assert pod.guest.wait_end(pod) == "power-off"
 
 
-@pytest.mark.options(deadline=1)
+@pytest.mark.options(deadline=3)
 def test_as_many_children_as_may_hang_and_then_the_end(pod):
     """One disk does not answer who would mount it, another not who has it."""
     alive = pod.newcontainer("alive", ["cat"]).started()
