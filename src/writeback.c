@@ -20,9 +20,10 @@ static uint64_t number_find(const char *text, const char *key)
 
 uint64_t writeback_count(void)
 {
+	/* Not on a stack: the one of a fault is small. */
+	static char text[8192];
 	int fd = open("/proc/vmstat", O_RDONLY | O_CLOEXEC);
 	size_t length = 0;
-	char text[8192];
 	ssize_t n = 1;
 
 	if (fd < 0)
