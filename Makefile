@@ -21,12 +21,12 @@ ARCH :=
 O := build$(ARCH:%=/%)
 
 # Every room, lowest layer first. Nothing is built that does not stand here.
-ROOMS := version log error arena queue uevent module loop json_scan json port control mux address \
-	privilege spec report cgroup cgroup_limits child child_path child_user child_mount child_device \
+ROOMS := version log error arena queue uevent module writeback loop json_scan json port control mux \
+	address privilege spec report cgroup cgroup_limits child child_path child_user child_mount child_device \
 	child_copy child_volume child_sysctl child_privileges child_rootfs child_unmount child_exec \
 	child_clock child_netlink child_network_state child_route child_network child_portmap child_pod \
 	child_files child_hotplug child_ps_columns child_ps_table child_ps spawn worker process \
-	container portmap pod commands daemon boot main
+	devpts container_mounts container_cgroup container portmap containers pod commands daemon boot main
 
 # What each unit test links beside itself.
 network := child_network child_route child_network_state child_netlink address child report queue loop log error
@@ -43,6 +43,7 @@ UNIT_spec := spec address privilege json json_scan arena error
 UNIT_report := report queue error
 UNIT_loop := loop log error
 UNIT_uevent := uevent
+UNIT_writeback := writeback
 UNIT_port := port loop queue log error
 UNIT_control := control port loop queue arena log error
 UNIT_mux := mux port loop queue log error
@@ -59,7 +60,7 @@ UNIT_child_sysctl := child_sysctl child report queue error
 UNIT_child_user := child_user child_path child report queue error
 UNIT_child_ps := child_ps child_ps_table child_ps_columns child_user child_path child report \
 	queue json_scan error
-UNIT_boot := log module uevent error
+UNIT_boot := version writeback log module uevent error
 UNIT_module := module
 UNIT_child_exec := child_rootfs child_volume child_device child_copy child_mount child_sysctl \
 	child_privileges child_user child_path child privilege module uevent report queue error
@@ -72,6 +73,7 @@ UNIT_cgroup_limits := cgroup_limits cgroup error
 # netlink requests.
 UNIT_LDFLAGS_boot := -Wl,--wrap=reboot,--wrap=open,--wrap=module_load
 UNIT_LDFLAGS_log := -Wl,--wrap=clock_gettime
+UNIT_LDFLAGS_writeback := -Wl,--wrap=fork
 UNIT_LDFLAGS_loop := -Wl,--wrap=epoll_ctl
 UNIT_LDFLAGS_control := -Wl,--wrap=malloc
 UNIT_LDFLAGS_child_exec := -Wl,--wrap=child_path_open

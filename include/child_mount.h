@@ -26,8 +26,10 @@ int child_mount_make(const struct mount_plan *plan);
  * be in the caller's mount namespace. An fd, or -1 with errno. */
 int child_mount_clone(int directory, const char *path, bool with_submounts);
 
-/* More attributes of a mount. */
-void child_mount_limit(int mount, uint64_t attributes);
+/* More attributes of a mount, or of all that are below it as well. */
+void child_mount_limit(int mount, uint64_t attributes, bool with_submounts);
+/* Fewer, of the mount itself. */
+void child_mount_allow(int mount, uint64_t attributes);
 
 /* Attaches on what the fd `at` is. 0, or -1 with errno. */
 int child_mount_attach(int mount, int at);

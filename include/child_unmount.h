@@ -14,7 +14,8 @@ struct child_unmount {
  * those that are mounted elsewhere, too. */
 _Noreturn void child_unmount_main(const void *child_unmount);
 
-/* In a worker: the same in many at a time, so that a disk that does not answer holds up no other. */
-void child_unmount_all(const int *mount_ns, size_t count);
+/* In a worker: the same in many at a time, so that a disk that does not answer holds up no other.
+ * Returns how many failed. */
+size_t child_unmount_all(const int *mount_ns, size_t count);
 
 #endif

@@ -7,8 +7,9 @@
 
 struct child_volume {
 	const struct container_spec *container;
-	int run;  /* the agent's directory: share/, and volume/ as a mount point for anyone */
-	int root; /* the container's root; its image and its base mounts are there */
+	int run;   /* the agent's directory: share/, and volume/ as a mount point for anyone */
+	int root;  /* the container's root; its image and its base mounts are there */
+	int image; /* with `initialize`: the image alone, a mount that is attached nowhere */
 	int64_t until_ms; /* how long disks are awaited */
 };
 

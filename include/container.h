@@ -3,8 +3,9 @@
 #ifndef CONTAINER_H
 #define CONTAINER_H
 
+#include "container_cgroup.h"
+#include "container_mounts.h"
 #include "process.h"
-#include "worker.h"
 
 #define CONTAINER_AGENT "hyperstart"
 
@@ -43,13 +44,12 @@ struct container {
 	const char *init_id; /* its first process's, or NULL */
 	struct env_spec *envs;
 	size_t envs_count;
-	int mount_ns, devpts, cgroup; /* owned; cgroup may be -1 */
-	bool is_agent;                /* the agent's own place: there is no first process */
-	struct timer removal;         /* of the cgroup, while killed processes are left in it */
-	uint32_t removal_ms;
-	uint64_t oom_kills;    /* that were told */
+	struct container_mounts mounts;
+	int devpts; /* owned */
+	struct container_cgroup cgroup;
+	bool is_agent;         /* the agent's own place: there is no first process */
+	bool is_cut;           /* its start was cut short, and somebody waits for its end */
 	struct error *failure; /* owned, until it has started: why it could not */
-	struct worker unmount; /* of all that is mounted in it, when it goes */
 	struct process init;
 	struct list execs; /* struct exec */
 	struct container_events events;
@@ -94,8 +94,8 @@ void container_kill(struct container *container);
  * happens when that is on its way already. */
 void container_remove(struct container *container);
 
-/* Removes it from its list and frees it. Only when it is empty, not leaving, and what is mounted in it
- * was unmounted: else the daemon itself would wait for its disks. */
-void container_free(struct container *container);
+/* Removes it from its list and frees it. Only when it is empty and not leaving. What is mounted in it
+ * was unmounted by a child, or stays mounted: the daemon itself does not wait for disks. */
+void container_free(struct container *container, bool is_unmounted);
 
 #endif

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The pod: its namespaces, its containers by id, how it begins and how it ends. */
+/* The pod: its namespaces, how it begins and how it ends. */
 #ifndef POD_H
 #define POD_H
 
-#include "container.h"
-#include "portmap.h"
+#include "containers.h"
 #include "worker.h"
 
 enum pod_state {
@@ -21,25 +20,21 @@ enum pod_state {
 struct pod {
 	enum pod_state state;
 	struct container_setting setting; /* the namespace fds are owned */
-	struct container_setting agent;   /* of the container CONTAINER_AGENT: no namespaces */
 	struct worker *worker;            /* borrowed */
 	const char *share_dir;            /* borrowed */
 	int cgroup_parent;                /* borrowed; -1: none */
 	const char *cgroup_dir;           /* borrowed: where that is */
 	struct arena arena;               /* owned: hostname, cgroup_path */
-	struct list containers;
-	struct container *removing; /* REMOVECONTAINER waits until it is empty, or NULL … */
-	struct timer removal;       /* … until then; or a NEWCONTAINER of its id waits: */
-	const struct container_spec *replacement; /* borrowed from the message */
+	struct containers containers;
 	struct spawn init;
-	struct timer patience; /* of TERMINATING, KILLING, RELEASING … */
-	bool is_impatient;     /* … and that it is over */
-	bool failed;           /* it ends because its start failed, for this reason: */
+	struct timer patience;     /* of TERMINATING, KILLING, RELEASING … */
+	bool is_impatient;         /* … and that it is over */
+	uint64_t written;          /* RELEASING: writeback_count() so far … */
+	uint64_t release_until_ms; /* … and how long at most it may grow */
+	bool failed;               /* it ends because its start failed, for this reason: */
 	struct error failure;
-	uint8_t *before; /* owned: how the network was, until RUNNING; or NULL */
-	struct portmap portmap;
-	const struct container_spec *mapped; /* borrowed: it is being started, its ports are open */
-	const struct pod_spec *spec;         /* borrowed from the message until RUNNING */
+	uint8_t *before;             /* owned: how the network was, until RUNNING; or NULL */
+	const struct pod_spec *spec; /* borrowed from the message until RUNNING */
 	uint64_t begun_ms; /* loop_now() of its STARTPOD; 0 once its first container was told */
 	size_t filled;     /* how many of its containers were begun */
 	const char *cut;   /* why the start is not to go on, or NULL */
@@ -61,15 +56,10 @@ struct pod_options {
 
 void pod_init(struct pod *pod, const struct pod_options *options);
 
-/* These begin something; one at a time. 0: on_done will tell; or -1 with err, and nothing has
- * changed. The spec must stay until then. */
+/* 0: on_done will tell; or -1 with err, and nothing has changed. The spec must stay until then. */
 int pod_start(struct pod *pod, const struct pod_spec *spec, struct error *err);
-int pod_start_container(struct pod *pod, const struct container_spec *spec, struct error *err);
-int pod_exec(struct pod *pod, const struct exec_spec *spec, struct error *err);
-/* A stopped one: done when every trace of it is gone. */
-int pod_remove_container(struct pod *pod, const char *id, struct error *err);
-/* SIGTERM, up to 2 s, SIGKILL, ends told, unmount, sync: on_done within 5 s, never with err. Also
- * when there is no pod. */
+/* SIGTERM, up to 2 s, SIGKILL, ends told, unmount, sync: on_done within 5 s, never with err; later, but
+ * within a minute, while the kernel still writes what containers left. Also when there is no pod. */
 void pod_destroy(struct pod *pod);
 
 /* What is being set up is killed; on_done tells the reason (static text). */
@@ -77,8 +67,5 @@ void pod_cancel(struct pod *pod, const char *reason);
 
 /* Takes the next step of an end, when it is time. Before every sleep. */
 void pod_pump(struct pod *pod);
-
-/* Or NULL with err. */
-struct container *pod_find_container(struct pod *pod, const char *id, struct error *err);
 
 #endif

@@ -5,7 +5,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,12 +28,12 @@
 #include "protocol.h"
 #include "uevent.h"
 #include "version.h"
+#include "writeback.h"
 
 #define RUN_DIR    "/run/hyperstart"
 #define CGROUP_DIR "/sys/fs/cgroup"
 #define DEADLINE_S 60u
 #define SAY_MS     10000
-#define SYNC_MS    2000
 
 #define NOTHING_SPECIAL (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
@@ -54,25 +53,9 @@ static int64_t now_ms(void)
 
 /* --- The end ------------------------------------------------------------------------------------ */
 
-/* In a child, and not for long: a file system whose server or disk does not answer holds up sync for
- * ever, but not the power. */
-static void sync_bounded(void)
-{
-	pid_t pid = fork();
-	struct pollfd child = {.events = POLLIN};
-
-	if (pid == 0) {
-		sync();
-		_exit(0);
-	}
-	child.fd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
-	if (child.fd >= 0)
-		poll(&child, 1, SYNC_MS);
-}
-
 void boot_power_off(void)
 {
-	sync_bounded();
+	writeback_finish();
 	reboot(RB_POWER_OFF);
 	for (;;)
 		pause();

@@ -259,15 +259,19 @@ void child_pod_release(const void *child_pod)
 {
 	const struct child_pod *pod = child_pod;
 	int run = run_open(pod);
+	size_t failed;
 
-	if (pod->before)
-		network_restore(pod);
 	for (size_t i = 0; i < sizeof(pod_files) / sizeof(pod_files[0]); i++)
 		unlinkat(run, pod_files[i], 0);
-	child_unmount_all(pod->mount_ns, pod->mount_ns_count);
+	failed = child_unmount_all(pod->mount_ns, pod->mount_ns_count);
 	detach("shm");
 	detach("share");
 	sync();
+	/* Behind all that must not be lost. */
+	if (pod->before)
+		network_restore(pod);
+	if (failed > 0)
+		die("%zu of %zu containers could not be unmounted", failed, pod->mount_ns_count);
 	report_done(NULL, 0);
 }
 

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/limits.h>
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -120,7 +121,7 @@ static int mount_clone(int directory, const char *path, uint64_t attributes)
 
 	if (fd < 0)
 		die_errno("clone mount '%s'", path);
-	child_mount_limit(fd, attributes);
+	child_mount_limit(fd, attributes, false);
 	return fd;
 }
 
@@ -150,31 +151,33 @@ static int dev_private(void)
 	return dev;
 }
 
-/* The pod's, larger if the container asks for it: it never shrinks below what another relies on. */
-static int shm_open_pod(int run, uint64_t size)
+/* The pod's, larger if the container asks for it: it never shrinks below what another relies on. What
+ * lies in it counts against the pod's memory, whatever its size. */
+static void shm_grow(int run, uint64_t size)
 {
-	int shm = mount_clone(run, "shm", MOUNT_NOTHING_SPECIAL), fs;
+	int shm = openat(run, "shm", O_PATH | O_DIRECTORY | O_CLOEXEC), fs;
 	struct statfs now;
 	char text[32];
 
-	if (fstatfs(shm, &now) < 0)
+	if (shm < 0 || fstatfs(shm, &now) < 0)
 		die_errno("size of /dev/shm");
-	if (size > (uint64_t)now.f_blocks * (uint64_t)now.f_bsize) {
-		snprintf(text, sizeof(text), "%llu", (unsigned long long)size);
-		fs = (int)syscall(SYS_fspick, run, "shm", FSPICK_CLOEXEC);
-		if (fs < 0 || syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "size", text, 0) < 0 ||
-			syscall(SYS_fsconfig, fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) < 0)
-			die_errno("make /dev/shm %s bytes large", text);
-		close(fs);
-	}
-	return shm;
+	close(shm);
+	if (size <= (uint64_t)now.f_blocks * (uint64_t)now.f_bsize)
+		return;
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)size);
+	fs = (int)syscall(SYS_fspick, run, "shm", FSPICK_CLOEXEC);
+	if (fs < 0 || syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "size", text, 0) < 0 ||
+		syscall(SYS_fsconfig, fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) < 0)
+		die_errno("make /dev/shm %s bytes large", text);
+	close(fs);
 }
 
 static void dev_build(const struct child_rootfs *rootfs, int run, int root)
 {
 	const struct system_mounts_spec *mounts = &rootfs->container->system_mounts;
 	int dev = mounts->bind_mount_dev ? mount_clone(AT_FDCWD, "/dev", 0) : dev_private();
-	int shm = shm_open_pod(run, mounts->dev_shm_size), mqueue = child_mount_make(&mqueue_plan);
+	int shm = mount_clone(run, "shm", MOUNT_NOTHING_SPECIAL);
+	int mqueue = child_mount_make(&mqueue_plan);
 
 	child_mount_attach_below(dev, root, "dev");
 	/* The guest's own /dev may have them already. */
@@ -224,7 +227,7 @@ static void sys_build(const struct child_rootfs *rootfs, int root)
 	close(sys);
 }
 
-/* The guest's kernel modules, for who looks for them; a read-only image need not have a place. */
+/* The guest's kernel modules, for who looks for them; an image need not have a place. */
 static void modules_bind(int root)
 {
 	int modules = child_mount_clone(AT_FDCWD, "/lib/modules", false), at;
@@ -232,15 +235,39 @@ static void modules_bind(int root)
 	if (modules < 0)
 		return;
 	at = child_path_directory(root, "lib/modules", 0755);
-	if (at < 0 && errno != EROFS)
-		die_errno("mount point '/lib/modules'");
 	if (at >= 0) {
-		child_mount_limit(modules, MOUNT_NOTHING_SPECIAL | MOUNT_ATTR_RDONLY);
+		child_mount_limit(modules, MOUNT_NOTHING_SPECIAL | MOUNT_ATTR_RDONLY, false);
 		if (child_mount_attach(modules, at) < 0)
 			die_errno("mount on '/lib/modules'");
 		close(at);
 	}
 	close(modules);
+}
+
+/* Where to mount one. An image's own may be a link to what a service would have made, as systemd's
+ * resolved does: then it is made. An fd, or -1 with errno. */
+static int etc_file_open(int root, const char *path)
+{
+	char target[PATH_MAX], text[PATH_MAX];
+	int fd = child_path_file(root, path), link;
+	ssize_t length;
+
+	if (fd >= 0 || errno != ENOENT)
+		return fd;
+	link = child_path_open(root, path, O_PATH | O_NOFOLLOW);
+	if (link < 0)
+		return -1;
+	length = readlinkat(link, "", text, sizeof(text) - 1);
+	close(link);
+	if (length < 0)
+		return -1;
+	text[length] = '\0';
+	if (snprintf(target, sizeof(target), "%s%s", text[0] == '/' ? "" : "etc/", text) >=
+		(int)sizeof(target)) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	return child_path_file(root, target);
 }
 
 static void etc_bind(int root, int run, const struct etc_file *file)
@@ -253,13 +280,16 @@ static void etc_bind(int root, int run, const struct etc_file *file)
 		return;
 	if (source < 0)
 		die_errno("pod's %s", file->name);
-	/* A read-only image without the file: then the container has none. */
-	target = child_path_file(root, file->path);
+	target = etc_file_open(root, file->path);
+	/* A read-only image without the file: then the container has none. Nor, of what the host did
+	 * not ask for, has any other that cannot. */
+	if (target < 0 && errno != EROFS && file->replace)
+		die_errno("bind /%s", file->path);
 	if (target >= 0 && fstat(target, &st) < 0)
 		die_errno("/%s", file->path);
 	if (target >= 0 && (file->replace || st.st_size == 0)) {
 		/* Shared by the whole pod: no container rewrites it for the others. */
-		child_mount_limit(source, MOUNT_NOTHING_SPECIAL | MOUNT_ATTR_RDONLY);
+		child_mount_limit(source, MOUNT_NOTHING_SPECIAL | MOUNT_ATTR_RDONLY, false);
 		if (child_mount_attach(source, target) < 0)
 			die_errno("bind /%s", file->path);
 	}
@@ -355,6 +385,25 @@ static int image_open(const struct child_rootfs *rootfs, int run)
 	return image_from_share(run, container->image, path);
 }
 
+/* The image alone, whatever comes to lie on it. */
+static int image_clone(int root)
+{
+	int image = child_mount_clone(root, "", true);
+
+	if (image < 0)
+		die_errno("clone the image");
+	return image;
+}
+
+/* The devices are those of /dev: an image brings none of its own, nor does what else is mounted in it.
+ * That is limited now, before /dev is; the root itself is writable until all mount points are made. */
+static void image_limit(int root, bool read_only)
+{
+	child_mount_limit(root, MOUNT_ATTR_NODEV | (read_only ? MOUNT_ATTR_RDONLY : 0), true);
+	if (read_only)
+		child_mount_allow(root, MOUNT_ATTR_RDONLY);
+}
+
 /* The attached mount `root` becomes "/". */
 static void root_switch(int root)
 {
@@ -369,15 +418,20 @@ void child_rootfs_build(const struct child_rootfs *rootfs)
 {
 	const struct container_spec *container = rootfs->container;
 	int run = run_open(rootfs->run_dir), root = image_open(rootfs, run);
-	const struct child_volume volumes = {
+	struct child_volume volumes = {
 		.container = container,
 		.run = run,
 		.root = root,
+		.image = -1,
 		.until_ms = rootfs->until_ms,
 	};
 
 	umask(0);
+	image_limit(root, container->read_only);
 	child_mount_attach_below(root, run, "root");
+	/* Before anything is mounted in it. */
+	if (container->initialize)
+		volumes.image = image_clone(root);
 	dev_build(rootfs, run, root);
 	proc_build(container, root);
 	sys_build(rootfs, root);
@@ -388,10 +442,12 @@ void child_rootfs_build(const struct child_rootfs *rootfs)
 	child_volume_attach_all(&volumes);
 	if (container->initialize)
 		init_layer_make(root, container->process.workdir);
-	/* Last, when all mount points are there. The devices are those of /dev: an image brings
-	 * none of its own. */
-	child_mount_limit(root, MOUNT_ATTR_NODEV | (container->read_only ? MOUNT_ATTR_RDONLY : 0));
+	/* Last, when all mount points are there, and what may fail has not. */
+	if (container->read_only)
+		child_mount_limit(root, MOUNT_ATTR_RDONLY, false);
+	shm_grow(run, container->system_mounts.dev_shm_size);
 	umask(022);
+	close(volumes.image);
 	close(run);
 	root_switch(root);
 }
@@ -408,7 +464,7 @@ static int cover_open(int root, int place, bool read_only)
 		return child_mount_make(&empty_plan);
 	cover = child_mount_clone(read_only ? place : root, read_only ? "" : "dev/null", false);
 	if (cover >= 0 && read_only)
-		child_mount_limit(cover, MOUNT_NOTHING_SPECIAL | MOUNT_ATTR_RDONLY);
+		child_mount_limit(cover, MOUNT_NOTHING_SPECIAL | MOUNT_ATTR_RDONLY, false);
 	return cover;
 }
 

@@ -91,6 +91,9 @@ void child_sysctl_set(int proc, const char *name, const char *value)
 		die_errno("sysctl '%s'", name);
 	if (fs.f_type != PROC_SUPER_MAGIC)
 		die("sysctl '%s': not a file of procfs", name);
+	/* A write of nothing would be no write: an end of line is what empties one that can be empty. */
+	if (value[0] == '\0')
+		value = "\n";
 	if (write(fd, value, strlen(value)) < 0)
 		die_errno("sysctl '%s' = '%s'", name, value);
 	close(fd);

@@ -51,28 +51,24 @@ static bool directory_holds(int parent, const char *name, const char *only)
 /* What the image has at the mount point becomes the volume's `_data`. */
 static void data_populate(const struct child_volume *place, int volume, const char *mount)
 {
-	int from = child_path_open(place->root, mount, O_RDONLY | O_DIRECTORY), to, why;
-	char failed[PATH_MAX];
+	int from = child_path_open(place->image, mount, O_RDONLY | O_DIRECTORY), to = -1, why;
+	char failed[PATH_MAX] = "";
 
 	if (from < 0 && (errno == ENOENT || errno == ENOTDIR))
 		return;
 	if (from < 0)
 		die_errno("populate volume '%.200s'", mount);
-	/* Left by one that was killed. */
-	if (child_copy_remove(volume, DATA_NEW) < 0 || mkdirat(volume, DATA_NEW, 0700) < 0)
-		die_errno("populate volume '%.200s'", mount);
-	to = openat(volume, DATA_NEW, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (to < 0)
-		die_errno("populate volume '%.200s'", mount);
-	if (child_copy_tree(from, to, failed) < 0) {
+	/* One that was killed may have left its own. */
+	if (child_copy_remove(volume, DATA_NEW) == 0 && mkdirat(volume, DATA_NEW, 0700) == 0)
+		to = openat(volume, DATA_NEW, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	/* Takes the place of an empty one. */
+	if (to < 0 || child_copy_tree(from, to, failed) < 0 ||
+		renameat(volume, DATA_NEW, volume, DATA) < 0) {
 		why = errno;
 		child_copy_remove(volume, DATA_NEW);
 		errno = why;
-		die_errno("populate volume '%.200s': '%.200s'", mount, failed);
+		die_errno("populate volume '%.200s': '%.200s'", mount, *failed ? failed : ".");
 	}
-	/* Takes the place of an empty one. */
-	if (renameat(volume, DATA_NEW, volume, DATA) < 0)
-		die_errno("populate volume '%.200s'", mount);
 	close(from);
 	close(to);
 }
@@ -121,7 +117,7 @@ static void tree_attach(
 	if (point.st_dev == root.st_dev && point.st_ino == root.st_ino)
 		die("mount point '%.200s': the container's root itself", path);
 	if (read_only)
-		child_mount_limit(tree, MOUNT_ATTR_RDONLY);
+		child_mount_limit(tree, MOUNT_ATTR_RDONLY, true);
 	if (child_mount_attach(tree, at) < 0)
 		die_errno("mount on '%.200s'", path);
 	close(at);
@@ -244,7 +240,7 @@ static void fsmap_attach(const struct child_volume *place, const struct fsmap_sp
 	if (tree < 0)
 		die_errno("fsmap '%.200s'", map->path);
 	if (!device)
-		child_mount_limit(tree, MOUNT_ATTR_NODEV);
+		child_mount_limit(tree, MOUNT_ATTR_NODEV, true);
 	close(source);
 	tree_attach(place, tree, map->path, map->read_only);
 }

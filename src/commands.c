@@ -93,7 +93,7 @@ static enum outcome command_newcontainer(
 
 	if (!spec || DECODE(spec_container, message, spec, err) < 0)
 		return FAILED;
-	return later(pod_start_container(commands->pod, spec, err));
+	return later(containers_start(&commands->pod->containers, spec, err));
 }
 
 static enum outcome command_execcmd(
@@ -103,7 +103,7 @@ static enum outcome command_execcmd(
 
 	if (!spec || DECODE(spec_exec, message, spec, err) < 0)
 		return FAILED;
-	return later(pod_exec(commands->pod, spec, err));
+	return later(containers_exec(&commands->pod->containers, spec, err));
 }
 
 static enum outcome command_killcontainer(
@@ -114,7 +114,7 @@ static enum outcome command_killcontainer(
 
 	if (DECODE(spec_kill, message, &spec, err) < 0)
 		return FAILED;
-	container = pod_find_container(commands->pod, spec.container, err);
+	container = containers_find(&commands->pod->containers, spec.container, err);
 	if (!container)
 		return FAILED;
 	if (!container_is_running(container) && spec.signal == 0) {
@@ -128,7 +128,8 @@ static enum outcome command_killcontainer(
 static struct process *find_process(
 	struct commands *commands, const char *container_id, const char *id, struct error *err)
 {
-	struct container *container = pod_find_container(commands->pod, container_id, err);
+	struct container *container =
+		containers_find(&commands->pod->containers, container_id, err);
 	struct process *process;
 
 	if (!container)
@@ -190,7 +191,7 @@ static enum outcome command_removecontainer(
 
 	if (DECODE(spec_remove, message, &spec, err) < 0)
 		return FAILED;
-	return later(pod_remove_container(commands->pod, spec.container, err));
+	return later(containers_remove(&commands->pod->containers, spec.container, err));
 }
 
 /* --- commands that a worker does ------------------------------------------------------------- */
@@ -297,10 +298,10 @@ static enum outcome file_work(struct commands *commands, struct message *message
 	if (spec_file((const char *)message->payload, message->length, &message->arena, &spec, &end,
 		    err) < 0)
 		return FAILED;
-	container = pod_find_container(commands->pod, spec.container, err);
+	container = containers_find(&commands->pod->containers, spec.container, err);
 	if (!container)
 		return FAILED;
-	if (container->mount_ns < 0) {
+	if (container->mounts.ns < 0) {
 		error_set(err, EINVAL, "container '%s' has no root of its own", spec.container);
 		return FAILED;
 	}
@@ -309,12 +310,12 @@ static enum outcome file_work(struct commands *commands, struct message *message
 		return FAILED;
 	}
 	files = (struct child_files){
-		.mount_ns = container->mount_ns,
+		.mount_ns = container->mounts.ns,
 		.file = spec.file,
 		.data = message->payload + end,
 		.length = message->length - end,
 	};
-	return work(commands, main, &files, container->mount_ns, -1, err);
+	return work(commands, main, &files, container->mounts.ns, -1, err);
 }
 
 static enum outcome command_readfile(
@@ -338,7 +339,7 @@ static enum outcome command_pscontainer(
 
 	if (DECODE(spec_ps, message, &spec, err) < 0)
 		return FAILED;
-	container = pod_find_container(commands->pod, spec.container, err);
+	container = containers_find(&commands->pod->containers, spec.container, err);
 	if (!container)
 		return FAILED;
 	if (!container_is_running(container)) {
@@ -346,12 +347,12 @@ static enum outcome command_pscontainer(
 		return FAILED;
 	}
 	ps = (struct child_ps){
-		.cgroup = container->cgroup,
-		.mount_ns = container->mount_ns,
+		.cgroup = container->cgroup.fd,
+		.mount_ns = container->mounts.ns,
 		.json = spec.format && strcmp(spec.format, "json") == 0,
 		.psargs = spec.psargs,
 	};
-	return work(commands, child_ps_main, &ps, container->cgroup, container->mount_ns, err);
+	return work(commands, child_ps_main, &ps, container->cgroup.fd, container->mounts.ns, err);
 }
 
 /* clang-format off */

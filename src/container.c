@@ -11,26 +11,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/limits.h>
-#include <linux/mount.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "cgroup.h"
-#include "cgroup_limits.h"
 #include "child_exec.h"
-#include "child_unmount.h"
+#include "devpts.h"
 #include "log.h"
-#include "privilege.h"
 
-/* Apart from pod/init, and from the files that the kernel puts beside it. */
-#define CGROUP_PREFIX "c-"
-
-/* How long at most until the next try to remove a cgroup with dying processes. */
-#define REMOVAL_MS_MAX 1000u
+/* For the unmounting of a start that failed and was cut short: somebody waits for it. */
+#define CUT_MS 2000
 
 struct exec {
 	struct list node; /* in container->execs */
@@ -42,6 +35,16 @@ struct exec {
 static struct container *of_init(struct process *process)
 {
 	return list_entry(process, struct container, init);
+}
+
+static struct container *of_mounts(struct container_mounts *mounts)
+{
+	return list_entry(mounts, struct container, mounts);
+}
+
+static struct container *of_cgroup(struct container_cgroup *cgroup)
+{
+	return list_entry(cgroup, struct container, cgroup);
 }
 
 static struct exec *of_exec(struct process *process)
@@ -58,7 +61,7 @@ bool container_is_empty(const struct container *container)
 {
 	/* As long as there is a cgroup the kernel has not said that nobody is in it. */
 	return (container->is_agent || process_is(&container->init, PROCESS_REPORTED)) &&
-		list_is_empty(&container->execs) && container->cgroup < 0;
+		list_is_empty(&container->execs) && container->cgroup.fd < 0;
 }
 
 struct process *container_find_process(struct container *container, const char *id)
@@ -105,10 +108,10 @@ void container_signal(struct container *container, int signal, bool all)
 {
 	struct error err;
 
-	if (all && container->cgroup < 0)
+	if (all && container->cgroup.fd < 0)
 		each_exec(container, signal_process, &signal);
 	else if (all &&
-		cgroup_signal(container->cgroup, signal, container->init.spawn.pid, &err) < 0)
+		cgroup_signal(container->cgroup.fd, signal, container->init.spawn.pid, &err) < 0)
 		log_error("container %s: %s", container->id, err.text);
 	signal_process(&container->init, &signal);
 }
@@ -117,29 +120,18 @@ void container_cancel(struct container *container, const char *reason)
 {
 	if (!container->is_agent) /* that has no first process */
 		cancel_process(&container->init, reason);
+	/* Not started: it ends as soon as can be. */
+	if (container->failure) {
+		container->is_cut = true;
+		container_mounts_cancel(&container->mounts, reason);
+	}
 	each_exec(container, cancel_process, reason);
 }
 
-static void cgroup_name(const struct container *container, char name[sizeof CGROUP_PREFIX + ID_MAX])
+static void release(struct container *container, bool is_unmounted)
 {
-	snprintf(name, sizeof CGROUP_PREFIX + ID_MAX, CGROUP_PREFIX "%s", container->id);
-}
-
-static const char *cgroup_path(const struct container *container, char path[PATH_MAX])
-{
-	const char *parent = container->setting->cgroup_path;
-
-	snprintf(path, PATH_MAX, "%s/" CGROUP_PREFIX "%s", parent, container->id);
-	return path;
-}
-
-static void release(struct container *container)
-{
-	timer_cancel(&container->removal);
-	if (container->cgroup >= 0)
-		close(container->cgroup);
-	if (container->mount_ns >= 0)
-		close(container->mount_ns);
+	container_cgroup_close(&container->cgroup);
+	container_mounts_close(&container->mounts, is_unmounted);
 	if (container->devpts >= 0)
 		close(container->devpts);
 	list_remove(&container->node);
@@ -149,24 +141,10 @@ static void release(struct container *container)
 	free(container);
 }
 
-/* One in which no process ever was. */
-static void discard(struct container *container)
+void container_free(struct container *container, bool is_unmounted)
 {
-	char name[sizeof CGROUP_PREFIX + ID_MAX];
-	struct error err;
-
-	if (container->cgroup >= 0) {
-		cgroup_name(container, name);
-		if (cgroup_remove(container->setting->cgroup, name, &err) < 0)
-			log_warn("container %s: %s", container->id, err.text);
-	}
-	release(container);
-}
-
-void container_free(struct container *container)
-{
-	assert(container_is_empty(container) && !container->unmount.busy);
-	release(container);
+	assert(container_is_empty(container));
+	release(container, is_unmounted);
 }
 
 static bool has_failed(const struct container *container)
@@ -174,15 +152,15 @@ static bool has_failed(const struct container *container)
 	return container->failure && *container->failure->text;
 }
 
-/* Nothing of it is left, or what is mounted in it cannot be unmounted. */
-static void container_gone(struct container *container, const struct error *err)
+static void unmounted(struct container_mounts *mounts, const struct error *err)
 {
+	struct container *container = of_mounts(mounts);
 	const struct container_events events = container->events;
 	struct error failure;
 
 	if (has_failed(container)) {
 		failure = *container->failure;
-		release(container);
+		release(container, !err);
 		events.on_started(events.context, &failure);
 		return;
 	}
@@ -190,46 +168,13 @@ static void container_gone(struct container *container, const struct error *err)
 		list_remove(&container->node);
 	events.on_removed(container, err);
 	if (!err)
-		release(container);
-}
-
-static void unmounted(void *context, const struct error *err)
-{
-	struct container *container = context;
-	struct error named;
-
-	if (!err) {
-		close(container->mount_ns);
-		container->mount_ns = -1;
-		container_gone(container, NULL);
-		return;
-	}
-	named = *err;
-	error_wrap(&named, "container '%s'", container->id);
-	log_error("%s", named.text);
-	container_gone(container, &named);
+		release(container, true);
 }
 
 static void container_leave(struct container *container)
 {
-	const struct child_unmount unmount = {.mount_ns = container->mount_ns};
-	const struct worker_plan plan = {
-		.main = child_unmount_main,
-		.argument = &unmount,
-		.keep = &unmount.mount_ns,
-		.keep_count = 1,
-		.deadline_ms = container->setting->table->deadline_ms,
-		.on_done = unmounted,
-		.context = container,
-	};
-	struct error err;
-
-	if (container->unmount.busy)
-		return;
-	if (container->mount_ns < 0)
-		container_gone(container, NULL);
-	else if (worker_start(&container->unmount, &plan, &err) < 0)
-		unmounted(container, &err);
+	container_mounts_unmount(&container->mounts, container->id,
+		container->is_cut ? CUT_MS : container->setting->table->deadline_ms);
 }
 
 void container_remove(struct container *container)
@@ -240,13 +185,13 @@ void container_remove(struct container *container)
 
 bool container_is_leaving(const struct container *container)
 {
-	return container->unmount.busy;
+	return container_mounts_are_leaving(&container->mounts);
 }
 
 /* A start that failed is told when nothing of it is left; that a container is empty, too. */
 static void container_settle(struct container *container)
 {
-	if (container->cgroup >= 0)
+	if (container->cgroup.fd >= 0)
 		return;
 	if (has_failed(container))
 		container_leave(container);
@@ -254,38 +199,9 @@ static void container_settle(struct container *container)
 		container->events.on_empty(container);
 }
 
-/* That the cgroup can be removed is the kernel's word that no process is left in it. The orphans
- * that cgroup.kill ends die a little later than the first process, and cgroup.events tells it a
- * little before rmdir agrees (Linux 6.18): so it is asked again, soon, then less often. A start that
- * failed is not asked for long (2 s): its command, and with it all others, waits, and a child that
- * was abandoned in the kernel may stay there for ever. */
-static void remove_cgroup(struct container *container)
+static void cgroup_removed(struct container_cgroup *cgroup)
 {
-	char name[sizeof CGROUP_PREFIX + ID_MAX];
-	struct error err;
-
-	cgroup_name(container, name);
-	if (container->cgroup >= 0 && cgroup_remove(container->setting->cgroup, name, &err) < 0 &&
-		err.code == EBUSY) {
-		if (!has_failed(container) || container->removal_ms < REMOVAL_MS_MAX) {
-			container->removal_ms = 2 * container->removal_ms + 1;
-			if (container->removal_ms > REMOVAL_MS_MAX)
-				container->removal_ms = REMOVAL_MS_MAX;
-			timer_set(container->setting->table->loop, &container->removal,
-				container->removal_ms);
-			return;
-		}
-		log_error("container %s: a process is left: %s", container->id, err.text);
-	}
-	if (container->cgroup >= 0)
-		close(container->cgroup);
-	container->cgroup = -1;
-	container_settle(container);
-}
-
-static void removal_due(struct timer *timer)
-{
-	remove_cgroup(list_entry(timer, struct container, removal));
+	container_settle(of_cgroup(cgroup));
 }
 
 void container_kill(struct container *container)
@@ -298,9 +214,9 @@ void container_kill(struct container *container)
 	container_cancel(container, "the container is stopped");
 	each_exec(container, signal_process, &signal);
 	signal_process(&container->init, &signal);
-	if (container->cgroup >= 0 && cgroup_kill(container->cgroup, &err) < 0)
+	if (container->cgroup.fd >= 0 && cgroup_kill(container->cgroup.fd, &err) < 0)
 		log_error("container %s: %s", container->id, err.text);
-	remove_cgroup(container);
+	container_cgroup_remove(&container->cgroup);
 }
 
 /* --- the first process --- */
@@ -318,25 +234,15 @@ static void init_started(struct process *process, const struct error *err)
 	}
 	*container->failure = *err;
 	error_wrap(container->failure, "container '%s'", container->id);
-	remove_cgroup(container);
+	container->cgroup.is_urgent = true;
+	container_cgroup_remove(&container->cgroup);
 }
 
 /* That the kernel took it, for want of memory, does not show in the exit code 137. */
 static void tell_oom(struct container *container, const struct process *process)
 {
-	uint64_t kills = 0, peak = 0;
-	struct error err;
-
-	if (container->cgroup < 0 || spawn_exit_code(&process->spawn) != 128 + SIGKILL ||
-		cgroup_get_number(container->cgroup, "memory.events", "\noom_kill ", &kills, &err) <
-			0 ||
-		kills == container->oom_kills)
-		return;
-	container->oom_kills = kills;
-	/* Since 5.19. */
-	cgroup_get_number(container->cgroup, "memory.peak", "", &peak, &err);
-	log_error("process %s/%s: killed by the OOM killer; its container used up to %llu KiB",
-		container->id, process->id ? process->id : "-", (unsigned long long)peak / KIB);
+	if (spawn_exit_code(&process->spawn) == 128 + SIGKILL)
+		container_cgroup_tell_oom(&container->cgroup, process->id ? process->id : "-");
 }
 
 static void init_reaped(struct process *process)
@@ -396,23 +302,6 @@ static void exec_finished(struct process *process)
 	container_settle(container);
 }
 
-/* An older kernel has not all of them: nobody has those. */
-static void tell_missing_capabilities(
-	const struct container *container, const struct process_plan *plan)
-{
-	const struct capabilities_spec *capabilities = plan->spec->capabilities;
-	uint64_t missing = 0;
-
-	for (size_t i = 0; capabilities && i < CAPABILITY_SETS; i++)
-		missing |= capabilities->sets[i];
-	if (missing)
-		missing &= ~capability_own();
-	for (int i = 0; missing >> i; i++)
-		if (missing >> i & 1)
-			log_warn("process %s/%s: %s is not to be had: skipped", container->id,
-				plan->id ? plan->id : "-", capability_name(i));
-}
-
 static int start_process(struct container *container, struct process *process,
 	struct process_plan *plan, struct error *err)
 {
@@ -428,10 +317,9 @@ static int start_process(struct container *container, struct process *process,
 	plan->child.ipc_ns = setting->ipc_ns;
 	plan->child.nofile = setting->nofile;
 	plan->child.docker_caps = setting->docker_caps;
-	tell_missing_capabilities(container, plan);
 	plan->child.cgroup_procs = -1;
-	if (container->cgroup >= 0) {
-		plan->child.cgroup_procs = cgroup_open_procs(container->cgroup, err);
+	if (container->cgroup.fd >= 0) {
+		plan->child.cgroup_procs = cgroup_open_procs(container->cgroup.fd, err);
 		if (plan->child.cgroup_procs < 0)
 			return -1;
 	}
@@ -449,7 +337,7 @@ int container_exec(struct container *container, const struct process_spec *spec,
 			{
 				.container_envs = container->envs,
 				.container_envs_count = container->envs_count,
-				.mount_ns = container->mount_ns,
+				.mount_ns = container->mounts.ns,
 				.devpts = -1,
 			},
 		.on_started = exec_started,
@@ -511,46 +399,6 @@ static int keep_spec(
 		KEPT_ARENAS_MAX);
 }
 
-/* A devpts of its own, attached nowhere: its first process mounts it, and the daemon opens terminals
- * in it without going through any path that the container controls. */
-static int open_devpts(struct container *container, struct error *err)
-{
-	static const char *const options[][2] = {
-		{"ptmxmode", "0666"},
-		{"mode", "0620"},
-		{"gid", "5"},
-	};
-	int fs = (int)syscall(SYS_fsopen, "devpts", FSOPEN_CLOEXEC);
-
-	if (fs < 0)
-		return error_errno(err, errno, "devpts");
-	syscall(SYS_fsconfig, fs, FSCONFIG_SET_FLAG, "newinstance", NULL, 0);
-	for (size_t i = 0; i < sizeof options / sizeof *options; i++)
-		syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, options[i][0], options[i][1], 0);
-	if (syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
-		container->devpts = (int)syscall(
-			SYS_fsmount, fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
-	if (container->devpts < 0)
-		error_errno(err, errno, "devpts");
-	close(fs);
-	return container->devpts < 0 ? -1 : 0;
-}
-
-/* `constraints` may be NULL. */
-static int open_cgroup(
-	struct container *container, const struct constraints_spec *constraints, struct error *err)
-{
-	char name[sizeof CGROUP_PREFIX + ID_MAX];
-
-	if (container->setting->cgroup < 0)
-		return 0;
-	cgroup_name(container, name);
-	container->cgroup = cgroup_create(container->setting->cgroup, name, err);
-	if (container->cgroup < 0)
-		return -1;
-	return constraints ? cgroup_limits_container(container->cgroup, constraints, err) : 0;
-}
-
 /* What every container begins with; it holds nothing yet. */
 static struct container *container_new(const struct container_setting *setting,
 	const struct container_events *events, struct error *err)
@@ -563,11 +411,12 @@ static struct container *container_new(const struct container_setting *setting,
 	}
 	container->setting = setting;
 	container->events = *events;
-	container->unmount.spawner = setting->table->spawner;
-	container->mount_ns = container->devpts = container->cgroup = -1;
+	container->devpts = -1;
+	container_mounts_init(&container->mounts, setting->table->spawner, unmounted);
+	container_cgroup_init(
+		&container->cgroup, setting->table->loop, &setting->cgroup, cgroup_removed);
 	list_init(&container->node);
 	list_init(&container->execs);
-	timer_init(&container->removal, removal_due);
 	return container;
 }
 
@@ -588,14 +437,15 @@ struct container *container_start(const struct container_setting *setting,
 	if (!container)
 		return NULL;
 	if (keep_spec(container, spec, err) < 0 ||
-		open_cgroup(container, &spec->constraints, err) < 0 ||
-		open_devpts(container, err) < 0)
+		container_cgroup_open(&container->cgroup, container->id, &spec->constraints, err) <
+			0 ||
+		(container->devpts = devpts_open(err)) < 0)
 		goto fail;
 	plan.id = container->init_id;
-	plan.mount_ns = &container->mount_ns;
+	plan.mount_ns = &container->mounts.ns;
 	plan.child.devpts = container->devpts;
-	if (container->cgroup >= 0)
-		plan.child.cgroup_path = cgroup_path(container, path);
+	plan.child.cgroup_path =
+		container_cgroup_path(&container->cgroup, setting->cgroup_path, path);
 	/* So that a disk that does not come is told as such, before the deadline is. */
 	plan.child.until_ms = (int64_t)loop_now() + deadline_ms - deadline_ms / 8;
 	if (start_process(container, &container->init, &plan, err) < 0)
@@ -604,7 +454,7 @@ struct container *container_start(const struct container_setting *setting,
 
 fail:
 	error_wrap(err, "container '%s'", spec->id);
-	discard(container);
+	release(container, true);
 	return NULL;
 }
 
@@ -618,8 +468,8 @@ struct container *container_open_agent(const struct container_setting *setting,
 	container->id = CONTAINER_AGENT;
 	container->is_agent = true;
 	container->devpts = open("/dev/pts", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (open_cgroup(container, NULL, err) < 0) {
-		discard(container);
+	if (container_cgroup_open(&container->cgroup, container->id, NULL, err) < 0) {
+		release(container, true);
 		return NULL;
 	}
 	return container;

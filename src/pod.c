@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The pod: its namespaces, its containers by id, how it begins and how it ends.
+/* The pod: its namespaces, how it begins and how it ends.
  *
  *     NONE ─▶ PREPARING ─▶ STARTING ─▶ FILLING ─▶ RUNNING ─▶ TERMINATING ─▶ KILLING ─▶ RELEASING ─▶ NONE
  *                 └───────────┴───────────┴──── a failed start ───────────────▲
@@ -18,10 +18,10 @@
 #include "cgroup.h"
 #include "child_pod.h"
 #include "log.h"
+#include "writeback.h"
 
-#define TERM_MS    2000 /* from SIGTERM to SIGKILL (protocol.md, 8) */
-#define TELL_MS    1000 /* for ends that nobody reads */
-#define RELEASE_MS 2000 /* for unmount and sync; the power goes off all the same */
+#define TERM_MS 2000 /* from SIGTERM to SIGKILL (protocol.md, 8) */
+#define TELL_MS 1000 /* for ends that nobody reads */
 
 static void patience_over(struct timer *timer)
 {
@@ -34,31 +34,7 @@ static void patience_over(struct timer *timer)
 	pod->is_impatient = true;
 }
 
-static int begin_container(struct pod *pod, const struct container_spec *spec, struct error *err);
-
-static void removal_over(struct pod *pod, const struct error *err)
-{
-	const struct container_spec *spec = pod->replacement;
-	struct error failure;
-
-	pod->removing = NULL;
-	pod->replacement = NULL;
-	timer_cancel(&pod->removal);
-	if (err || !spec)
-		pod->on_done(pod, err);
-	else if (begin_container(pod, spec, &failure) < 0)
-		pod->on_done(pod, &failure);
-}
-
-static void removal_overdue(struct timer *timer)
-{
-	struct pod *pod = list_entry(timer, struct pod, removal);
-	struct error err;
-
-	error_set(&err, EBUSY, "container '%s' has processes or unread output left",
-		pod->removing->id);
-	removal_over(pod, &err);
-}
+static void containers_done(struct containers *containers, const struct error *err);
 
 void pod_init(struct pod *pod, const struct pod_options *options)
 {
@@ -80,10 +56,8 @@ void pod_init(struct pod *pod, const struct pod_options *options)
 		.cgroup_dir = options->cgroup_dir,
 		.on_done = options->on_done,
 	};
-	list_init(&pod->containers);
 	timer_init(&pod->patience, patience_over);
-	timer_init(&pod->removal, removal_overdue);
-	portmap_init(&pod->portmap, options->worker->spawner, options->table->deadline_ms);
+	containers_init(&pod->containers, &pod->setting, containers_done);
 }
 
 static void forget_before(struct pod *pod)
@@ -116,7 +90,6 @@ static void pod_clear(struct pod *pod)
 	arena_free(&pod->arena);
 	pod->setting.hostname = pod->setting.cgroup_path = NULL;
 	pod->spec = NULL;
-	pod->mapped = NULL;
 	pod->state = POD_NONE;
 }
 
@@ -150,10 +123,8 @@ static void be_patient(struct pod *pod, enum pod_state state, uint64_t ms)
 
 static void kill_all(struct pod *pod)
 {
-	/* Before the worker that releases the pod puts the rules back. */
-	portmap_close(&pod->portmap);
-	list_for_each (it, after, &pod->containers)
-		container_kill(list_entry(it, struct container, node));
+	/* Before the worker that releases the pod puts the packet filter's rules back. */
+	containers_kill(&pod->containers);
 	/* Takes everything in its PID namespace along. */
 	if (init_is_alive(pod))
 		spawn_signal(&pod->init, SIGKILL);
@@ -168,11 +139,6 @@ static void start_failed(struct pod *pod, const struct error *err)
 	kill_all(pod);
 }
 
-static bool container_is_at_rest(const struct container *container)
-{
-	return container_is_empty(container) && !container_is_leaving(container);
-}
-
 static void released(void *context, const struct error *err)
 {
 	struct pod *pod = context;
@@ -183,67 +149,16 @@ static void released(void *context, const struct error *err)
 	timer_cancel(&pod->patience);
 	if (err)
 		log_error("pod: release: %s", err->text);
-	list_for_each (it, after, &pod->containers)
-		container_free(list_entry(it, struct container, node));
+	containers_forget(&pod->containers, !err);
 	pod_clear(pod);
 	log_info("pod: %s", failed ? "not started" : "destroyed");
 	pod->on_done(pod, failed ? &pod->failure : NULL);
 }
 
-static void stray_started(void *context, const struct error *err)
-{
-	(void)context;
-	(void)err;
-}
-
-static void stray_emptied(struct container *container)
-{
-	container_remove(container);
-}
-
-static void stray_removed(struct container *container, const struct error *err)
-{
-	(void)container;
-	(void)err;
-}
-
-/* It goes when it comes to rest, and is of no pod any more. */
-static void container_stray(struct container *container)
-{
-	list_remove(&container->node);
-	container->events = (struct container_events){
-		.on_started = stray_started,
-		.on_empty = stray_emptied,
-		.on_removed = stray_removed,
-	};
-}
-
-/* The mount namespaces of the containers at rest, malloc; out of memory is none, and NULL. The others
- * stray. */
-static int *mount_namespaces(struct pod *pod, size_t *count)
-{
-	int *mount_ns;
-
-	*count = 0;
-	list_for_each (it, after, &pod->containers)
-		++*count;
-	mount_ns = calloc(*count + 1, sizeof *mount_ns);
-	*count = 0;
-	list_for_each (it, after, &pod->containers) {
-		struct container *container = list_entry(it, struct container, node);
-
-		if (!container_is_at_rest(container))
-			container_stray(container);
-		else if (mount_ns && container->mount_ns >= 0)
-			mount_ns[(*count)++] = container->mount_ns;
-	}
-	return mount_ns;
-}
-
 static void release(struct pod *pod)
 {
-	size_t count;
-	int *mount_ns = mount_namespaces(pod, &count);
+	int mount_ns[CONTAINERS_MAX];
+	size_t count = containers_settle(&pod->containers, mount_ns);
 	struct child_pod child = describe(pod);
 	const struct worker_plan plan = {
 		.main = child_pod_release,
@@ -257,10 +172,11 @@ static void release(struct pod *pod)
 
 	child.mount_ns = mount_ns;
 	child.mount_ns_count = count;
-	be_patient(pod, POD_RELEASING, RELEASE_MS);
+	pod->written = writeback_count();
+	pod->release_until_ms = loop_now() + WRITEBACK_MS_MAX;
+	be_patient(pod, POD_RELEASING, WRITEBACK_STEP_MS);
 	if (worker_start(pod->worker, &plan, &err) < 0)
 		released(pod, &err);
-	free(mount_ns);
 }
 
 void pod_destroy(struct pod *pod)
@@ -269,17 +185,21 @@ void pod_destroy(struct pod *pod)
 		pod->on_done(pod, NULL);
 		return;
 	}
-	list_for_each (it, after, &pod->containers)
-		container_signal(list_entry(it, struct container, node), SIGTERM, true);
+	containers_terminate(&pod->containers);
 	be_patient(pod, POD_TERMINATING, TERM_MS);
 }
 
-static bool all_containers(const struct pod *pod, bool (*are)(const struct container *))
+/* What was written by now is the host's that waits for it: cc's takes the ACK for leave to stop QEMU. So
+ * the 2 s are for one that writes nothing in them. */
+static bool release_goes_on(struct pod *pod)
 {
-	list_for_each (it, after, &pod->containers)
-		if (!are(list_entry(it, struct container, node)))
-			return false;
-	return true;
+	uint64_t written = writeback_count();
+	bool goes_on = written != pod->written && loop_now() < pod->release_until_ms;
+
+	pod->written = written;
+	if (goes_on)
+		be_patient(pod, POD_RELEASING, WRITEBACK_STEP_MS);
+	return goes_on;
 }
 
 void pod_pump(struct pod *pod)
@@ -287,13 +207,13 @@ void pod_pump(struct pod *pod)
 	struct error err;
 
 	if (pod->state == POD_TERMINATING &&
-		(pod->is_impatient || all_containers(pod, container_is_quiet)))
+		(pod->is_impatient || containers_are_quiet(&pod->containers)))
 		kill_all(pod);
 	if (pod->state == POD_KILLING &&
 		(pod->is_impatient ||
-			(!init_is_alive(pod) && all_containers(pod, container_is_at_rest))))
+			(!init_is_alive(pod) && containers_are_at_rest(&pod->containers))))
 		release(pod);
-	if (pod->state == POD_RELEASING && pod->is_impatient) {
+	if (pod->state == POD_RELEASING && pod->is_impatient && !release_goes_on(pod)) {
 		error_set(&err, ETIMEDOUT, "not done in time");
 		released(pod, &err);
 	}
@@ -335,7 +255,7 @@ static void start_next(struct pod *pod)
 	}
 	if (pod->filled < spec->containers_count) {
 		pod->state = POD_FILLING;
-		if (begin_container(pod, &spec->containers[pod->filled++], &err) < 0)
+		if (containers_start(&pod->containers, &spec->containers[pod->filled++], &err) < 0)
 			start_failed(pod, &err);
 		return;
 	}
@@ -344,6 +264,23 @@ static void start_next(struct pod *pod)
 	forget_before(pod);
 	log_info("pod: started");
 	pod->on_done(pod, NULL);
+}
+
+static void containers_done(struct containers *containers, const struct error *err)
+{
+	struct pod *pod = list_entry(containers, struct pod, containers);
+
+	if (!err && pod->begun_ms) {
+		log_info("pod: ms since the kernel began: STARTPOD %llu, first execve %llu",
+			(unsigned long long)pod->begun_ms, (unsigned long long)loop_now());
+		pod->begun_ms = 0;
+	}
+	if (pod->state != POD_FILLING)
+		pod->on_done(pod, err);
+	else if (err)
+		start_failed(pod, err);
+	else
+		start_next(pod);
 }
 
 static void init_changed(struct spawn *spawn)
@@ -401,7 +338,6 @@ out:
 static void prepared(void *context, const struct error *err)
 {
 	struct pod *pod = context;
-	const struct white_lists_spec *lists = pod->spec->white_lists;
 	struct error failure;
 	size_t length;
 
@@ -409,7 +345,8 @@ static void prepared(void *context, const struct error *err)
 	pod->state = POD_STARTING;
 	if (err)
 		start_failed(pod, err);
-	else if (lists && portmap_open(&pod->portmap, lists, &pod->arena, &failure) < 0)
+	else if (containers_open(&pod->containers, pod->spec->white_lists, &pod->arena, &failure) <
+		0)
 		start_failed(pod, &failure);
 	else if (fork_init(pod, &failure) < 0)
 		start_failed(pod, &failure);
@@ -477,248 +414,10 @@ fail:
 
 void pod_cancel(struct pod *pod, const char *reason)
 {
-	struct error err;
-
 	pod->cut = reason;
 	if (pod->state == POD_PREPARING)
 		worker_cancel(pod->worker, reason);
 	else if (pod->state == POD_STARTING)
 		spawn_cancel(&pod->init, reason);
-	portmap_cancel(&pod->portmap, reason);
-	list_for_each (it, after, &pod->containers)
-		container_cancel(list_entry(it, struct container, node), reason);
-	if (pod->removing) {
-		error_set(&err, ECANCELED, "%s", reason);
-		removal_over(pod, &err);
-	}
-}
-
-/* --- containers ------------------------------------------------------------------------------ */
-
-/* runV takes a container for gone when its process is told to have finished; then its orphans may
- * still be dying, and its mounts be taken off. */
-static bool is_gone(const struct container *container)
-{
-	return container->init_id && process_is(&container->init, PROCESS_REPORTED);
-}
-
-static struct container *find_container(struct pod *pod, const char *id, bool gone)
-{
-	list_for_each (it, after, &pod->containers) {
-		struct container *container = list_entry(it, struct container, node);
-
-		if (strcmp(container->id, id) == 0 && is_gone(container) == gone)
-			return container;
-	}
-	return NULL;
-}
-
-struct container *pod_find_container(struct pod *pod, const char *id, struct error *err)
-{
-	struct container *container = find_container(pod, id, false);
-
-	if (!container)
-		error_set(err, ENOENT, "no such container '%s'", id);
-	return container;
-}
-
-static void container_answered(struct pod *pod, const struct error *err)
-{
-	pod->mapped = NULL;
-	if (!err && pod->begun_ms) {
-		log_info("pod: ms since the kernel began: STARTPOD %llu, first execve %llu",
-			(unsigned long long)pod->begun_ms, (unsigned long long)loop_now());
-		pod->begun_ms = 0;
-	}
-	if (pod->state != POD_FILLING)
-		pod->on_done(pod, err);
-	else if (err)
-		start_failed(pod, err);
-	else
-		start_next(pod);
-}
-
-static void ports_closed(void *context, const struct error *err)
-{
-	struct pod *pod = context;
-
-	(void)err;
-	container_answered(pod, &pod->failure);
-}
-
-static void container_started(void *context, const struct error *err)
-{
-	struct pod *pod = context;
-
-	if (err && pod->mapped) {
-		pod->failure = *err;
-		if (portmap_remove(&pod->portmap, pod->mapped->id, ports_closed, pod))
-			return;
-	}
-	container_answered(pod, err);
-}
-
-/* What the packet filter refuses was logged. */
-static void removed_ports_closed(void *context, const struct error *err)
-{
-	(void)err;
-	removal_over(context, NULL);
-}
-
-static void container_emptied(struct container *container)
-{
-	struct pod *pod = container->events.context;
-
-	/* A cc host removes its containers itself; runv's are gone with their process. What is left
-	 * when a pod ends is unmounted all at once. */
-	if (pod->removing == container)
-		timer_cancel(&pod->removal);
-	else if (!container->init_id || pod->state >= POD_TERMINATING)
-		return;
-	container_remove(container);
-}
-
-static void container_removed(struct container *container, const struct error *err)
-{
-	struct pod *pod = container->events.context;
-	bool is_asked_for = pod->removing == container, has_ports;
-
-	if (err) {
-		if (is_asked_for)
-			removal_over(pod, err);
-		return;
-	}
-	has_ports = portmap_remove(
-		&pod->portmap, container->id, is_asked_for ? removed_ports_closed : NULL, pod);
-	if (is_asked_for && has_ports)
-		pod->removing = NULL;
-	else if (is_asked_for)
-		removal_over(pod, NULL);
-}
-
-static struct container_events events_of(struct pod *pod)
-{
-	return (struct container_events){
-		.on_started = container_started,
-		.on_empty = container_emptied,
-		.on_removed = container_removed,
-		.context = pod,
-	};
-}
-
-static int start_container(struct pod *pod, const struct container_spec *spec, struct error *err)
-{
-	const struct container_events events = events_of(pod);
-	struct container *container = container_start(&pod->setting, spec, &events, err);
-
-	if (!container)
-		return -1;
-	list_push_back(&pod->containers, &container->node);
-	return 0;
-}
-
-static void ports_opened(void *context, const struct error *err)
-{
-	struct pod *pod = context;
-	struct error failure;
-
-	if (err) {
-		failure = *err;
-		error_wrap(&failure, "container '%s'", pod->mapped->id);
-		container_answered(pod, &failure);
-	} else if (start_container(pod, pod->mapped, &failure) < 0) {
-		container_started(pod, &failure);
-	}
-}
-
-static int begin_container(struct pod *pod, const struct container_spec *spec, struct error *err)
-{
-	size_t count = 0;
-
-	if (strcmp(spec->id, CONTAINER_AGENT) == 0)
-		return error_set(err, EEXIST, "container '%s' is the agent itself", spec->id);
-	if (find_container(pod, spec->id, false))
-		return error_set(err, EEXIST, "container '%s' exists already", spec->id);
-	list_for_each (it, after, &pod->containers)
-		count++;
-	if (count >= CONTAINERS_MAX)
-		return error_set(
-			err, EAGAIN, "container '%s': there are %zu already", spec->id, count);
-	if (!portmap_concerns(&pod->portmap, spec))
-		return start_container(pod, spec, err);
-	if (portmap_add(&pod->portmap, spec, ports_opened, pod, err) < 0)
-		return error_wrap(err, "container '%s'", spec->id);
-	pod->mapped = spec;
-	return 0;
-}
-
-static int check_running(const struct pod *pod, struct error *err)
-{
-	return pod->state == POD_RUNNING ? 0 : error_set(err, ESRCH, "there is no pod");
-}
-
-/* As soon as it is empty; then it takes no longer than its worker may. */
-static void remove_container(struct pod *pod, struct container *container)
-{
-	pod->removing = container;
-	timer_set(pod->setting.table->loop, &pod->removal, pod->setting.table->deadline_ms);
-	if (container_is_empty(container))
-		container_emptied(container);
-}
-
-int pod_start_container(struct pod *pod, const struct container_spec *spec, struct error *err)
-{
-	struct container *gone = find_container(pod, spec->id, true);
-
-	if (check_running(pod, err) < 0)
-		return -1;
-	if (gone) {
-		pod->replacement = spec;
-		remove_container(pod, gone);
-		return 0;
-	}
-	return begin_container(pod, spec, err);
-}
-
-/* The agent's own place among the containers; made when it is first asked for. */
-static int open_agent(struct pod *pod, struct error *err)
-{
-	const struct container_events events = events_of(pod);
-	struct container *container;
-
-	if (find_container(pod, CONTAINER_AGENT, false))
-		return 0;
-	pod->agent = pod->setting;
-	pod->agent.pid_ns = pod->agent.uts_ns = pod->agent.ipc_ns = -1;
-	pod->agent.docker_caps = false;
-	container = container_open_agent(&pod->agent, &events, err);
-	if (!container)
-		return -1;
-	list_push_back(&pod->containers, &container->node);
-	return 0;
-}
-
-int pod_exec(struct pod *pod, const struct exec_spec *spec, struct error *err)
-{
-	struct container *container;
-
-	if (check_running(pod, err) < 0)
-		return -1;
-	if (strcmp(spec->container, CONTAINER_AGENT) == 0 && open_agent(pod, err) < 0)
-		return -1;
-	container = pod_find_container(pod, spec->container, err);
-	return container ? container_exec(container, &spec->process, err) : -1;
-}
-
-int pod_remove_container(struct pod *pod, const char *id, struct error *err)
-{
-	struct container *container = pod_find_container(pod, id, err);
-
-	if (!container)
-		return -1;
-	if (container_is_running(container))
-		return error_set(err, EBUSY, "container '%s' is running", id);
-	/* Its orphans may still be dying when the host has its exit code. */
-	remove_container(pod, container);
-	return 0;
+	containers_cancel(&pod->containers, reason);
 }

@@ -52,11 +52,15 @@ def build_initrd(directory, *options):
         (tools / applet).symlink_to("busybox")
     (tools / "busybox").write_bytes(pathlib.Path(BUSYBOX).read_bytes())
     (tools / "look").write_text(LOOK)
+    modules = directory / "modules"
+    modules.mkdir()
+    (modules / "modules.dep").write_text("of the guest\n")
     for program in ("busybox", "look"):
         (tools / program).chmod(0o755)
     output = directory / "initrd.cpio"
     subprocess.run([ROOT / "scripts/build-initrd", "--kernel", ROOT / "build/kernel",
                     "--init", ROOT / "build/musl/hyperstart", "--add", f"bin={tools}",
+                    "--add", f"lib/modules={modules}",
                     *options, output], check=True)
     return output
 

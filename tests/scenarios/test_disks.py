@@ -18,7 +18,8 @@ numbers = itertools.count(1)
 DEADLINE = 6
 
 # In the order of their addresses; the letters are the guest's: vda, vdb, …
-VIRTIO = ("root", "volume", "second", "old", "file", "broken", "small", "protected")
+VIRTIO = ("root", "volume", "second", "old", "file", "broken", "small", "protected",
+          "damaged")
 
 
 def tool(*command):
@@ -112,6 +113,8 @@ def disks(tmp_path_factory):
         image.write(b"\xa5" * (1 << 20))
     make_ext4(directory / "small", 1)
     make_ext4(directory / "protected", 16, old)
+    make_ext4(directory / "damaged", 16, old)
+    tool("debugfs", "-w", "-R", "clri _data", str(directory / "damaged"))
     make_xfs(directory / "xfs", tree)
     tool("cp", "--sparse=always", str(directory / "xfs"), str(directory / "clone"))
     make_ext4(directory / "plugged", 16)
@@ -311,6 +314,13 @@ def test_a_new_docker_volume_is_populated_with_all_that_the_image_has(pod, disks
     assert "kept" in shown
 
 
+def test_a_volume_that_is_full_is_its_containers_trouble_alone(pod, nothing_left):
+    with Container(pod, volumes=[volume("small", "/v")]) as container, Container(pod) as other:
+        assert "No space" in container.sh("cat /dev/zero >/v/file")
+        assert other.sh("echo alive") == "alive\n"
+        container.sh("rm /v/file")
+
+
 def test_an_old_docker_volume_is_left_as_it_is(pod, nothing_left):
     with Container(pod, initialize=True,
                    volumes=[volume("old", "/etc", dockerVolume=True)]) as container:
@@ -330,6 +340,7 @@ def test_a_volume_too_small_for_the_image_is_an_error_and_still_new(pod, nothing
 @pytest.mark.parametrize("fields, word", [
     ({"device": "vdz", "mount": "/v", "fstype": "ext4"}, "vdz"),
     ({"device": device("broken"), "mount": "/v", "fstype": "ext4"}, device("broken")),
+    ({"device": device("damaged"), "mount": "/v", "fstype": "ext4"}, "_data"),
     ({"device": device("second"), "mount": "/v", "fstype": "xfs"}, "xfs"),
     ({"device": device("second"), "mount": "/etc/passwd", "fstype": "ext4"}, "/etc/passwd"),
     ({"device": device("protected"), "mount": "/v", "fstype": "ext4"}, device("protected")),

@@ -73,6 +73,8 @@ def attempt(pod, image, **container):
     ("dev/null", "/etc/passwd", None),
     ("lib/modules", "/canary", None),
     ("lib", "/../../..", None),
+    ("lib", "/etc/passwd", None),
+    ("lib", "/no/such", None),
     ("etc/passwd", "/proc/self/root/etc/passwd", "etc/passwd"),
     ("etc/group", "loop", None),
     ("loop", "loop", None),
@@ -177,6 +179,21 @@ def test_population_follows_no_symlink(pod, image, unharmed):
     unharmed()
 
 
+@pytest.mark.parametrize("target", ["/dev", "/sys/kernel", "/proc/self"])
+def test_a_volume_is_populated_from_the_image_not_from_what_is_mounted_in_it(
+        pod, image, unharmed, target):
+    source = pod.guest.share.directory / f"source{next(numbers)}"
+    source.mkdir()
+    image.replace("seed", target)
+    (image.root / "dev/of-the-image").write_text("")
+    text = attempt(pod, image, initialize=True, fsmap=[
+        {"source": source.name, "path": "/seed", "dockerVolume": True}])
+    assert text is None, text
+    wanted = ["of-the-image"] if target == "/dev" else []
+    assert [entry.name for entry in (source / "_data").iterdir()] == wanted
+    unharmed()
+
+
 @pytest.mark.only("host", "QEMU's 9p server takes minutes for paths of that length")
 def test_directories_nested_too_deep_are_an_error(pod, image, unharmed):
     source = pod.guest.share.directory / f"source{next(numbers)}"
@@ -199,26 +216,53 @@ def test_directories_nested_too_deep_are_an_error(pod, image, unharmed):
 # --- From inside ----------------------------------------------------------------------------------
 
 
-def test_nothing_of_the_guest_or_of_another_container_is_in_reach_of_a_user(pod, box, image):
-    """Without capabilities: what is not there by name cannot be made either."""
-    (image.root / "secret").write_text("of another image")
-    other = pod.newcontainer(image.name, ["sleep", "100000"], image=image.name).started()
+# Docker's, but for the one that makes devices.
+CAPABILITIES = [f"CAP_{name}" for name in """CHOWN DAC_OVERRIDE FSETID FOWNER NET_RAW SETGID SETUID
+    SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL AUDIT_WRITE""".split()]
 
-    def words(script, user="alice"):
-        return pod.run(box.name, ["sh", "-c", script], user=user).out.decode().split()
-    for user in ("alice", "root"):
-        for name in words("ls -aR /dev", user):
-            assert not name.startswith(("vport", "vd", "sd", "kmsg", "mem", "port", "hvc")), name
-    assert words("mknod /tmp/mem c 1 1 2>&1; test -e /tmp/mem || echo none")[-1] == "none"
-    # The pod's init has an empty root, and no user may look through another's.
-    assert words("ls -A /proc/1/root/ 2>/dev/null; cat /proc/*/root/secret 2>/dev/null") == []
-    assert words("ls -A /proc/1/root/ 2>/dev/null", "root") == []
+
+def limited(names):
+    return {"capabilities": {key: names for key in ("bounding", "effective", "permitted")}}
+
+
+@pytest.mark.parametrize("who", [
+    {"user": "alice"}, {"user": "alice", **limited([])}, limited([]), limited(CAPABILITIES),
+], ids=["user", "user-without", "root-without", "docker"])
+def test_nothing_of_the_guest_or_of_another_container_is_in_reach(pod, image, unharmed, who):
+    """What is not there by name cannot be made, mounted or looked at through another process."""
+    other, inner = Image(pod), f"inner{next(numbers)}"
+    (other.root / "secret").write_text("of another image")
+    (pod.guest.share.directory / inner).mkdir()
+    (pod.guest.share.directory / "mark-of-the-share").write_text("")
+    for name in (other.name, image.name):
+        pod.newcontainer(name, ["sleep", "100000"], image=name, container={
+            "fsmap": [{"source": inner, "path": "/shared"}]},
+            **(who if name == image.name else {})).started()
+
+    def words(script):
+        return pod.run(image.name, ["sh", "-c", f"{script} 2>/dev/null"], **who).out.decode().split()
+    devices = words("find /dev")
+    assert "/dev/null" in devices
+    for name in devices:
+        assert not name.rpartition("/")[2].startswith(
+            ("vport", "vd", "sd", "kmsg", "mem", "port", "hvc", "console", "hwrng", "rtc")), name
+    assert words("mknod /tmp/mem c 1 1; mknod /tmp/disk b 254 0; ls /tmp") == []
+    assert words("mkdir /tmp/m; mount -t 9p share /tmp/m; mount -t devtmpfs dev /tmp/m; ls /tmp/m; "
+                 "mount -o bind /proc /tmp/m; ls /tmp/m; rmdir /tmp/m") == []
+    assert words("find / -name mark-of-the-share -o -name '*.sock' -o -path /run/hyperstart") == []
+    # The pod's init has an empty root, and nobody may look through a process that may do more.
+    assert words("ls -A /proc/1/root/ /proc/1/cwd/") in ([], ["/proc/1/cwd/:", "/proc/1/root/:"])
+    assert words("cat /proc/[0-9]*/root/secret /proc/[0-9]*/cwd/secret") == []
+    assert words("cat secret; cd /shared/..; cat secret ../secret") == []
     points = words("cut -d' ' -f5 /proc/self/mountinfo")
-    assert all(point == "/" or point.startswith(("/proc", "/sys", "/dev", "/etc/", "/lib/modules"))
+    assert all(point in ("/", "/shared") or
+               point.startswith(("/proc", "/sys", "/dev", "/etc/", "/lib/modules"))
                for point in points), points
-    assert words("ls -d /*/*.sock /run/hyperstart /proc/1/cwd/* 2>/dev/null") == []
-    pod.kill(image.name)
-    other.wait()
+    for path in ("/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern", "/sys/kernel/uevent_helper"):
+        assert words(f"echo x >{path} && echo written") == []
+    for name in (other.name, image.name):
+        pod.kill(name)
+    unharmed()
 
 
 # --- Races ----------------------------------------------------------------------------------------
@@ -234,7 +278,7 @@ while true; do mv real kept; mv link real; mv real link; mv kept real; done 2>/d
 @pytest.mark.limit(200)
 def test_200_containers_beside_one_that_swaps_their_mount_points(pod, image, unharmed):
     """The racer and the others share a directory; their mount points lie below it."""
-    shared = pod.guest.share.directory / f"shared{next(numbers)}"
+    shared = pod.guest.share.directory / f"swapped{next(numbers)}"
     shared.mkdir()
     fsmap = [{"source": shared.name, "path": "/shared"}]
     racer = pod.newcontainer("racer", ["sh", "-c", RACER], image=Image(pod).name,

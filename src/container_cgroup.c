@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A container's cgroup: made with its limits, and removed when the kernel says that it is empty. */
+#include "container_cgroup.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "cgroup.h"
+#include "cgroup_limits.h"
+#include "log.h"
+
+/* Apart from pod/init, and from the files that the kernel puts beside it. */
+#define CGROUP_PREFIX "c-"
+
+/* How long at most until the next try to remove one with dying processes. */
+#define REMOVAL_MS_MAX 1000u
+
+static int try_remove(const struct container_cgroup *cgroup, struct error *err)
+{
+	char name[sizeof CGROUP_PREFIX + ID_MAX];
+
+	snprintf(name, sizeof name, CGROUP_PREFIX "%s", cgroup->id);
+	return cgroup_remove(*cgroup->parent, name, err);
+}
+
+static void close_fd(struct container_cgroup *cgroup)
+{
+	if (cgroup->fd >= 0)
+		close(cgroup->fd);
+	cgroup->fd = -1;
+}
+
+/* That the cgroup can be removed is the kernel's word that no process is left in it. The orphans
+ * that cgroup.kill ends die a little later than the first process, and cgroup.events tells it a
+ * little before rmdir agrees (Linux 6.18): so it is asked again, soon, then less often. An urgent one
+ * is not asked for long (2 s): a command, and with it all others, waits, and a child that was
+ * abandoned in the kernel may stay there for ever. */
+void container_cgroup_remove(struct container_cgroup *cgroup)
+{
+	struct error err;
+
+	if (cgroup->fd >= 0 && try_remove(cgroup, &err) < 0 && err.code == EBUSY) {
+		if (!cgroup->is_urgent || cgroup->removal_ms < REMOVAL_MS_MAX) {
+			cgroup->removal_ms = 2 * cgroup->removal_ms + 1;
+			if (cgroup->removal_ms > REMOVAL_MS_MAX)
+				cgroup->removal_ms = REMOVAL_MS_MAX;
+			timer_set(cgroup->loop, &cgroup->removal, cgroup->removal_ms);
+			return;
+		}
+		log_error("container %s: a process is left: %s", cgroup->id, err.text);
+	}
+	close_fd(cgroup);
+	cgroup->on_removed(cgroup);
+}
+
+static void removal_due(struct timer *timer)
+{
+	container_cgroup_remove(list_entry(timer, struct container_cgroup, removal));
+}
+
+void container_cgroup_init(struct container_cgroup *cgroup, struct loop *loop, const int *parent,
+	void (*on_removed)(struct container_cgroup *cgroup))
+{
+	*cgroup = (struct container_cgroup){
+		.loop = loop,
+		.parent = parent,
+		.fd = -1,
+		.on_removed = on_removed,
+	};
+	timer_init(&cgroup->removal, removal_due);
+}
+
+int container_cgroup_open(struct container_cgroup *cgroup, const char *id,
+	const struct constraints_spec *constraints, struct error *err)
+{
+	char name[sizeof CGROUP_PREFIX + ID_MAX];
+
+	if (*cgroup->parent < 0)
+		return 0;
+	cgroup->id = id;
+	snprintf(name, sizeof name, CGROUP_PREFIX "%s", id);
+	cgroup->fd = cgroup_create(*cgroup->parent, name, err);
+	if (cgroup->fd < 0)
+		return -1;
+	return constraints ? cgroup_limits_container(cgroup->fd, constraints, err) : 0;
+}
+
+const char *container_cgroup_path(
+	const struct container_cgroup *cgroup, const char *parent, char path[PATH_MAX])
+{
+	if (cgroup->fd < 0)
+		return NULL;
+	snprintf(path, PATH_MAX, "%s/" CGROUP_PREFIX "%s", parent, cgroup->id);
+	return path;
+}
+
+void container_cgroup_tell_oom(struct container_cgroup *cgroup, const char *process)
+{
+	uint64_t kills = 0, peak = 0;
+	struct error err;
+
+	if (cgroup->fd < 0 ||
+		cgroup_get_number(cgroup->fd, "memory.events", "\noom_kill ", &kills, &err) < 0 ||
+		kills == cgroup->oom_kills)
+		return;
+	cgroup->oom_kills = kills;
+	/* Since 5.19. */
+	cgroup_get_number(cgroup->fd, "memory.peak", "", &peak, &err);
+	log_error("process %s/%s: killed by the OOM killer; its container used up to %llu KiB",
+		cgroup->id, process, (unsigned long long)peak / KIB);
+}
+
+void container_cgroup_close(struct container_cgroup *cgroup)
+{
+	struct error err;
+
+	timer_cancel(&cgroup->removal);
+	if (cgroup->fd >= 0 && try_remove(cgroup, &err) < 0)
+		log_warn("container %s: %s", cgroup->id, err.text);
+	close_fd(cgroup);
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A devpts of a container's own, attached nowhere. */
+#include "devpts.h"
+
+#include <errno.h>
+#include <linux/mount.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int devpts_open(struct error *err)
+{
+	static const char *const options[][2] = {
+		{"ptmxmode", "0666"},
+		{"mode", "0620"},
+		{"gid", "5"},
+	};
+	int fs = (int)syscall(SYS_fsopen, "devpts", FSOPEN_CLOEXEC), devpts = -1;
+
+	if (fs < 0)
+		return error_errno(err, errno, "devpts");
+	syscall(SYS_fsconfig, fs, FSCONFIG_SET_FLAG, "newinstance", NULL, 0);
+	for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+		syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, options[i][0], options[i][1], 0);
+	if (syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
+		devpts = (int)syscall(
+			SYS_fsmount, fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
+	if (devpts < 0)
+		error_errno(err, errno, "devpts");
+	close(fs);
+	return devpts;
+}

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Disks that take long, and disks that stop answering: what was written is waited for, and nothing
+else."""
+
+import os
+import subprocess
+import time
+
+import pytest
+
+from rig.wire import Code
+
+pytestmark = [pytest.mark.only("vm", "there are no disks to plug"), pytest.mark.limit(60)]
+
+DISKS = ("slow", "held", "hung")
+CHILDREN = 16  # that may hang in the kernel: ABANDONED_MAX
+
+
+def tool(*command):
+    """What it writes. They are not on a user's PATH."""
+    environment = {**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"}
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                          text=True, env=environment).stdout
+
+
+@pytest.fixture
+def disks(tmp_path):
+    for name in DISKS:
+        with open(tmp_path / name, "wb") as file:
+            file.truncate(64 << 20)
+        tool("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", str(tmp_path / name))
+    return tmp_path
+
+
+@pytest.fixture
+def options(request, disks):
+    arguments = []
+    for name in DISKS:
+        arguments += ["-drive", f"if=none,id={name},format=raw,file={disks}/{name}",
+                      "-device", f"virtio-blk-pci,drive={name}"]
+    mark = request.node.get_closest_marker("options")
+    return {"fresh": True, "arguments": tuple(arguments), **mark.kwargs}
+
+
+def volume(name, mount="/v", **fields):
+    return {"device": "vd" + "abc"[DISKS.index(name)], "mount": mount, "fstype": "ext4", **fields}
+
+
+def throttle(pod, name, bytes_per_second):
+    """1: whatever is asked of it from now on takes minutes."""
+    pod.guest.vm.qmp("block_set_io_throttle", device=name, bps=bytes_per_second, bps_rd=0, bps_wr=0,
+                     iops=0, iops_rd=0, iops_wr=0)
+
+
+def start(pod, name, script="true", **container):
+    process = pod.newcontainer(name, ["sh", "-c", f"{script}; echo up; sleep 100000"],
+                               container=container).started()
+    process.wait_output(b"up\n")
+    return process
+
+
+def destroy(pod, at_most):
+    began = time.monotonic()
+    pod.ack(Code.DESTROYPOD)
+    took = time.monotonic() - began
+    assert took < at_most
+    assert pod.guest.wait_end(pod) == "power-off"
+    return took
+
+
+@pytest.mark.options(deadline=60)
+def test_what_a_slow_disk_has_yet_to_take_is_written_before_the_ack(pod, disks):
+    start(pod, "writer", "head -c 16000000 /dev/zero | tr '\\0' x >/v/file", volumes=[volume("slow")])
+    throttle(pod, "slow", 2 << 20)
+    took = destroy(pod, 30)
+    assert took > 5
+    assert "needs_recovery" not in tool("dumpe2fs", "-h", disks / "slow")
+    assert tool("debugfs", "-R", "cat /_data/file", disks / "slow") == "x" * 16000000
+
+
+@pytest.mark.options(deadline=60)
+def test_a_destroypod_behind_a_start_on_a_hung_disk_does_not_wait_for_its_deadline(pod):
+    start(pod, "other")
+    waiting = pod.newcontainer("late", ["true"], container={"volumes": [
+        volume("held"), {**volume("hung", "/w"), "device": "vdz"}]})
+    pod.pump_for(3)
+    throttle(pod, "held", 1)
+    began = time.monotonic()
+    destroyed = pod.send(Code.DESTROYPOD)
+    assert "cut short" in waiting.refused()
+    assert pod.reply_to(destroyed).kind == Code.ACK
+    assert time.monotonic() - began < 20
+    assert pod.guest.wait_end(pod) == "power-off"
+
+
+@pytest.mark.options(deadline=3)
+def test_as_many_children_as_may_hang_and_then_the_end(pod):
+    """One disk does not answer who would mount it, another not who has it."""
+    alive = pod.newcontainer("alive", ["cat"]).started()
+    holder = start(pod, "holder", "echo x >/v/file", volumes=[volume("held")])
+    throttle(pod, "held", 1)
+    throttle(pod, "hung", 1)
+    for number in range(CHILDREN):
+        began = time.monotonic()
+        pod.newcontainer(f"late{number}", ["true"], container={"volumes": [volume("hung")]}).refused()
+        assert time.monotonic() - began < 15
+        alive.write(b"%d\n" % number)
+        alive.wait_output(b"%d\n" % number)
+    text = pod.newcontainer("last", ["true"]).refused()
+    assert "hang in the kernel" in text
+    pod.kill("holder")
+    holder.wait()
+    assert "hang in the kernel" in pod.error(Code.REMOVECONTAINER, {"container": "holder"})
+    pod.ping()
+    destroy(pod, 15)
