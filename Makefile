@@ -12,11 +12,11 @@ MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 .DEFAULT_GOAL := all
 
 # Every room, lowest layer first. Nothing is built that does not stand here.
-ROOMS := log error arena queue uevent module loop json_scan json port control mux spec report \
+ROOMS := log error arena queue file uevent module loop json_scan json port control mux spec report \
 	child child_path child_user child_mount child_device child_copy child_volume child_sysctl \
 	child_rootfs child_unmount child_exec child_clock child_pod child_files child_hotplug \
 	child_ps_columns child_ps_table child_ps cgroup spawn worker process container pod commands \
-	daemon boot main
+	daemon transport boot main
 
 # What each unit test links beside itself.
 UNIT_list := log
@@ -29,6 +29,7 @@ UNIT_json := json json_scan arena error
 UNIT_spec := spec json json_scan arena error
 UNIT_report := report queue error
 UNIT_loop := loop log error
+UNIT_file := file
 UNIT_uevent := uevent
 UNIT_port := port loop queue log error
 UNIT_control := control port loop queue arena log error

@@ -40,10 +40,28 @@ done 2>/dev/null
 """
 
 
+# Over vsock the guest talks to itself (CID 1): QEMU's is the host kernel's, which may have none. The
+# host's sockets are virtio-serial ports that the agent has no name for, and tests/prog/relay makes
+# connections of them.
+LOOPBACK_CID = 1
+RELAY_PORTS = {"control": "relay.control", "tty": "relay.tty"}
+RELAY_WORDS = "rdinit=/bin/relay -- {modules} /init /dev/vport0p1 2718 /dev/vport0p2 2719"
+LOOPBACK_MODULES = ("vsock", "vmw_vsock_virtio_transport_common", "vsock_loopback")
+
+
 run_qemu = load_script("run-qemu")
 
 
-def build_initrd(directory):
+def transport_options(transport):
+    """The transport as arguments of Vm, and words for the kernel command line."""
+    if transport != "vsock":
+        return {"transport": transport}, ""
+    modules = " ".join(f"/modules/{name}.ko" for name in LOOPBACK_MODULES)
+    return {"ports": RELAY_PORTS}, \
+        f"hyperstart.vsock={LOOPBACK_CID} {RELAY_WORDS.format(modules=modules)}"
+
+
+def build_initrd(directory, *options):
     """The product's initrd, and what it takes to look at the agent."""
     directory = pathlib.Path(directory)
     tools = directory / "bin"
@@ -52,12 +70,13 @@ def build_initrd(directory):
         (tools / applet).symlink_to("busybox")
     (tools / "busybox").write_bytes(pathlib.Path(BUSYBOX).read_bytes())
     (tools / "look").write_text(LOOK)
-    for program in ("busybox", "look"):
+    (tools / "relay").write_bytes((ROOT / "build/prog/relay").read_bytes())
+    for program in ("busybox", "look", "relay"):
         (tools / program).chmod(0o755)
     output = directory / "initrd.cpio"
     subprocess.run([ROOT / "scripts/build-initrd", "--kernel", ROOT / "build/kernel",
                     "--init", ROOT / "build/musl/hyperstart", "--add", f"bin={tools}",
-                    output], check=True)
+                    "--modules", "vsock_loopback", *options, output], check=True)
     return output
 
 
@@ -70,15 +89,18 @@ class VmGuest(Inspected):
     tick = 0.05  # its console is a file: nothing wakes us when it grows
 
     def __init__(self, share, initrd, binary=None, deadline=None, api=None, level="info",
-                 tag="share", arguments=()):
+                 tag="share", transport="virtio", words="", arguments=()):
         self.share = share
-        words = [f"hyperstart.log={level}"]
+        self.transport = transport
+        self.greets = transport == "vsock"
+        words = [f"hyperstart.log={level}", *words.split()]
         if deadline:
             words.append(f"hyperstart.deadline={deadline}")
         if api:
             words.append(f"hyperstart.api={api}")
-        self.vm = run_qemu.Vm(initrd=initrd, share=share.directory, tag=tag, append=" ".join(words),
-                              arguments=arguments)
+        options, last = transport_options(transport)
+        self.vm = run_qemu.Vm(initrd=initrd, share=share.directory, tag=tag,
+                              append=" ".join([*words, last]), arguments=arguments, **options)
         self.vm.start()
         self.reason = None
         self.operator = None  # the process that starts scripts
