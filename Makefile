@@ -4,7 +4,8 @@
 #   make run      boots it in QEMU with a container: a shell, or CMD='…'; ROOTFS=dir for another root
 #   make check    every test there is, with a summary
 #
-# Parts of check: lint unit fuzz host-rig vm-rig script-tests. Also: format, bench, soak, clean.
+# Parts of check: lint unit fuzz host-rig host-service vm-rig vm-isa vm-vsock vm-service script-tests.
+# Also: format, bench, soak, clean.
 
 MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 .SUFFIXES:
@@ -113,7 +114,7 @@ PROG := $(patsubst tests/prog/%.c,%,$(wildcard tests/prog/*.c))
 BENCH := $(patsubst tests/bench/%.c,%,$(wildcard tests/bench/*.c))
 C_SOURCES := $(wildcard src/*.c tests/*/*.c)
 C_FILES := $(C_SOURCES) $(wildcard include/*.h)
-SHELL_SCRIPTS := .ci/run scripts/build-rootfs scripts/setup
+SHELL_SCRIPTS := .ci/run scripts/build-rootfs scripts/get-debian scripts/setup
 
 .PHONY: all
 all: build/musl/hyperstart build/initrd.cpio
@@ -161,6 +162,9 @@ build/initrd.cpio: build/musl/hyperstart build/kernel/vmlinux scripts/build-init
 build/rootfs: scripts/build-rootfs | build/setup-run
 	$(call say,ROOTFS)
 	$(Q)scripts/build-rootfs $@
+
+build/debian.ext4: scripts/get-debian | build/setup-service
+	@scripts/get-debian $@
 
 # CMD and ROOTFS reach the script as they were typed: no second reading of $ by make, no shell.
 override export CMD := $(value CMD)
@@ -246,6 +250,23 @@ script-tests: all build/rootfs | build/setup-test
 .PHONY: vm-rig check-vm
 vm-rig check-vm: $(rig) build/initrd.cpio
 	$(PYTEST) tests/scenarios --rig=vm --junitxml=build/check/vm-rig.xml $(ARGS)
+
+# What hosts do, over the other ways to the guest and with an agent that is not PID 1.
+scenarios = $(PYTEST) $(1:%=tests/scenarios/test_%) --junitxml=build/check/$@.xml $(ARGS)
+life := hosts.py::test_a_whole_life
+
+.PHONY: vm-isa vm-vsock vm-service host-service
+vm-isa: $(rig) build/initrd.cpio
+	$(call scenarios,hosts.py) --rig=vm --transport=isa
+
+vm-vsock: $(rig) build/initrd.cpio
+	$(call scenarios,hosts.py reconnect.py transport.py) --rig=vm --transport=vsock
+
+vm-service: $(rig) build/initrd.cpio build/debian.ext4
+	$(call scenarios,$(life) service.py agents_own_place.py) --rig=vm --start=service
+
+host-service: $(rig)
+	$(call scenarios,hosts.py exits.py agents_own_place.py) --rig=host --start=service
 
 .PHONY: lint lint-format lint-layers lint-clang lint-tidy lint-cppcheck lint-shell lint-spelling
 lint: lint-format lint-layers lint-clang lint-tidy lint-cppcheck lint-shell lint-spelling

@@ -93,7 +93,8 @@ static int serial_find(const char *path)
 
 /* --- vsock -------------------------------------------------------------------------------------- */
 
-/* The guest has an address only by a device; without one it is 0, or VMADDR_CID_ANY. */
+/* The guest has an address of its own only by a device; without one it is that of the loopback, or
+ * none. */
 static bool vsock_is_there(void)
 {
 	unsigned int cid = 0;
@@ -106,7 +107,7 @@ static bool vsock_is_there(void)
 	if (ioctl(fd, IOCTL_VM_SOCKETS_GET_LOCAL_CID, &cid) < 0)
 		cid = 0;
 	close(fd);
-	return cid != 0 && cid != VMADDR_CID_ANY;
+	return cid > VMADDR_CID_HOST && cid != VMADDR_CID_ANY;
 }
 
 static int vsock_listen(unsigned int port)

@@ -39,7 +39,12 @@ def pytest_configure():
 def pytest_collection_modifyitems(config, items):
     rig = config.getoption("rig")
     transport = config.getoption("transport")
+    start = config.getoption("start")
     for item in items:
+        for mark in item.iter_markers("starts"):
+            needed, reason = mark.args
+            if start != needed:
+                item.add_marker(pytest.mark.skip(reason=f"--start={needed} only: {reason}"))
         for mark in item.iter_markers("not_over"):
             without, reason = mark.args
             if rig == "vm" and without == transport:
@@ -87,14 +92,14 @@ class Rig:
         self.agent_start = start
         self.is_vm = kind == "vm"
         self.share = Share(f"{directory}/share")
-        self.initrd = build_initrd(directory) if self.is_vm else None
+        self.initrd = build_initrd(directory, start=start) if self.is_vm else None
         self.kept = None  # (key, host)
 
     def start(self, **options):
         """A new daemon; returns the host that is connected to it."""
         if self.is_vm:
             options.setdefault("transport", self.transport)
-            guest = VmGuest(self.share, self.initrd, **options)
+            guest = VmGuest(self.share, self.initrd, start=self.agent_start, **options)
         else:
             guest = HostGuest(self.share, start=self.agent_start, **options)
         return Host(guest, 120 if self.is_vm else 20)

@@ -142,7 +142,9 @@ def test_a_thousand_commands_queued_at_once(played):
 def test_commands_of_every_size_arrive_whole_and_are_counted_exactly(played):
     host = played.begin()
     played.container(["sleep", "100000"])
-    for size in (511, 512, 513, 1023, 1024, 1025, 200_000):
+    # Over ISA serial, runv's window comes to 12 KB a second.
+    sizes = 511, 512, 513, 1023, 1024, 1025, 20_000 if played.guest.transport == "isa" else 200_000
+    for size in sizes:
         described = proxy.go_json({"container": "box", "file": "/tmp/file"})
         data = bytes(n * size % 251 for n in range(size - len(described) -
                                                    ControlFrame.HEADER.size))
@@ -152,7 +154,7 @@ def test_commands_of_every_size_arrive_whole_and_are_counted_exactly(played):
         host.settle()
         assert host.call(Code.READFILE, described) == data
     # The same as the text of a command, with the next one right behind it.
-    for size in (511, 512, 513, 1023, 1024, 1025, 200_000):
+    for size in sizes:
         spec = {"pad": "", "container": "box", "process": {
             "id": f"size-{size}", "stdio": 1 << 40, "stderr": 1 << 41, "args": ["/no/such"]}}
         spec["pad"] = "x" * (size - ControlFrame.HEADER.size - len(proxy.go_json(spec)))
