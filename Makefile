@@ -8,8 +8,8 @@
 #   make install  [DESTDIR=] [PREFIX=/usr/local]: the program, its man page, and the tools around it
 #   make dist     what is committed, as build/hyperstart-VERSION.tar.gz
 #
-# Parts of check: lint unit fuzz host-rig vm-rig script-tests. Also: format, bench, soak, faults,
-# coverage, clean.
+# Parts of check: lint unit fuzz host-rig host-service vm-rig vm-isa vm-vsock vm-service script-tests.
+# Also: format, bench, soak, faults, coverage, clean.
 
 MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 .SUFFIXES:
@@ -21,12 +21,13 @@ ARCH :=
 O := build$(ARCH:%=/%)
 
 # Every room, lowest layer first. Nothing is built that does not stand here.
-ROOMS := version log error arena queue uevent module writeback loop json_scan json port control mux \
+ROOMS := version log error arena queue file uevent module writeback loop json_scan json port control mux \
 	address privilege spec report cgroup cgroup_limits child child_path child_user child_mount child_device \
 	child_copy child_volume child_sysctl child_privileges child_rootfs child_unmount child_exec \
 	child_clock child_netlink child_network_state child_route child_network child_portmap child_pod \
 	child_files child_hotplug child_ps_columns child_ps_table child_ps spawn worker process \
-	devpts container_mounts container_cgroup container portmap containers pod commands daemon boot main
+	devpts container_mounts container_cgroup container portmap containers pod commands daemon transport \
+	boot main
 
 # What each unit test links beside itself.
 network := child_network child_route child_network_state child_netlink address child report queue loop log error
@@ -42,6 +43,7 @@ UNIT_privilege := privilege
 UNIT_spec := spec address privilege json json_scan arena error
 UNIT_report := report queue error
 UNIT_loop := loop log error
+UNIT_file := file
 UNIT_uevent := uevent
 UNIT_writeback := writeback
 UNIT_port := port loop queue log error
@@ -60,10 +62,10 @@ UNIT_child_sysctl := child_sysctl child report queue error
 UNIT_child_user := child_user child_path child report queue error
 UNIT_child_ps := child_ps child_ps_table child_ps_columns child_user child_path child report \
 	queue json_scan error
-UNIT_boot := version writeback log module uevent error
-UNIT_module := module
+UNIT_boot := version writeback transport file loop log module uevent error
+UNIT_module := module file
 UNIT_child_exec := child_rootfs child_volume child_device child_copy child_mount child_sysctl \
-	child_privileges child_user child_path child privilege module uevent report queue error
+	child_privileges child_user child_path child privilege module file uevent report queue error
 UNIT_worker := worker spawn child report queue loop log error
 UNIT_cgroup := cgroup error
 UNIT_cgroup_limits := cgroup_limits cgroup error
@@ -153,7 +155,7 @@ PROG := $(patsubst tests/prog/%.c,%,$(wildcard tests/prog/*.c))
 BENCH := $(patsubst tests/bench/%.c,%,$(wildcard tests/bench/*.c))
 C_SOURCES := $(wildcard src/*.c tests/*/*.c)
 C_FILES := $(C_SOURCES) $(wildcard include/*.h)
-SHELL_SCRIPTS := .ci/run scripts/build-rootfs scripts/fake-proxy.bash scripts/setup
+SHELL_SCRIPTS := .ci/run scripts/build-rootfs scripts/fake-proxy.bash scripts/get-debian scripts/setup
 
 .PHONY: all
 all: $(O)/musl/hyperstart $(O)/initrd.cpio
@@ -227,6 +229,9 @@ build/own-kernel/initrd.cpio: $(O)/musl/hyperstart scripts/build-initrd | build/
 KERNEL :=
 boot_kernel := $(if $(KERNEL),build/$(KERNEL)-kernel/vmlinux,$(O)/kernel/vmlinux)
 boot_initrd := $(if $(KERNEL),build/$(KERNEL)-kernel/initrd.cpio,$(O)/initrd.cpio)
+
+build/debian.ext4: scripts/get-debian | build/setup-service
+	@scripts/get-debian $@
 
 # CMD and ROOTFS reach the script as they were typed: no second reading of $ by make, no shell.
 override export CMD := $(value CMD)
@@ -377,6 +382,23 @@ script-tests: all build/rootfs | build/setup-test
 .PHONY: vm-rig check-vm
 vm-rig check-vm: $(rig) build/initrd.cpio build/iptables
 	$(PYTEST) tests/scenarios --rig=vm --junitxml=build/check/vm-rig.xml $(ARGS)
+
+# What hosts do, over the other ways to the guest and with an agent that is not PID 1.
+scenarios = $(PYTEST) $(1:%=tests/scenarios/test_%) --junitxml=build/check/$@.xml $(ARGS)
+life := hosts.py::test_a_whole_life
+
+.PHONY: vm-isa vm-vsock vm-service host-service
+vm-isa: $(rig) build/initrd.cpio
+	$(call scenarios,hosts.py) --rig=vm --transport=isa
+
+vm-vsock: $(rig) build/initrd.cpio
+	$(call scenarios,hosts.py reconnect.py transport.py) --rig=vm --transport=vsock
+
+vm-service: $(rig) build/initrd.cpio build/debian.ext4
+	$(call scenarios,$(life) service.py agents_own_place.py) --rig=vm --start=service
+
+host-service: $(rig)
+	$(call scenarios,hosts.py exits.py agents_own_place.py) --rig=host --start=service
 
 .PHONY: lint lint-format lint-layers lint-clang lint-tidy lint-cppcheck lint-shell lint-spelling
 lint: lint-format lint-layers lint-clang lint-tidy lint-cppcheck lint-shell lint-spelling

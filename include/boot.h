@@ -1,21 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What only PID 1 of a VM does before and after daemon_run(). */
+/* What only the agent of a whole VM does, as its PID 1 or as a service of its init, before and after
+ * daemon_run(). */
 #ifndef BOOT_H
 #define BOOT_H
 
 #include "daemon.h"
 
-/* Mounts what READY needs (devtmpfs, proc, sysfs), reads the kernel command line, loads the
- * modules that /modules/order lists up to its first empty line (one path a line, finit_module in
- * order), waits for the two ports by uevent, for ever, raises RLIMIT_NOFILE, and fills config. Strings in config live as
- * long as the program. Boot may die: it writes why to the console and powers off. */
+/* Mounts what READY needs (devtmpfs, proc, sysfs) and is not mounted yet, reads the kernel command
+ * line, raises RLIMIT_NOFILE, loads the modules that /modules/order lists up to its first empty line
+ * (one path a line, finit_module in order), waits for the way to the host (transport.h), for ever,
+ * and fills config. Strings in config live as long as the program. Boot may die: it writes why to the
+ * console, or a service's stderr, and powers off. */
 void boot_start(struct daemon_config *config);
 
 /* Raises RLIMIT_NOFILE to what limits.h needs; config->nofile is what it was. */
 void boot_raise_nofile(struct daemon_config *config);
 
-/* What READY does not need, done after it is queued: the other modules; /run, cgroup2 (favordynmods, without on
- * EINVAL), /dev/pts …; says on the console what the kernel lacks. Called once by the daemon. */
+/* What READY does not need, done after it is queued: the other modules; /run, cgroup2 (favordynmods,
+ * without on EINVAL), /dev/pts …, what is not mounted yet; takes a cgroup; says on the console what the
+ * kernel lacks. Called once by the daemon. */
 void boot_finish(struct daemon_config *config);
 
 /* Sync and RB_POWER_OFF. In a PID namespace that ends its init with SIGINT. Never returns. */

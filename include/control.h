@@ -31,6 +31,7 @@ struct control {
 	struct message message;
 	size_t skip_left;
 	uint64_t nexted;      /* how many of in.total are told or dropped */
+	bool ready_again;     /* READY is queued at each hang-up */
 	uint64_t ready_mark;  /* READY has left when out.sent gets here */
 	uint64_t muted_until; /* commands that begin before this byte of in get no reply */
 	bool muted;           /* the present one began before that */
@@ -57,6 +58,8 @@ struct control_options {
 	struct loop *loop;
 	int fd;
 	bool listening;
+	uint32_t peer_cid;
+	bool ready_again; /* also for each further host */
 	size_t (*payload_max)(uint32_t code);
 	void (*on_command)(struct control *control, struct message *message);
 	void (*on_cut)(struct control *control);

@@ -13,6 +13,8 @@ struct daemon_config {
 	/* Each port is a character device, or a listening socket whose connections are the host. */
 	int control_fd, tty_fd;
 	bool listening;
+	uint32_t peer_cid;      /* who may connect, by vsock; 0: anyone who can */
+	bool ready_again;       /* READY is each host's, not only the first one's */
 	const char *run_dir;    /* an empty directory of the agent's own */
 	const char *share_dir;  /* bound in place of the 9p share; NULL: 9p by tag */
 	const char *cgroup_dir; /* cgroup v2 directory that is ours; NULL: no cgroups */

@@ -48,6 +48,7 @@ struct mux_options {
 	struct loop *loop;
 	int fd;
 	bool listening;
+	uint32_t peer_cid;
 };
 
 /* 0, or -1 with err. */

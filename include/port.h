@@ -13,6 +13,7 @@ struct port {
 	struct source listener; /* the listening socket, or fd -1; owned */
 	struct timer retry;     /* looks whether a device's host is back */
 	struct queue in, out;
+	uint32_t peer_cid;
 	size_t header;  /* bytes of a frame's header; its last u32 is the frame's length */
 	bool connected; /* a host is there */
 	/* What leaves `out` is whole frames, and the head frame stays until all of it is out. */
@@ -26,6 +27,7 @@ struct port_options {
 	const char *name;
 	int fd;         /* taken over */
 	bool listening; /* fd is a listening socket, else a device that hangs up and comes back */
+	uint32_t peer_cid; /* whose connections are taken, of a vsock; 0: all */
 	size_t in_bytes, out_bytes;
 	size_t header;
 	bool keeps_frames;

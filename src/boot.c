@@ -2,7 +2,6 @@
 /* What only PID 1 of a VM does: from the kernel's hand-over to the two ports, and power off. */
 #include "boot.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -16,24 +15,25 @@
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
-#include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
 
+#include <linux/limits.h>
 #include <linux/magic.h>
 
+#include "file.h"
 #include "limits.h"
 #include "log.h"
+#include "loop.h"
 #include "module.h"
 #include "protocol.h"
-#include "uevent.h"
+#include "transport.h"
 #include "version.h"
 #include "writeback.h"
 
 #define RUN_DIR    "/run/hyperstart"
 #define CGROUP_DIR "/sys/fs/cgroup"
 #define DEADLINE_S 60u
-#define SAY_MS     10000
 
 #define NOTHING_SPECIAL (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
@@ -41,15 +41,8 @@
 
 /* What the rest is for, and when it came how far: there is one machine. */
 static const struct daemon_config *running;
-static int64_t entered_ms, ports_ms;
-
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
+static uint64_t entered_ms, ports_ms;
+static pid_t agent;
 
 /* --- The end ------------------------------------------------------------------------------------ */
 
@@ -81,7 +74,7 @@ static void fault(int sig, siginfo_t *info, void *context)
 
 	/* A child that has not come to child_begin: back to where it was, it dies of it, alone. (The
 	 * pod's init is another 1; its reboot is its own end as well.) */
-	if (getpid() != 1)
+	if (getpid() != agent)
 		return;
 	version_build_id(id);
 	snprintf(line, sizeof(line),
@@ -112,14 +105,21 @@ static void faults_catch(void)
 
 /* --- Mounts ------------------------------------------------------------------------------------- */
 
+static bool is_mount_point(const char *at)
+{
+	char above[64];
+	struct stat st, above_st;
+
+	snprintf(above, sizeof(above), "%s/..", at);
+	return stat(at, &st) == 0 && stat(above, &above_st) == 0 && st.st_dev != above_st.st_dev;
+}
+
+/* Unless something is there already: a service finds all of it done. */
 static int mount_at(const char *type, const char *at, unsigned long flags, const char *options)
 {
 	if (mkdir(at, 0755) < 0 && errno != EEXIST)
 		return -1;
-	/* EBUSY: it is mounted already. */
-	if (mount(type, at, type, flags, options) < 0 && errno != EBUSY)
-		return -1;
-	return 0;
+	return is_mount_point(at) ? 0 : mount(type, at, type, flags, options);
 }
 
 /* The initramfs is the one root that pivot_root cannot leave: a bind mount of it, moved over it,
@@ -201,26 +201,6 @@ static void kernel_check_options(void)
 			log_error("boot: kernel lacks %s", needed[i].option);
 }
 
-/* A small file as a string. Its length, or -1 with errno. */
-static ssize_t file_read(const char *path, char *text, size_t size)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	size_t length = 0;
-	ssize_t n = -1;
-
-	if (fd < 0)
-		return -1;
-	while (length < size - 1 && (n = read(fd, text + length, size - 1 - length)) > 0)
-		length += (size_t)n;
-	close(fd);
-	if (n > 0)
-		errno = EFBIG;
-	if (n != 0)
-		return -1;
-	text[length] = '\0';
-	return (ssize_t)length;
-}
-
 static bool number_parse(const char *text, uint32_t most, uint32_t *number)
 {
 	char *end;
@@ -232,13 +212,16 @@ static bool number_parse(const char *text, uint32_t most, uint32_t *number)
 	return true;
 }
 
-static bool word_apply(struct daemon_config *config, const char *key, const char *value)
+static bool word_apply(struct daemon_config *config, struct transport *transport, const char *key,
+	const char *value)
 {
 	enum log_level level;
 	uint32_t seconds;
 
 	if (strcmp(key, "api") == 0)
 		return number_parse(value, UINT32_MAX, &config->api);
+	if (strcmp(key, "vsock") == 0)
+		return number_parse(value, UINT32_MAX - 1, &transport->vsock_cid);
 	if (strcmp(key, "deadline") == 0 && number_parse(value, 24 * 3600, &seconds)) {
 		config->deadline_ms = seconds * 1000;
 		return true;
@@ -254,7 +237,7 @@ static bool word_apply(struct daemon_config *config, const char *key, const char
 	return false;
 }
 
-static void command_line_apply(struct daemon_config *config)
+static void command_line_apply(struct daemon_config *config, struct transport *transport)
 {
 	static const char prefix[] = "hyperstart.";
 	char text[4096], *rest = text, *word;
@@ -264,11 +247,15 @@ static void command_line_apply(struct daemon_config *config)
 	while ((word = strsep(&rest, " \t\n")) != NULL) {
 		char *value = strchr(word, '=');
 
+		/* The older agents' word. */
+		if (strncmp(word, "hyper_use_serial", strlen("hyper_use_serial")) == 0)
+			transport->isa_serial = true;
 		if (strncmp(word, prefix, sizeof(prefix) - 1) != 0)
 			continue;
 		if (value != NULL)
 			*value++ = '\0';
-		if (value == NULL || !word_apply(config, word + sizeof(prefix) - 1, value))
+		if (value == NULL ||
+			!word_apply(config, transport, word + sizeof(prefix) - 1, value))
 			log_warn("boot: kernel command line: %s is not understood", word);
 	}
 }
@@ -309,88 +296,58 @@ void boot_raise_nofile(struct daemon_config *config)
 		log_warn("boot: limit of open files: %s", strerror(errno));
 }
 
-/* --- The ports ---------------------------------------------------------------------------------- */
+/* --- As a service -------------------------------------------------------------------------------- */
 
-static const char control_name[] = "sh.hyper.channel.0";
-static const char tty_name[] = "sh.hyper.channel.1";
-
-/* The device node of the directory below /sys/class/virtio-ports, if that is the port `name`. The
- * fd, or -1 when it is another or not ready: then there will be an event. */
-static int port_open_if(const char *directory, const char *name)
+/* The cgroup that is ours, by its path; NULL with errno. In a VM of our own that is all of the tree,
+ * as a service the part that we were started in. One that gives controllers to those below it may
+ * hold no process, so there we move to a leaf. */
+static const char *cgroup_take(void)
 {
-	char path[128], text[64];
-	int fd;
+	static char path[PATH_MAX];
+	char text[PATH_MAX], *own;
+	int procs;
 
-	snprintf(path, sizeof(path), "/sys/class/virtio-ports/%s/name", directory);
-	if (file_read(path, text, sizeof(text)) < 0)
-		return -1;
-	text[strcspn(text, "\n")] = '\0';
-	if (strcmp(text, name) != 0)
-		return -1;
-	snprintf(path, sizeof(path), "/dev/%s", directory);
-	fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0 && errno != ENOENT)
-		log_error("boot: port %s: open %s: %s", name, path, strerror(errno));
-	return fd;
-}
-
-static void ports_look(struct daemon_config *config)
-{
-	DIR *ports = opendir("/sys/class/virtio-ports");
-	struct dirent *entry;
-
-	if (ports == NULL)
-		return;
-	while ((entry = readdir(ports)) != NULL) {
-		if (entry->d_name[0] == '.')
-			continue;
-		if (config->control_fd < 0)
-			config->control_fd = port_open_if(entry->d_name, control_name);
-		if (config->tty_fd < 0)
-			config->tty_fd = port_open_if(entry->d_name, tty_name);
-	}
-	closedir(ports);
-}
-
-static void ports_await(struct daemon_config *config)
-{
-	int64_t start = now_ms(), say = start + SAY_MS;
-	int uevents = uevent_open();
-
-	if (uevents < 0)
-		fail("listen to uevents");
-	/* Subscribed first, so that nothing can come between a look and the wait. */
-	ports_look(config);
-	while (config->control_fd < 0 || config->tty_fd < 0) {
-		int64_t now = now_ms();
-
-		if (now >= say) {
-			say += SAY_MS;
-			log_warn("boot: port %s is not there, waiting since %d s",
-				config->control_fd < 0 ? control_name : tty_name,
-				(int)((now - start) / 1000));
-			continue;
-		}
-		/* Whatever happens to one: it is there with `add`, but named only with `change`. */
-		if (uevent_wait(uevents, "virtio-ports", (int)(say - now)))
-			ports_look(config);
-	}
-	close(uevents);
+	/* v2 is the hierarchy 0, of no named controllers. */
+	if (file_read("/proc/self/cgroup", text, sizeof(text)) < 0 ||
+		(own = strstr(text, "0::/")) == NULL)
+		return NULL;
+	own += strlen("0::/");
+	own[strcspn(own, "\n")] = '\0';
+	if (own[0] == '\0')
+		return CGROUP_DIR;
+	snprintf(path, sizeof(path), CGROUP_DIR "/%.3000s/agent", own);
+	if (mkdir(path, 0755) < 0 && errno != EEXIST)
+		return NULL;
+	snprintf(text, sizeof(text), "%.4000s/cgroup.procs", path);
+	procs = open(text, O_WRONLY | O_CLOEXEC);
+	if (procs < 0 || write(procs, "0", 1) < 0)
+		return NULL;
+	close(procs);
+	*strrchr(path, '/') = '\0';
+	return path;
 }
 
 /* --- Before and after READY --------------------------------------------------------------------- */
 
 void boot_start(struct daemon_config *config)
 {
-	entered_ms = now_ms();
+	const bool is_init = getpid() == 1;
+	struct transport transport = {0};
+
+	agent = getpid();
+	entered_ms = loop_now();
 	running = config;
 	faults_catch();
 	umask(022);
-	root_make_pivotable();
+	if (is_init)
+		root_make_pivotable();
 	if (mount_at("devtmpfs", "/dev", MS_NOSUID | MS_NOEXEC, "mode=755") < 0)
 		fail("mount /dev");
 	stdio_open();
-	console_open();
+	if (is_init)
+		console_open();
+	else
+		log_open(STDERR_FILENO, false, LOG_LEVEL_INFO); /* the journal */
 	if (mount_at("proc", "/proc", NOTHING_SPECIAL, NULL) < 0)
 		fail("mount /proc");
 	if (mount_at("sysfs", "/sys", NOTHING_SPECIAL, NULL) < 0)
@@ -404,12 +361,13 @@ void boot_start(struct daemon_config *config)
 		.last_command = -1,
 		.after_ready = boot_finish,
 	};
-	command_line_apply(config);
+	command_line_apply(config, &transport);
 	kernel_check_version();
 	boot_raise_nofile(config);
 	modules_load(true);
-	ports_await(config);
-	ports_ms = now_ms();
+	if (transport_await(&transport, config) < 0)
+		fail("find the host");
+	ports_ms = loop_now();
 }
 
 /* Whatever the containers take: our pages stay, and another is killed. */
@@ -429,7 +387,7 @@ static void stay(void)
 
 void boot_finish(struct daemon_config *config)
 {
-	int64_t ready_ms = now_ms();
+	uint64_t ready_ms = loop_now();
 
 	modules_load(false);
 	if (mount_at("tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=755") < 0 ||
@@ -440,12 +398,13 @@ void boot_finish(struct daemon_config *config)
 	/* favordynmods, of 6.0: without it, joining a cgroup waits for RCU, 10 to 20 ms. */
 	if (mount_at("cgroup2", CGROUP_DIR, NOTHING_SPECIAL, "favordynmods") == 0 ||
 		(errno == EINVAL && mount_at("cgroup2", CGROUP_DIR, NOTHING_SPECIAL, NULL) == 0))
-		config->cgroup_dir = CGROUP_DIR;
-	else
-		log_error("boot: mount cgroup2: %s: containers cannot be killed as a whole",
+		config->cgroup_dir = cgroup_take();
+	if (config->cgroup_dir == NULL)
+		log_error("boot: take cgroup2: %s: containers cannot be killed as a whole",
 			strerror(errno));
 	kernel_check_options();
 	stay();
-	log_info("boot: ms since the kernel began: init %lld, ports %lld, READY %lld",
-		(long long)entered_ms, (long long)ports_ms, (long long)ready_ms);
+	log_info("boot: ms since the kernel began: init %llu, ports %llu, READY %llu",
+		(unsigned long long)entered_ms, (unsigned long long)ports_ms,
+		(unsigned long long)ready_ms);
 }

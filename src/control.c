@@ -317,7 +317,7 @@ static void control_hung_up(struct port *port)
 	control->muted = taking || control->state == CONTROL_RUNNING;
 	control->muted_until = control->nexted = port->in.total;
 	queue_unput(&port->out, queue_length(&port->out));
-	if (!control_has_sent(control, control->ready_mark))
+	if (control->ready_again || !control_has_sent(control, control->ready_mark))
 		put_ready(control);
 	control->on_hangup(control);
 }
@@ -328,6 +328,7 @@ int control_open(struct control *control, const struct control_options *options,
 		.name = "control",
 		.fd = options->fd,
 		.listening = options->listening,
+		.peer_cid = options->peer_cid,
 		.in_bytes = CONTROL_IN_BYTES,
 		.out_bytes = CONTROL_OUT_BYTES,
 		.header = CONTROL_HEADER,
@@ -335,6 +336,7 @@ int control_open(struct control *control, const struct control_options *options,
 	};
 
 	*control = (struct control){
+		.ready_again = options->ready_again,
 		.payload_max = options->payload_max,
 		.on_command = options->on_command,
 		.on_cut = options->on_cut,

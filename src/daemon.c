@@ -101,6 +101,8 @@ static int open_ports(struct daemon *daemon, struct error *err)
 		.loop = &daemon->loop,
 		.fd = config->control_fd,
 		.listening = config->listening,
+		.peer_cid = config->peer_cid,
+		.ready_again = config->ready_again,
 		.payload_max = commands_payload_max,
 		.on_command = run_command,
 		.on_cut = cut_command,
@@ -110,6 +112,7 @@ static int open_ports(struct daemon *daemon, struct error *err)
 		.loop = &daemon->loop,
 		.fd = config->tty_fd,
 		.listening = config->listening,
+		.peer_cid = config->peer_cid,
 	};
 
 	if (control_open(&daemon->control, &control, err) < 0)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* PID 1 of a VM without arguments; with them the same daemon on sockets, for the tests. */
+/* Without arguments PID 1 of a VM, or a service in one; with them the same daemon on sockets, for the
+ * tests. */
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
@@ -7,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "boot.h"
@@ -18,7 +20,8 @@ static const char usage[] =
 	"usage: hyperstart --control=FD --tty=FD --run=DIR [--share=DIR] [--cgroup=DIR]\n"
 	"                  [--api=N] [--deadline=SECONDS] [--caps=default] [--log=LEVEL]\n"
 	"       hyperstart --help | --version\n"
-	"As PID 1 of a virtual machine: without arguments. See hyperstart(8).\n";
+	"As PID 1 of a virtual machine, or as a service in one: without arguments.\n"
+	"See hyperstart(8).\n";
 
 static _Noreturn void usage_exit(void)
 {
@@ -126,23 +129,29 @@ int main(int argc, char **argv)
 		.api = PROTOCOL_API,
 		.deadline_ms = 60000,
 	};
+	/* Words that the kernel does not know on its command line are arguments of its init. */
+	const bool is_rig = argc > 1 && argv[1][0] == '-', is_init = getpid() == 1;
 	struct error err;
 
-	if (argc > 1) {
+	if (is_rig || !is_init) {
 		/* What our parent ignores, our children should not. */
 		for (int sig = 1; sig < NSIG; sig++)
 			signal(sig, SIG_DFL);
+		/* Orphans of what runs in our own namespaces are ours all the same. */
+		prctl(PR_SET_CHILD_SUBREAPER, 1);
+	}
+	if (is_rig) {
 		config.listening = true;
 		parse_arguments(argc, argv, &config);
 		boot_raise_nofile(&config);
-	} else if (getpid() == 1) {
+	} else if (is_init || getppid() == 1) {
 		boot_start(&config);
 	} else {
 		usage_exit();
 	}
 	if (daemon_run(&config, &err) < 0)
 		log_error("daemon: %s", err.text);
-	if (getpid() != 1)
-		return 0;
+	if (is_rig && !is_init)
+		_exit(0); /* it is not our machine */
 	boot_power_off();
 }

@@ -9,6 +9,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "file.h"
+
 int module_load(const char *path)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC), result = -1, why;
@@ -26,17 +28,11 @@ int module_load(const char *path)
 
 void module_load_for(const char *name)
 {
-	char text[4096], *rest = text, *path;
-	ssize_t length;
-	int fd;
+	char order[64], text[4096], *rest = text, *path;
 
-	snprintf(text, sizeof(text), "/modules/%s.order", name);
-	fd = open(text, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
+	snprintf(order, sizeof(order), "/modules/%s.order", name);
+	if (file_read(order, text, sizeof(text)) < 0)
 		return;
-	length = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	text[length > 0 ? length : 0] = '\0';
 	while ((path = strsep(&rest, "\n")) != NULL)
 		if (path[0] != '\0')
 			(void)module_load(path);

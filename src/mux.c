@@ -356,6 +356,7 @@ int mux_open(struct mux *mux, const struct mux_options *options, struct error *e
 		.name = "tty",
 		.fd = options->fd,
 		.listening = options->listening,
+		.peer_cid = options->peer_cid,
 		.in_bytes = TTY_IN_BYTES,
 		.out_bytes = TTY_OUT_BYTES,
 		.header = TTY_HEADER,

@@ -8,6 +8,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <linux/vm_sockets.h>
+
 #include "bytes.h"
 #include "log.h"
 
@@ -170,11 +172,18 @@ static uint32_t listener_wants(struct source *source)
 static void listener_ready(struct source *source, uint32_t events)
 {
 	struct port *port = list_entry(source, struct port, listener);
-	int fd = accept4(source->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	struct sockaddr_vm peer = {0};
+	socklen_t size = sizeof(peer);
+	int fd = accept4(source->fd, (struct sockaddr *)&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	(void)events;
 	if (fd < 0)
 		return;
+	if (port->peer_cid && peer.svm_cid != port->peer_cid) {
+		log_info("port %s: CID %u is not the host", port->name, peer.svm_cid);
+		close(fd);
+		return;
+	}
 	if (port->connected) { /* one host at a time */
 		close(fd);
 		return;
@@ -190,6 +199,7 @@ int port_open(
 	*port = (struct port){
 		.name = options->name,
 		.loop = loop,
+		.peer_cid = options->peer_cid,
 		.header = options->header,
 		.keeps_frames = options->keeps_frames,
 		.on_hangup = options->on_hangup,

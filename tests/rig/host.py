@@ -2,7 +2,7 @@
 """A strict host: it holds both connections, and every byte from the agent is checked.
 
 Checked always, whatever the test is about:
-  * READY is the first message, and comes once;
+  * READY is the first message, and comes once (over vsock: once to each host);
   * the NEXTs never add up to more than was written, and to exactly that in the end;
   * one reply per command, in order, and nothing but replies, NEXTs and due events on control;
   * no tty frame over 10,240 bytes, none on a seq that no living process has;
@@ -174,6 +174,8 @@ class Host:
         self.control = Connection(self.guest.connect_control())
         self.control_frames = control_decoder()
         self.taken = 0  # the sum of the NEXTs
+        if self.guest.greets:
+            self.ready = False
 
     def connect_tty(self):
         self.tty = Connection(self.guest.connect_tty())

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The host rig: the daemon as PID 1 of fresh namespaces on this machine. 0.03 s a start."""
+"""The host rig: the daemon as PID 1 of fresh namespaces on this machine, 0.03 s a start; or, as a
+service, as a child of that PID 1."""
 
 import ctypes
 import fcntl
@@ -55,18 +56,30 @@ def cgroup2_mount():
     return None
 
 
+def serve_as_init():
+    """Returns in a child, the service, and ends with it. An agent takes care of its orphans itself."""
+    service = os.fork()
+    while service:
+        pid, status = os.wait()
+        if pid == service:
+            os._exit(os.waitstatus_to_exitcode(status) % 256)
+        os.write(2, b"init: an orphan came here\n")
+
+
 class HostGuest(Inspected):
     """One daemon, its sockets, and everything of it that can be seen from here. Its share is bound,
     so the tag is no matter."""
 
+    transport = "socket"
+    greets = False  # READY is the first host's alone
     ordered = True  # the two connections keep the order in which the daemon wrote
     is_vm = False
     tick = None  # its log is a pipe: the host wakes for it
     started = 0
 
     def __init__(self, share, binary="asan", deadline=None, api=None, caps=None, level="info",
-                 tag=None, fault=0):
-        self.share, self.binary = share, binary
+                 tag=None, start="init", fault=0):
+        self.share, self.binary, self.start = share, binary, start
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="hyperstart-rig-"))
         self.log = ""
         self.status = None  # of waitpid, once it ended
@@ -89,8 +102,16 @@ class HostGuest(Inspected):
         fcntl.fcntl(self._log_fd, fcntl.F_SETPIPE_SZ, 1 << 20)
         os.set_blocking(self._log_fd, False)
         self.fault = fault  # which call is to fail, of the binary that is made for it
-        self.pid = self._spawn([str(BINARIES[binary]), *args], log_end)
+        self.init = self._spawn([str(BINARIES[binary]), *args], log_end)
         os.close(log_end)
+
+    @property
+    def pid(self):
+        """The agent's."""
+        if self.start == "init":
+            return self.init
+        children = pathlib.Path(f"/proc/{self.init}/task/{self.init}/children").read_text()
+        return int(children.split()[0])
 
     def _listen(self, name):
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -125,6 +146,8 @@ class HostGuest(Inspected):
                 mount("tmpfs", self.dir / "run", "tmpfs", data="mode=0755")
                 self._hide_hardware()
                 signal.setitimer(signal.ITIMER_REAL, 0)
+                if self.start == "service":
+                    serve_as_init()
                 os.execve(argv[0], argv, {"ASAN_OPTIONS": "exitcode=99",
                                           "UBSAN_OPTIONS": "print_stacktrace=1",
                                           "FAULT": str(self.fault), "COVERAGE": COVERAGE or ""})
@@ -181,7 +204,7 @@ class HostGuest(Inspected):
         self.describe()
         lines = self.log.splitlines()
         for at, line in enumerate(lines):
-            if any(word in line for word in SANITIZER_WORDS):
+            if any(word in line for word in (*SANITIZER_WORDS, "init: an orphan")):
                 return "\n".join(lines[at : at + 60])
         if self.cgroup and self.has_ended() and self.end_reason() == "power-off":
             left = [path.name for path in self.cgroup.rglob("*") if path.is_dir()]
@@ -225,13 +248,15 @@ class HostGuest(Inspected):
 
     def has_ended(self):
         if self.status is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            pid, status = os.waitpid(self.init, os.WNOHANG)
             if pid:
                 self.status = status
         return self.status is not None
 
     def end_reason(self):
-        """power-off, or what went wrong."""
+        """power-off, or what went wrong. A service on a machine that is not its own just ends."""
+        if self.start == "service" and self.status == 0:
+            return "power-off"
         if os.WIFSIGNALED(self.status):
             number = os.WTERMSIG(self.status)
             # reboot(RB_POWER_OFF) in a PID namespace ends its init so.
@@ -239,7 +264,7 @@ class HostGuest(Inspected):
         return f"exit {os.WEXITSTATUS(self.status)}"
 
     def wait_end(self, host, timeout=20):
-        pidfd = None if self.has_ended() else os.pidfd_open(self.pid)
+        pidfd = None if self.has_ended() else os.pidfd_open(self.init)
         if pidfd is not None:
             poll = select.poll()
             poll.register(pidfd, select.POLLIN)
@@ -254,8 +279,9 @@ class HostGuest(Inspected):
     def stop(self):
         if not self.has_ended():
             counts = COVERAGE and self.binary != "musl"
-            os.kill(self.pid, signal.SIGRTMAX - 1 if counts else signal.SIGKILL)
-            self.status = os.waitpid(self.pid, 0)[1]
+            os.kill(self.pid if counts else self.init,
+                    signal.SIGRTMAX - 1 if counts else signal.SIGKILL)
+            self.status = os.waitpid(self.init, 0)[1]
         if self._log_fd is not None:
             self.read_log()
         if self._log_fd is not None:

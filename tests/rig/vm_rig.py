@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The VM rig: the same daemon as /init of a guest, over QEMU's virtio-serial ports and 9p.
+"""The VM rig: the same daemon as /init of a guest, or as a service of Debian's systemd, over QEMU's
+ports and 9p.
 
-The agent is PID 1 there, and no container sees it. What looks at it is a core dump handler: the
+The agent as /init is PID 1 there, and no container sees it. What looks at it is a core dump handler: the
 kernel runs that outside of all containers when a process crashes. It finds its script on the share
 and leaves its output there, so the agent has no part in being measured but to have passed one line
 to the process that crashes.
@@ -9,13 +10,15 @@ to the process that crashes.
 
 import os
 import pathlib
+import shutil
 import subprocess
 
 from rig.inspect import Inspected
 from rig.rootfs import BUSYBOX
 from rig.scripts import ROOT, load_script
 
-APPLETS = ("sh", "cat", "grep", "ls", "mkdir", "mount", "sleep", "unshare", "wc")
+APPLETS = ("sh", "cat", "grep", "id", "ls", "mkdir", "mount", "rm", "sleep", "true",
+           "unshare", "wc")
 
 # look NUMBER: runs that script of the share's .rig directory, and leaves its output beside it. It
 # starts in the kernel's own root, with nothing mounted.
@@ -40,12 +43,65 @@ done 2>/dev/null
 """
 
 
+# /init of a guest whose init is systemd: from the initrd, which stays below, to Debian's disk.
+DEBIAN = ROOT / "build/debian.ext4"
+DEBIAN_INIT = """#!/bin/busybox sh
+export PATH=/bin
+mount -t devtmpfs dev /dev
+for module in $(cat /modules/order /modules/block.order /modules/ext4.order); do
+	busybox insmod $module 2>/dev/null
+done
+mkdir -p /proc /root
+until mount -t ext4 /dev/vda /root 2>/dev/null; do sleep 0.1; done
+cd /root
+busybox cp /service/hyperstart usr/sbin/hyperstart
+busybox cp /service/hyperstart.service etc/systemd/system/hyperstart.service
+busybox ln -s /etc/systemd/system/hyperstart.service etc/systemd/system/multi-user.target.wants/
+mount --move . /
+exec busybox chroot . /sbin/init
+"""
+# Before a script: Debian itself has what it takes to look at the agent.
+DEBIAN_LOOK = """sleep {delay}
+AGENT=$(systemctl show --property=MainPID --value hyperstart)
+CGROUP=$(dirname /sys/fs/cgroup$(sed -n s/^0:://p /proc/$AGENT/cgroup))
+{script}
+"""
+# A terminal on the console would hang it up below the journal's lines.
+DEBIAN_WORDS = "systemd.mask=serial-getty@ttyS0.service systemd.show_status=0"
+
+# Over vsock the guest talks to itself (CID 1): QEMU's is the host kernel's, which may have none. The
+# host's sockets are virtio-serial ports that the agent has no name for, and tests/prog/relay makes
+# connections of them.
+LOOPBACK_CID = 1
+RELAY_PORTS = {"control": "relay.control", "tty": "relay.tty"}
+RELAY_WORDS = "rdinit=/bin/relay -- {modules} /init /dev/vport0p1 2718 /dev/vport0p2 2719"
+LOOPBACK_MODULES = ("vsock", "vmw_vsock_virtio_transport_common", "vsock_loopback")
+
+
 run_qemu = load_script("run-qemu")
 
 
-def build_initrd(directory, *options):
-    """The product's initrd, and what it takes to look at the agent."""
+def transport_options(transport, vsock_cid):
+    """The transport as arguments of Vm, and words for the end of the kernel command line."""
+    if transport != "vsock":
+        return {"transport": transport}, []
+    modules = " ".join(f"/modules/{name}.ko" for name in LOOPBACK_MODULES)
+    asked = [f"hyperstart.vsock={vsock_cid}"] if vsock_cid else []
+    return {"ports": RELAY_PORTS}, [*asked, RELAY_WORDS.format(modules=modules)]
+
+
+def build_initrd(directory, *options, start="init"):
+    """The product's initrd, or one that leads to Debian, and what it takes to look at the agent."""
     directory = pathlib.Path(directory)
+    init = ROOT / "build/musl/hyperstart"
+    if start == "service":
+        service = directory / "service"
+        service.mkdir()
+        for file in init, ROOT / "scripts/hyperstart.service":
+            shutil.copy(file, service)
+        init = directory / "init"
+        init.write_text(DEBIAN_INIT)
+        options = "--add", f"service={service}", *options
     tools = directory / "bin"
     tools.mkdir()
     for applet in APPLETS:
@@ -55,13 +111,18 @@ def build_initrd(directory, *options):
     modules = directory / "modules"
     modules.mkdir()
     (modules / "modules.dep").write_text("of the guest\n")
+    for program in ("dial", "relay"):
+        shutil.copy(ROOT / "build/prog" / program, tools)
+    etc = directory / "etc"
+    etc.mkdir()
+    (etc / "passwd").write_text("root:x:0:0::/:/bin/sh\ndaemon:x:1:1::/:/bin/sh\n")
     for program in ("busybox", "look"):
         (tools / program).chmod(0o755)
     output = directory / "initrd.cpio"
     subprocess.run([ROOT / "scripts/build-initrd", "--kernel", ROOT / "build/kernel",
-                    "--init", ROOT / "build/musl/hyperstart", "--add", f"bin={tools}",
+                    "--init", init, "--add", f"bin={tools}", "--add", f"etc={etc}",
                     "--add", f"lib/modules={modules}",
-                    *options, output], check=True)
+                    "--modules", "vsock_loopback", *options, output], check=True)
     return output
 
 
@@ -74,8 +135,11 @@ class VmGuest(Inspected):
     tick = 0.05  # its console is a file: nothing wakes us when it grows
 
     def __init__(self, share, initrd, binary=None, deadline=None, api=None, caps=None, level="info",
-                 tag="share", accel=None, arguments=()):
+                 tag="share", transport="virtio", vsock_cid=LOOPBACK_CID, start="init", accel=None,
+                 arguments=()):
         self.share = share
+        self.transport, self.start = transport, start
+        self.greets = transport == "vsock"
         words = [f"hyperstart.log={level}"]
         if deadline:
             words.append(f"hyperstart.deadline={deadline}")
@@ -83,8 +147,12 @@ class VmGuest(Inspected):
             words.append(f"hyperstart.api={api}")
         if caps:
             words.append(f"hyperstart.caps={caps}")
-        self.vm = run_qemu.Vm(initrd=initrd, share=share.directory, tag=tag, append=" ".join(words),
-                              accel=accel, arguments=arguments)
+        options, last = transport_options(transport, vsock_cid)
+        if start == "service":
+            arguments = ["-drive", f"file={DEBIAN},format=raw,if=virtio,snapshot=on", *arguments]
+            words.append(DEBIAN_WORDS)
+        self.vm = run_qemu.Vm(initrd=initrd, share=share.directory, tag=tag, accel=accel,
+                              append=" ".join(words + last), arguments=arguments, **options)
         self.vm.start()
         self.reason = None
         self.operator = None  # the process that starts scripts
@@ -119,6 +187,10 @@ class VmGuest(Inspected):
 
     def shell(self, host, script, delay=0):
         """Starts the script, after a delay; call the result for its output."""
+        if self.start == "service":
+            args = ["sh", "-c", DEBIAN_LOOK.format(delay=delay, script=script)]
+            process = host.execcmd("hyperstart", args)
+            return lambda: process.wait() * "failed " + process.out.decode()
         if not self.operator:
             self.operator = host.start_operator(["sh", "-c", OPERATOR])
         self.scripts += 1

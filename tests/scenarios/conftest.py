@@ -24,6 +24,10 @@ VM_FACTOR = 5  # what TCG costs
 
 def pytest_addoption(parser):
     parser.addoption("--rig", choices=("host", "vm"), default="host", help="where the daemon runs")
+    parser.addoption("--transport", choices=("virtio", "isa", "vsock"), default="virtio",
+                     help="how the guest reaches the host (VM rig)")
+    parser.addoption("--start", choices=("init", "service"), default="init",
+                     help="what the agent is: PID 1, or a service of another init")
     parser.addoption("--seed", type=int, help="the one schedule that the model test plays")
 
 
@@ -34,7 +38,17 @@ def pytest_configure():
 
 def pytest_collection_modifyitems(config, items):
     rig = config.getoption("rig")
+    transport = config.getoption("transport")
+    start = config.getoption("start")
     for item in items:
+        for mark in item.iter_markers("starts"):
+            needed, reason = mark.args
+            if start != needed:
+                item.add_marker(pytest.mark.skip(reason=f"--start={needed} only: {reason}"))
+        for mark in item.iter_markers("not_over"):
+            without, reason = mark.args
+            if rig == "vm" and without == transport:
+                item.add_marker(pytest.mark.skip(reason=f"not over {transport}: {reason}"))
         for mark in item.iter_markers("only"):
             only, reason = mark.args
             if only != rig:
@@ -72,19 +86,22 @@ def pytest_runtest_protocol(item):
 class Rig:
     """Starts guests, and keeps the VM that the next test may use as well."""
 
-    def __init__(self, kind, directory):
+    def __init__(self, kind, transport, start, directory):
         self.kind = kind
+        self.transport = transport
+        self.agent_start = start
         self.is_vm = kind == "vm"
         self.share = Share(f"{directory}/share")
-        self.initrd = build_initrd(directory) if self.is_vm else None
+        self.initrd = build_initrd(directory, start=start) if self.is_vm else None
         self.kept = None  # (key, host)
 
     def start(self, **options):
         """A new daemon; returns the host that is connected to it."""
         if self.is_vm:
-            guest = VmGuest(self.share, self.initrd, **options)
+            options.setdefault("transport", self.transport)
+            guest = VmGuest(self.share, self.initrd, start=self.agent_start, **options)
         else:
-            guest = HostGuest(self.share, **options)
+            guest = HostGuest(self.share, start=self.agent_start, **options)
         return Host(guest, 120 if self.is_vm else 20)
 
     def take(self, key, options):
@@ -107,7 +124,8 @@ class Rig:
 @pytest.fixture(scope="session")
 def rig(request):
     directory = tempfile.mkdtemp(prefix="hyperstart-share-")
-    rig = Rig(request.config.getoption("rig"), directory)
+    option = request.config.getoption
+    rig = Rig(option("rig"), option("transport"), option("start"), directory)
     yield rig
     rig.drop()
     shutil.rmtree(directory)

@@ -53,7 +53,10 @@ class Played:
 
     def come_back(self):
         with self.seen_by_the_agent("connected"):
+            self.host.ready = not self.guest.greets
             self.host.connect(self.guest.connect_control(), self.guest.connect_tty())
+        if self.guest.greets:
+            self.host.begin(self.rig.timeout)
 
     def end(self):
         """A host that hangs up behind the ACK: no grace is needed."""
@@ -142,7 +145,9 @@ def test_a_thousand_commands_queued_at_once(played):
 def test_commands_of_every_size_arrive_whole_and_are_counted_exactly(played):
     host = played.begin()
     played.container(["sleep", "100000"])
-    for size in (511, 512, 513, 1023, 1024, 1025, 200_000):
+    # Over ISA serial, runv's window comes to 12 KB a second.
+    sizes = 511, 512, 513, 1023, 1024, 1025, 20_000 if played.guest.transport == "isa" else 200_000
+    for size in sizes:
         described = proxy.go_json({"container": "box", "file": "/tmp/file"})
         data = bytes(n * size % 251 for n in range(size - len(described) -
                                                    ControlFrame.HEADER.size))
@@ -152,7 +157,7 @@ def test_commands_of_every_size_arrive_whole_and_are_counted_exactly(played):
         host.settle()
         assert host.call(Code.READFILE, described) == data
     # The same as the text of a command, with the next one right behind it.
-    for size in (511, 512, 513, 1023, 1024, 1025, 200_000):
+    for size in sizes:
         spec = {"pad": "", "container": "box", "process": {
             "id": f"size-{size}", "stdio": 1 << 40, "stderr": 1 << 41, "args": ["/no/such"]}}
         spec["pad"] = "x" * (size - ControlFrame.HEADER.size - len(proxy.go_json(spec)))
@@ -166,6 +171,10 @@ def test_commands_of_every_size_arrive_whole_and_are_counted_exactly(played):
 
 # A host that returns (protocol.md, 9)
 
+returning = pytest.mark.not_over("isa", "a UART does not tell that its host went")
+
+
+@returning
 @each_host
 def test_a_host_that_returns_finds_its_own_replies_and_exact_nexts(played, name):
     """No second READY (each profile fails on one), runv's GETVERSION answered first, and nothing of
@@ -191,6 +200,7 @@ def test_a_host_that_returns_finds_its_own_replies_and_exact_nexts(played, name)
     played.end()
 
 
+@returning
 @runv
 def test_an_end_that_came_while_no_host_was_there_is_told_to_the_next(played):
     host = played.begin()
@@ -203,7 +213,8 @@ def test_an_end_that_came_while_no_host_was_there_is_told_to_the_next(played):
     host.write_stdin(process, b"\n")
     host.run_until(lambda: process.eof, played.rig.timeout, "its EOF")
     host.control = proxy.Port(played.guest.connect_control(), control_decoder(), host.WINDOW)
-    host.ask_version()
+    host.ready = not played.guest.greets
+    host.begin(played.rig.timeout)
     assert host.await_exit(process) == 6
     host.settle()
     played.end()

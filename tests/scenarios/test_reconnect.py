@@ -13,6 +13,8 @@ from rig.host import Digest
 from rig.programs import pattern
 from rig.wire import Code, TtyFrame, command, tty_decoder
 
+pytestmark = pytest.mark.not_over("isa", "a UART does not tell that its host went")
+
 MIB = 1 << 20
 GONE = "port {}: host gone"
 CONNECTED = "port {}: host connected"

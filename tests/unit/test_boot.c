@@ -97,14 +97,18 @@ static const struct daemon_config defaults = {.api = 4244, .deadline_ms = 60000}
 static void the_kernel_command_line_says_how_the_agent_is_to_be(void **state)
 {
 	struct daemon_config config = defaults;
+	struct transport transport = {0};
 
 	(void)state;
 	command_line = "quiet hyperstart.api=7 console=ttyS0\thyperstart.deadline=5 "
-		       "hyperstart.log=debug  hyperstart.caps=default\n";
-	command_line_apply(&config);
+		       "hyperstart.log=debug  hyperstart.caps=default hyperstart.vsock=3 "
+		       "hyper_use_serial\n";
+	command_line_apply(&config, &transport);
 	assert_int_equal(config.api, 7);
 	assert_int_equal(config.deadline_ms, 5000);
 	assert_true(config.docker_caps);
+	assert_int_equal(transport.vsock_cid, 3);
+	assert_true(transport.isa_serial);
 	assert_int_equal(log_threshold, LOG_LEVEL_DEBUG);
 	assert_int_equal(lines_with("warn"), 0);
 }
@@ -112,13 +116,14 @@ static void the_kernel_command_line_says_how_the_agent_is_to_be(void **state)
 static void a_word_that_is_not_understood_is_said_and_changes_nothing(void **state)
 {
 	struct daemon_config config = defaults;
+	struct transport transport = {0};
 
 	(void)state;
 	command_line = "hyperstart.api=0 hyperstart.api=4294967296 hyperstart.api=x7 "
 		       "hyperstart.api=7x hyperstart.api= hyperstart.api hyperstart.deadline=0 "
 		       "hyperstart.deadline=86401 hyperstart.log=loud hyperstart.caps=all "
 		       "hyperstart.=1 hyperstart.unheard=1 api=9 nohyperstart.api=9";
-	command_line_apply(&config);
+	command_line_apply(&config, &transport);
 	assert_memory_equal(&config, &defaults, sizeof(config));
 	assert_int_equal(log_threshold, LOG_LEVEL_INFO);
 	assert_int_equal(lines_with("is not understood"), 12);
@@ -127,15 +132,16 @@ static void a_word_that_is_not_understood_is_said_and_changes_nothing(void **sta
 static void a_kernel_command_line_that_cannot_be_read_changes_nothing(void **state)
 {
 	struct daemon_config config = defaults;
+	struct transport transport = {0};
 	static char text[8192];
 
 	(void)state;
 	command_line = NULL;
-	command_line_apply(&config);
+	command_line_apply(&config, &transport);
 	memset(text, ' ', sizeof(text) - 1);
 	memcpy(text, "hyperstart.api=7 ", 17);
 	command_line = text;
-	command_line_apply(&config);
+	command_line_apply(&config, &transport);
 	assert_memory_equal(&config, &defaults, sizeof(config));
 }
 

@@ -104,7 +104,7 @@ static void all_signals_are_as_a_program_expects_them(void **state)
 
 	(void)state;
 	for (int sig = 1; sig < SIGRTMIN; sig++)
-		signal(sig, SIG_DFL); /* as main does; cmocka has some, and nohup ignores one */
+		signal(sig, SIG_DFL);  /* as main does; cmocka has some, and nohup ignores one */
 	signal(SIGABRT, catch_signal); /* as boot does */
 	sigfillset(&all);
 	sigprocmask(SIG_BLOCK, &all, NULL);

@@ -599,6 +599,23 @@ static void ready_is_not_sent_again(void **state)
 	assert_int_equal(said_count, 1);
 }
 
+static void ready_is_sent_to_each_host_where_it_is_each_hosts(void **state)
+{
+	(void)state;
+	control.ready_again = true;
+	for (int i = 0; i < 3; i++) {
+		begin();
+		assert_in_step();
+		hangups = 0;
+		leave();
+	}
+	/* One that came and went before it could be told anything changes nothing. */
+	close(host_socket(&host));
+	turn_until_quiet();
+	begin();
+	assert_in_step();
+}
+
 static void a_half_received_command_is_forgotten(void **state)
 {
 	uint8_t bytes[64];
@@ -770,6 +787,7 @@ int main(void)
 		test_of_control(the_longest_ids_fit_an_event),
 		test_of_control(an_event_may_come_before_the_reply),
 		test_of_control(ready_is_not_sent_again),
+		test_of_control(ready_is_sent_to_each_host_where_it_is_each_hosts),
 		test_of_control(a_half_received_command_is_forgotten),
 		test_of_control(a_half_skipped_command_is_forgotten),
 		test_of_control(the_reply_of_the_command_that_runs_goes_nowhere),

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Small text files, as the kernel and an initrd have them. */
+#ifndef FILE_H
+#define FILE_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+/* All of the file as a string. Its length, or -1 with errno: EFBIG when it is not shorter than
+ * `size`. */
+ssize_t file_read(const char *path, char *text, size_t size);
+
+#endif

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The three ways to a host: virtio-serial, ISA serial, vsock. */
+#include "transport.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <linux/limits.h>
+#include <linux/vm_sockets.h>
+
+#include "file.h"
+#include "log.h"
+#include "loop.h"
+#include "module.h"
+#include "uevent.h"
+
+#define SAY_MS   10000
+#define VSOCK_MS 2000 /* how long virtio-serial has before a vsock device is taken instead */
+
+#define VSOCK_CONTROL 2718
+#define VSOCK_TTY     2719
+
+#define BACKLOG 8
+
+/* Closes, and keeps errno. */
+static int give_up(int fd)
+{
+	int why = errno;
+
+	if (fd >= 0)
+		close(fd);
+	errno = why;
+	return -1;
+}
+
+/* --- virtio-serial ------------------------------------------------------------------------------ */
+
+/* The device node of the directory below /sys/class/virtio-ports, if that is the port `name`. The
+ * fd, or -1 when it is another or not ready: then there will be an event. */
+static int port_open_if(const char *directory, const char *name)
+{
+	char path[NAME_MAX + 64], text[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/class/virtio-ports/%s/name", directory);
+	if (file_read(path, text, sizeof(text)) < 0)
+		return -1;
+	text[strcspn(text, "\n")] = '\0';
+	if (strcmp(text, name) != 0)
+		return -1;
+	snprintf(path, sizeof(path), "/dev/%s", directory);
+	fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0 && errno != ENOENT)
+		log_error("transport: port %s: open %s: %s", name, path, strerror(errno));
+	return fd;
+}
+
+static int virtio_find(const char *name)
+{
+	DIR *ports = opendir("/sys/class/virtio-ports");
+	struct dirent *entry;
+	int fd = -1;
+
+	if (ports == NULL)
+		return -1;
+	while (fd < 0 && (entry = readdir(ports)) != NULL)
+		if (entry->d_name[0] != '.')
+			fd = port_open_if(entry->d_name, name);
+	closedir(ports);
+	return fd;
+}
+
+/* --- ISA serial --------------------------------------------------------------------------------- */
+
+/* A UART that is not there can be opened all the same, but not be set. */
+static int serial_find(const char *path)
+{
+	const struct termios raw = {
+		.c_cflag = B115200 | CS8 | CLOCAL | CREAD | CRTSCTS,
+		.c_cc = {[VMIN] = 1},
+	};
+	int fd = open(path, O_RDWR | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+
+	return fd < 0 || tcsetattr(fd, TCSANOW, &raw) < 0 ? give_up(fd) : fd;
+}
+
+/* --- vsock -------------------------------------------------------------------------------------- */
+
+/* The guest has an address of its own only by a device; without one it is that of the loopback, or
+ * none. */
+static bool vsock_is_there(void)
+{
+	unsigned int cid = 0;
+	int fd;
+
+	module_load_for("vsock");
+	fd = open("/dev/vsock", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	if (ioctl(fd, IOCTL_VM_SOCKETS_GET_LOCAL_CID, &cid) < 0)
+		cid = 0;
+	close(fd);
+	return cid > VMADDR_CID_HOST && cid != VMADDR_CID_ANY;
+}
+
+static int vsock_listen(unsigned int port)
+{
+	const struct sockaddr_vm address = {
+		.svm_family = AF_VSOCK,
+		.svm_cid = VMADDR_CID_ANY,
+		.svm_port = port,
+	};
+	int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
+		listen(fd, BACKLOG) < 0)
+		return give_up(fd);
+	return fd;
+}
+
+static int vsock_open(uint32_t host_cid, struct daemon_config *config)
+{
+	module_load_for("vsock");
+	config->listening = config->ready_again = true;
+	config->peer_cid = host_cid;
+	config->control_fd = vsock_listen(VSOCK_CONTROL);
+	if (config->control_fd < 0)
+		return -1;
+	config->tty_fd = vsock_listen(VSOCK_TTY);
+	log_info("transport: vsock, the host is CID %u", host_cid);
+	return config->tty_fd < 0 ? -1 : 0;
+}
+
+/* --- Which -------------------------------------------------------------------------------------- */
+
+/* A way of two devices that the kernel has or will have. */
+struct way {
+	const char *control, *tty;
+	int (*find)(const char *name); /* an fd, or -1: not there yet */
+	const char *subsystem;         /* whose uevents say when to look again */
+};
+
+static const struct way virtio = {
+	.control = "sh.hyper.channel.0",
+	.tty = "sh.hyper.channel.1",
+	.find = virtio_find,
+	.subsystem = "virtio-ports",
+};
+
+static const struct way isa_serial = {
+	.control = "/dev/ttyS1",
+	.tty = "/dev/ttyS2",
+	.find = serial_find,
+	.subsystem = "tty",
+};
+
+static void look(const struct way *way, struct daemon_config *config)
+{
+	if (config->control_fd < 0)
+		config->control_fd = way->find(way->control);
+	if (config->tty_fd < 0)
+		config->tty_fd = way->find(way->tty);
+}
+
+int transport_await(const struct transport *asked, struct daemon_config *config)
+{
+	const struct way *way = asked->isa_serial ? &isa_serial : &virtio;
+	uint64_t start = loop_now(), now, wake = start + VSOCK_MS;
+	int uevents;
+
+	if (asked->vsock_cid != 0)
+		return vsock_open(asked->vsock_cid, config);
+	uevents = uevent_open();
+	if (uevents < 0)
+		return -1;
+	/* Subscribed first, so that nothing can come between a look and the wait. */
+	look(way, config);
+	while (config->control_fd < 0 || config->tty_fd < 0) {
+		now = loop_now();
+		if (now < wake) {
+			/* Whatever happens to one: a virtio port is there with `add`, but named
+			 * only with `change`. */
+			if (uevent_wait(uevents, way->subsystem, (int)(wake - now)))
+				look(way, config);
+			continue;
+		}
+		if (way == &virtio && config->control_fd < 0 && config->tty_fd < 0 &&
+			vsock_is_there()) {
+			close(uevents);
+			return vsock_open(VMADDR_CID_HOST, config);
+		}
+		log_warn("transport: port %s is not there, waiting since %d s",
+			config->control_fd < 0 ? way->control : way->tty,
+			(int)((now - start) / 1000));
+		wake += SAY_MS;
+	}
+	close(uevents);
+	return 0;
+}
