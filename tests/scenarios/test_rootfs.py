@@ -171,15 +171,15 @@ def test_no_later_start_makes_a_workdir(pod, fresh):
 
 @pytest.mark.only("host", "the guest of a module has one pod, which has no name servers")
 @pytest.mark.parametrize("target", ["../run/systemd/resolve/stub-resolv.conf", "/run/dns/conf",
-                                    "/canary", "../../../../canary"])
+                                    "/canary-{pid}", "../../../../canary-{pid}"])
 def test_a_resolv_conf_that_leads_to_nothing_yet_is_the_pods(host, fresh_image, target):
     """As in an image with systemd's resolved."""
     name, root = fresh_image
-    (root / "etc/resolv.conf").symlink_to(target)
+    (root / "etc/resolv.conf").symlink_to(target.format(pid=os.getpid()))
     host.startpod(dns=["192.0.2.1"])
     process = start(host, name, image=name)
     assert read(host, name, "cat /etc/resolv.conf") == "nameserver 192.0.2.1\n"
-    assert not os.path.exists("/canary")
+    assert not os.path.exists(f"/canary-{os.getpid()}")
     remove(host, name, process)
 
 
