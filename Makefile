@@ -92,16 +92,11 @@ LANGUAGE := -std=c11 $(WARNINGS)
 MUSL_CC := musl-gcc
 MUSL_CFLAGS := $(LANGUAGE) -Os -isystem build/kh "-ffile-prefix-map=$(CURDIR)=." \
 	-ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables -fno-unwind-tables \
-	-fstack-protector-strong
+	-fstack-protector-strong -fno-pie
+# Without PIE, tables of pointers are constants like any other: there is nothing for relro to protect
+# (and nobody to do it, in a static program of musl). common-page-size: no padding before the data.
 MUSL_LDFLAGS := -static -s -Wl,--gc-sections -Wl,--build-id=sha1 \
-	-Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,-z,noseparate-code
-
-# What only children run lies apart: where the agent executes anything, the kernel maps 64 KiB of the
-# file around it, and what is mapped counts as resident. (An address that ends as the data before it
-# end in the file costs no padding; any other costs less than a page.)
-CHILD_CFLAGS := -fno-function-sections
-CHILD_RENAME := objcopy --rename-section .text=.child
-CHILD_LDFLAGS := -Wl,--section-start=.child=0x800180
+	-Wl,-z,norelro -Wl,-z,noexecstack -Wl,-z,noseparate-code -Wl,-z,common-page-size=64
 
 # The same source for the host rig and the unit tests: glibc, and every mistake is fatal.
 HOST_CC := gcc
@@ -138,15 +133,9 @@ build/kh: | build/setup-build
 	@ln -s /usr/include/$$(gcc -print-multiarch)/asm $@.new/asm
 	@rm -rf $@ && mv $@.new $@
 
-build/musl/hyperstart: $(ROOMS:%=build/musl/%.o)
+build/musl/hyperstart: $(ROOMS:%=build/musl/%.o) src/children.ld
 	$(call say,LINK)
-	$(Q)$(MUSL_CC) $(MUSL_LDFLAGS) $(CHILD_LDFLAGS) -o $@ $^
-
-build/musl/child%.o: src/child%.c Makefile | build/kh
-	@mkdir -p $(@D)
-	$(call say,CC)
-	$(Q)$(MUSL_CC) $(CPPFLAGS) $(MUSL_CFLAGS) $(CHILD_CFLAGS) $(DEPFLAGS) -c -o $@ $<
-	$(Q)$(CHILD_RENAME) $@
+	$(Q)$(MUSL_CC) $(MUSL_LDFLAGS) -Wl,-T,src/children.ld -o $@ $(filter %.o,$^)
 
 build/musl/%.o: src/%.c Makefile | build/kh
 	@mkdir -p $(@D)
