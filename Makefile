@@ -12,7 +12,7 @@ MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 .DEFAULT_GOAL := all
 
 # Every room, lowest layer first. Nothing is built that does not stand here.
-ROOMS := log error arena queue uevent module loop json_scan json port control mux address privilege \
+ROOMS := format log error arena queue uevent module loop json_scan json port control mux address privilege \
 	spec report cgroup cgroup_limits child child_path child_user child_mount child_device \
 	child_copy child_volume child_sysctl child_privileges child_rootfs child_unmount child_exec \
 	child_clock netlink child_network_state child_route child_network child_portmap child_pod \
@@ -25,6 +25,7 @@ network := child_network child_route child_network_state netlink address child r
 UNIT_list := log
 UNIT_bytes := log
 UNIT_log := log
+UNIT_format := format
 UNIT_error := error
 UNIT_arena := arena error
 UNIT_queue := queue error
