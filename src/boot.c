@@ -8,7 +8,6 @@
 #include <link.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -24,6 +23,7 @@
 
 #include <linux/magic.h>
 
+#include "format.h"
 #include "limits.h"
 #include "log.h"
 #include "module.h"
@@ -102,14 +102,14 @@ static void build_id_read(char *hex, size_t size)
 
 			for (size_t b = 0; note->n_type == NT_GNU_BUILD_ID && b < note->n_descsz;
 				b++)
-				snprintf(hex + 2 * b, size - 2 * b, "%02x", id[b]);
+				format(hex + 2 * b, size - 2 * b, "%02x", id[b]);
 			at += sizeof(*note) + note->n_namesz + (note->n_descsz + 3) / 4 * 4;
 		}
 	}
 }
 
 /* A mistake of ours: PID 1 that dies is a kernel panic, which a host sees as a reset. Nothing here
- * takes a lock, musl's snprintf neither. */
+ * takes a lock. */
 static void fault(int sig, siginfo_t *info, void *context)
 {
 	const mcontext_t *machine = &((const ucontext_t *)context)->uc_mcontext;
@@ -121,11 +121,11 @@ static void fault(int sig, siginfo_t *info, void *context)
 	char line[256], id[2 * 20 + 1];
 
 	build_id_read(id, sizeof(id));
-	snprintf(line, sizeof(line),
-		"hyperstart: error: fatal signal %d (%d) at pc %#lx, address %p, last command "
-		"%lld, "
-		"build %s: powering off\n",
-		sig, info->si_code, pc, info->si_addr, (long long)running->last_command, id);
+	format(line, sizeof(line),
+		"hyperstart: error: fatal signal %d (%d) at pc 0x%lx, address 0x%lx, last command "
+		"%lld, build %s: powering off\n",
+		sig, info->si_code, pc, (unsigned long)info->si_addr,
+		(long long)running->last_command, id);
 	(void)!write(STDERR_FILENO, line, strlen(line));
 	boot_power_off();
 }
@@ -358,13 +358,13 @@ static int port_open_if(const char *directory, const char *name)
 	char path[128], text[64];
 	int fd;
 
-	snprintf(path, sizeof(path), "/sys/class/virtio-ports/%s/name", directory);
+	format(path, sizeof(path), "/sys/class/virtio-ports/%s/name", directory);
 	if (file_read(path, text, sizeof(text)) < 0)
 		return -1;
 	text[strcspn(text, "\n")] = '\0';
 	if (strcmp(text, name) != 0)
 		return -1;
-	snprintf(path, sizeof(path), "/dev/%s", directory);
+	format(path, sizeof(path), "/dev/%s", directory);
 	fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0 && errno != ENOENT)
 		log_error("boot: port %s: open %s: %s", name, path, strerror(errno));

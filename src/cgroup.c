@@ -6,11 +6,12 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "format.h"
 
 int cgroup_create(int parent, const char *name, struct error *err)
 {
@@ -56,7 +57,7 @@ int cgroup_set_number(int cgroup, const char *file, uint64_t number, struct erro
 {
 	char value[32];
 
-	snprintf(value, sizeof(value), "%" PRIu64, number);
+	format(value, sizeof(value), "%" PRIu64, number);
 	return cgroup_set(cgroup, file, value, err);
 }
 
@@ -100,7 +101,7 @@ int cgroup_enable(int cgroup, const char *controller, struct error *err)
 	while ((word = strsep(&rest, " \n")) != NULL) {
 		if (strcmp(word, controller) != 0)
 			continue;
-		snprintf(change, sizeof(change), "+%s", controller);
+		format(change, sizeof(change), "+%s", controller);
 		return cgroup_set(cgroup, "cgroup.subtree_control", change, err);
 	}
 	return 0;

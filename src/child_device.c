@@ -4,7 +4,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -12,6 +11,7 @@
 
 #include "child.h"
 #include "child_mount.h"
+#include "format.h"
 #include "module.h"
 #include "uevent.h"
 
@@ -43,14 +43,14 @@ static const char *scsi_block_name(const char *addr, char name[DEVICE_PATH_MAX])
 	struct dirent *entry;
 	DIR *entries;
 
-	snprintf(directory, sizeof(directory), SCSI_DISK, addr);
+	format(directory, sizeof(directory), SCSI_DISK, addr);
 	entries = opendir(directory);
 	if (entries == NULL)
 		return NULL;
 	name[0] = '\0';
 	while ((entry = readdir(entries)) != NULL)
 		if (entry->d_name[0] != '.')
-			snprintf(name, DEVICE_PATH_MAX, "%.50s", entry->d_name);
+			format(name, DEVICE_PATH_MAX, "%.50s", entry->d_name);
 	closedir(entries);
 	return name[0] != '\0' ? name : NULL;
 }
@@ -68,7 +68,7 @@ static bool device_look(const struct child_device *device, char path[DEVICE_PATH
 		name += strlen("/dev/");
 	if (name == NULL)
 		return false;
-	snprintf(path, DEVICE_PATH_MAX, "/dev/%.50s", name);
+	format(path, DEVICE_PATH_MAX, "/dev/%.50s", name);
 	return stat(path, &st) == 0 && S_ISBLK(st.st_mode);
 }
 

@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -25,6 +24,7 @@
 #include "bytes.h"
 #include "child.h"
 #include "child_route.h"
+#include "format.h"
 
 /* One interface of the command. */
 struct plan {
@@ -329,7 +329,7 @@ static int set_names(struct set_up *s, struct error *err)
 		if (!name || strcmp(name, s->plans[i].link.name) == 0)
 			continue;
 		renames[count].link = s->plans[i].link;
-		snprintf(renames[count++].to, IFNAMSIZ, "%s", name);
+		format(renames[count++].to, IFNAMSIZ, "%s", name);
 	}
 	rc = network_links_rename(s->netlink, renames, count, err);
 	if (rc == 0 && count > 0)
@@ -414,11 +414,11 @@ static int pci_remove_open(const char *device)
 	char path[128];
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	snprintf(request.ifr_name, sizeof request.ifr_name, "%s", device);
+	format(request.ifr_name, sizeof request.ifr_name, "%s", device);
 	if (fd < 0 || ioctl(fd, SIOCETHTOOL, &request) < 0)
 		info.bus_info[0] = '\0';
 	close(fd);
-	snprintf(path, sizeof path, "/sys/bus/pci/devices/%.*s/remove",
+	format(path, sizeof path, "/sys/bus/pci/devices/%.*s/remove",
 		(int)strnlen(info.bus_info, sizeof info.bus_info), info.bus_info);
 	fd = info.bus_info[0] ? open(path, O_WRONLY | O_CLOEXEC) : -1;
 	if (fd < 0)

@@ -17,7 +17,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -26,6 +25,7 @@
 #include <unistd.h>
 
 #include "child.h"
+#include "format.h"
 
 #define NAT    "hyperstart-PREROUTING"
 #define FILTER "hyperstart-INPUT"
@@ -56,7 +56,7 @@ static _Noreturn void run_child(const char *const argv[], const int stdio[3])
 		if (dup2(stdio[i], i) < 0)
 			_exit(1);
 	for (size_t i = 0; i < sizeof directories / sizeof *directories; i++) {
-		snprintf(path, sizeof path, "%s/%s", directories[i], argv[0]);
+		format(path, sizeof path, "%s/%s", directories[i], argv[0]);
 		execve(path, (char *const *)argv, environment);
 	}
 	_exit(NOT_FOUND);
@@ -117,7 +117,7 @@ static int restore(int rules, struct error *err)
 static void write_rules(int rules, const char *chain, const char **networks, const char *rule)
 {
 	for (; networks && *networks; networks++)
-		dprintf(rules, "-A %s -s %s %s\n", chain, *networks, rule);
+		dformat(rules, "-A %s -s %s %s\n", chain, *networks, rule);
 }
 
 static void write_redirects(
@@ -126,7 +126,7 @@ static void write_redirects(
 	const char *protocol = port->is_udp ? "udp" : "tcp";
 	char rule[128];
 
-	snprintf(rule, sizeof rule, "-p %s -m %s --dport %u -j REDIRECT --to-ports %u", protocol,
+	format(rule, sizeof rule, "-p %s -m %s --dport %u -j REDIRECT --to-ports %u", protocol,
 		protocol, port->host, port->container);
 	write_rules(rules, NAT, lists->internal, rule);
 	write_rules(rules, NAT, lists->external, rule);
@@ -139,7 +139,7 @@ static void write_accepts(
 	const char *protocol = port->is_udp ? "udp" : "tcp";
 	char rule[128];
 
-	snprintf(rule, sizeof rule,
+	format(rule, sizeof rule,
 		"-p %s -m %s --dport %u -m conntrack --ctorigdstport %u -j ACCEPT", protocol,
 		protocol, port->container, port->host);
 	write_rules(rules, FILTER, lists->external, rule);
@@ -159,9 +159,9 @@ static void write_ports(int rules, const struct child_portmap *portmap,
 /* Both chains as a whole: naming one empties it. `hook`: they are called from now on. */
 static void write_all(int rules, const struct child_portmap *portmap, bool hook)
 {
-	dprintf(rules, "*nat\n:" NAT " - [0:0]\n%s", hook ? "-I PREROUTING -j " NAT "\n" : "");
+	dformat(rules, "*nat\n:" NAT " - [0:0]\n%s", hook ? "-I PREROUTING -j " NAT "\n" : "");
 	write_ports(rules, portmap, write_redirects);
-	dprintf(rules,
+	dformat(rules,
 		"COMMIT\n*filter\n:" FILTER " - [0:0]\n%s"
 		"-A " FILTER " -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n"
 		"-A " FILTER " -p icmp -j ACCEPT\n"
@@ -169,7 +169,7 @@ static void write_all(int rules, const struct child_portmap *portmap, bool hook)
 		hook ? "-I INPUT -j " FILTER "\n" : "");
 	write_rules(rules, FILTER, portmap->lists->internal, "-j ACCEPT");
 	write_ports(rules, portmap, write_accepts);
-	dprintf(rules, "-A " FILTER " -j DROP\nCOMMIT\n");
+	dformat(rules, "-A " FILTER " -j DROP\nCOMMIT\n");
 }
 
 void child_portmap_apply(const void *child_portmap)
@@ -249,7 +249,7 @@ static char *save(const char *rules, struct error *err)
 		lseek(fd, 0, SEEK_END);
 		for (size_t i = 0; i < TABLES_COUNT; i++)
 			if (missing & 1u << i)
-				dprintf(fd, "%s%sCOMMIT\n", tables[i].name, tables[i].chains);
+				dformat(fd, "%s%sCOMMIT\n", tables[i].name, tables[i].chains);
 		text = read_all(fd, err);
 	}
 	close(fd);
@@ -270,7 +270,7 @@ void portmap_undo(const char *undo)
 		next += strlen(end);
 		if (fd < 0)
 			return;
-		dprintf(fd, "%.*s", (int)(next - at), at);
+		dformat(fd, "%.*s", (int)(next - at), at);
 		run(argv, fd, fd, &ignored);
 		close(fd);
 	}
@@ -305,7 +305,7 @@ int portmap_begin(
 	if (fd < 0)
 		return -1;
 	if (rules)
-		dprintf(fd, "%s\n", rules);
+		dformat(fd, "%s\n", rules);
 	list_init(&none);
 	if (lists)
 		write_all(fd, &(struct child_portmap){.lists = lists, .entries = &none}, true);

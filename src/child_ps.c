@@ -4,7 +4,6 @@
 
 #include <fcntl.h>
 #include <sched.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -17,6 +16,7 @@
 #include "child_path.h"
 #include "child_ps_table.h"
 #include "child_user.h"
+#include "format.h"
 #include "limits.h"
 #include "queue.h"
 
@@ -115,7 +115,7 @@ static _Noreturn void report_json(const struct pids *pids)
 
 	text[0] = '[';
 	for (size_t i = 0; i < pids->count; i++)
-		length += (size_t)snprintf(
+		length += (size_t)format(
 			text + length, size - length, "%s%d", i > 0 ? "," : "", pids->pid[i]);
 	text[length++] = ']';
 	report_done(text, length);
@@ -167,8 +167,8 @@ static size_t file_read(int directory, const char *name, char *to, size_t size)
 }
 
 /* One process's line; 0 when it is gone. */
-static size_t process_line(int proc, pid_t pid, struct names *names, const struct ps_format *format,
-	const struct ps_machine *machine, char *line, size_t size)
+static size_t process_line(int proc, pid_t pid, struct names *names,
+	const struct ps_format *columns, const struct ps_machine *machine, char *line, size_t size)
 {
 	char name[16], stat[1024], status[8192], args[PS_LINE_MAX];
 	struct ps_process process = {.args = args};
@@ -176,7 +176,7 @@ static size_t process_line(int proc, pid_t pid, struct names *names, const struc
 	int directory;
 
 	/* By one fd: no other process that has got the pid meanwhile. */
-	snprintf(name, sizeof(name), "%d", pid);
+	format(name, sizeof(name), "%d", pid);
 	directory = openat(proc, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (directory < 0)
 		return 0;
@@ -190,7 +190,7 @@ static size_t process_line(int proc, pid_t pid, struct names *names, const struc
 	if (!is_there)
 		return 0;
 	process.user = names_find(names, (uid_t)process.uid);
-	return ps_format_line(format, &process, machine, line, size);
+	return ps_format_line(columns, &process, machine, line, size);
 }
 
 static void machine_read(struct ps_machine *machine)

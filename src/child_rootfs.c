@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -19,6 +18,7 @@
 #include "child_path.h"
 #include "child_sysctl.h"
 #include "child_volume.h"
+#include "format.h"
 
 static const struct mount_plan dev_plan = {
 	.type = "tmpfs",
@@ -160,7 +160,7 @@ static int shm_open_pod(int run, uint64_t size)
 	if (fstatfs(shm, &now) < 0)
 		die_errno("size of /dev/shm");
 	if (size > (uint64_t)now.f_blocks * (uint64_t)now.f_bsize) {
-		snprintf(text, sizeof(text), "%llu", (unsigned long long)size);
+		format(text, sizeof(text), "%llu", (unsigned long long)size);
 		fs = (int)syscall(SYS_fspick, run, "shm", FSPICK_CLOEXEC);
 		if (fs < 0 || syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "size", text, 0) < 0 ||
 			syscall(SYS_fsconfig, fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) < 0)

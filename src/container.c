@@ -7,22 +7,22 @@
  */
 #include "container.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/limits.h>
 #include <linux/mount.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "assert.h"
 #include "cgroup.h"
 #include "cgroup_limits.h"
 #include "child_exec.h"
 #include "child_unmount.h"
+#include "format.h"
 #include "log.h"
 #include "privilege.h"
 
@@ -122,14 +122,14 @@ void container_cancel(struct container *container, const char *reason)
 
 static void cgroup_name(const struct container *container, char name[sizeof CGROUP_PREFIX + ID_MAX])
 {
-	snprintf(name, sizeof CGROUP_PREFIX + ID_MAX, CGROUP_PREFIX "%s", container->id);
+	format(name, sizeof CGROUP_PREFIX + ID_MAX, CGROUP_PREFIX "%s", container->id);
 }
 
 static const char *cgroup_path(const struct container *container, char path[PATH_MAX])
 {
 	const char *parent = container->setting->cgroup_path;
 
-	snprintf(path, PATH_MAX, "%s/" CGROUP_PREFIX "%s", parent, container->id);
+	format(path, PATH_MAX, "%s/" CGROUP_PREFIX "%s", parent, container->id);
 	return path;
 }
 

@@ -10,9 +10,7 @@
  * refuses a value, it has the text scanned again, up to that value. */
 #include "json.h"
 
-#include <assert.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,6 +19,8 @@
 #define JSMN_PARENT_LINKS
 #include <jsmn.h>
 
+#include "assert.h"
+#include "format.h"
 #include "json_scan.h"
 
 #define SPACE " \t\n\r"
@@ -155,8 +155,8 @@ static int decode_integer(const struct decoder *d, const struct json_field *fiel
 		if (digit > 9) /* 1.5 or 1e3 */
 			return refuse(d, value, NULL, "expected integer");
 		if (digit > limit || *magnitude > (limit - digit) / 10) {
-			snprintf(why, sizeof(why), "out of range %lld to %llu",
-				(long long)field->min, (unsigned long long)field->max);
+			format(why, sizeof(why), "out of range %lld to %llu", (long long)field->min,
+				(unsigned long long)field->max);
 			return refuse(d, value, NULL, why);
 		}
 		*magnitude = *magnitude * 10 + digit;

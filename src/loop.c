@@ -13,13 +13,13 @@
  */
 #include "loop.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <sys/epoll.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "assert.h"
 #include "log.h"
 
 #define BATCH_MAX 16

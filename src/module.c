@@ -4,10 +4,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "format.h"
 
 int module_load(const char *path)
 {
@@ -30,7 +31,7 @@ void module_load_for(const char *name)
 	ssize_t length;
 	int fd;
 
-	snprintf(text, sizeof(text), "/modules/%s.order", name);
+	format(text, sizeof(text), "/modules/%s.order", name);
 	fd = open(text, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return;

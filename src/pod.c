@@ -10,13 +10,13 @@
 #include <fcntl.h>
 #include <linux/limits.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cgroup.h"
 #include "child_pod.h"
+#include "format.h"
 #include "log.h"
 
 #define TERM_MS    2000 /* from SIGTERM to SIGKILL (protocol.md, 8) */
@@ -306,7 +306,7 @@ static int open_namespace(struct pod *pod, const char *name, struct error *err)
 	char path[64];
 	int fd;
 
-	snprintf(path, sizeof path, "/proc/%d/ns/%s", (int)pod->init.pid, name);
+	format(path, sizeof path, "/proc/%d/ns/%s", (int)pod->init.pid, name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	return fd < 0 ? error_errno(err, errno, "open '%s'", path) : fd;
 }
@@ -437,7 +437,7 @@ static const char *cgroup_path(struct pod *pod)
 {
 	char path[PATH_MAX];
 
-	snprintf(path, sizeof path, "%s/pod", pod->cgroup_dir ? pod->cgroup_dir : "");
+	format(path, sizeof path, "%s/pod", pod->cgroup_dir ? pod->cgroup_dir : "");
 	return arena_strndup(&pod->arena, path, strlen(path));
 }
 

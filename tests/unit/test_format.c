@@ -15,20 +15,20 @@
 #include "format.h"
 
 /* The same text and the same length as the C library's, in room for all, some and none of it. */
-#define SAME(...)                                                                       \
-	do {                                                                            \
-		char ours[256], theirs[256];                                            \
-		int length = snprintf(NULL, 0, __VA_ARGS__);                            \
-                                                                                        \
-		assert_int_equal(format(NULL, 0, __VA_ARGS__), length);                 \
-		for (size_t size = 1; size < (size_t)length + 3; size++) {              \
-			memset(ours, '#', sizeof ours);                                 \
-			memset(theirs, '#', sizeof theirs);                             \
-			assert_int_equal(format(ours, size, __VA_ARGS__), length);      \
-			assert_int_equal(snprintf(theirs, size, __VA_ARGS__), length);  \
-			assert_memory_equal(ours, theirs, strlen(theirs) + 1);          \
+#define SAME(...)                                                                            \
+	do {                                                                                 \
+		char ours[256], theirs[256];                                                 \
+		int length = snprintf(NULL, 0, __VA_ARGS__);                                 \
+                                                                                             \
+		assert_int_equal(format(NULL, 0, __VA_ARGS__), length);                      \
+		for (size_t size = 1; size < (size_t)length + 3; size++) {                   \
+			memset(ours, '#', sizeof ours);                                      \
+			memset(theirs, '#', sizeof theirs);                                  \
+			assert_int_equal(format(ours, size, __VA_ARGS__), length);           \
+			assert_int_equal(snprintf(theirs, size, __VA_ARGS__), length);       \
+			assert_memory_equal(ours, theirs, strlen(theirs) + 1);               \
 			assert_memory_equal(ours + size, theirs + size, sizeof ours - size); \
-		}                                                                       \
+		}                                                                            \
 	} while (0)
 
 static void text_is_what_the_c_library_makes_of_it(void **state)
@@ -56,7 +56,8 @@ static void numbers_are_what_the_c_library_makes_of_them(void **state)
 	(void)state;
 	srandom(1);
 	for (size_t i = 0; i < 2000; i++) {
-		uint64_t n = (uint64_t)random() << 33 ^ (uint64_t)random() << 11 ^ (uint64_t)random();
+		uint64_t n =
+			(uint64_t)random() << 33 ^ (uint64_t)random() << 11 ^ (uint64_t)random();
 
 		n = i < sizeof ends / sizeof *ends ? ends[i] : n >> random() % 64;
 		SAME("%d %u %x", (int)n, (unsigned)n, (unsigned)n);
