@@ -12,7 +12,7 @@ MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 .DEFAULT_GOAL := all
 
 # Every room, lowest layer first. Nothing is built that does not stand here.
-ROOMS := format log error arena queue uevent module loop json_scan json port control mux address \
+ROOMS := format number log error arena queue uevent module loop json_scan json port control mux address \
 	privilege spec report cgroup cgroup_limits child child_path child_user child_mount \
 	child_device child_copy child_volume child_sysctl child_privileges child_rootfs \
 	child_unmount child_exec child_clock netlink child_network_state child_route \
@@ -20,7 +20,7 @@ ROOMS := format log error arena queue uevent module loop json_scan json port con
 	child_ps_table child_ps spawn worker process container portmap pod commands daemon boot \
 	main
 
-# What each unit test links beside itself and format.
+# What each unit test links beside itself, format and number.
 network := child_network child_route child_network_state netlink address child report queue error
 
 UNIT_list := log
@@ -60,7 +60,7 @@ UNIT_LDFLAGS_control := -Wl,--wrap=malloc
 UNIT_LDFLAGS_mux := -Wl,--wrap=memmove
 UNIT_LDFLAGS_json := -Wl,--wrap=malloc,--wrap=calloc
 
-# What each fuzzer links beside itself and format.
+# What each fuzzer links beside itself, format and number.
 FUZZ_json := spec address privilege json json_scan arena error
 FUZZ_control := control port loop queue arena log error
 FUZZ_path := child_copy child_path
@@ -196,7 +196,7 @@ faults: $(rig)
 	FAULTS_STEP=1 $(PYTEST) tests/scenarios/test_faults.py --rig=host $(ARGS)
 
 define unit_rule
-build/unit/test_$(1): tests/unit/test_$(1).c $(UNIT_$(1):%=build/host/%.o) build/host/format.o Makefile
+build/unit/test_$(1): tests/unit/test_$(1).c $(UNIT_$(1):%=build/host/%.o) build/host/format.o build/host/number.o Makefile
 	@mkdir -p $$(@D)
 	$$(call say,LINK)
 	$(Q)$(HOST_CC) $(CPPFLAGS) $(HOST_CFLAGS) $(DEPFLAGS) $(UNIT_LDFLAGS_$(1)) -o $$@ $$(filter %.c %.o,$$^) -lcmocka
@@ -204,7 +204,7 @@ endef
 $(foreach test,$(UNIT),$(eval $(call unit_rule,$(test))))
 
 define fuzz_rule
-build/fuzz/fuzz_$(1): tests/fuzz/fuzz_$(1).c $(FUZZ_$(1):%=build/fuzz/%.o) build/fuzz/format.o Makefile | build/setup-test
+build/fuzz/fuzz_$(1): tests/fuzz/fuzz_$(1).c $(FUZZ_$(1):%=build/fuzz/%.o) build/fuzz/format.o build/fuzz/number.o Makefile | build/setup-test
 	@mkdir -p $$(@D)
 	$$(call say,LINK)
 	$(Q)$(FUZZ_CC) $(CPPFLAGS) $(FUZZ_CFLAGS) -fsanitize=fuzzer $(DEPFLAGS) -o $$@ $$(filter %.c %.o,$$^)

@@ -8,7 +8,6 @@
 #include <link.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -27,14 +26,16 @@
 #include "limits.h"
 #include "log.h"
 #include "module.h"
+#include "number.h"
 #include "protocol.h"
 #include "uevent.h"
 
-#define RUN_DIR    "/run/hyperstart"
-#define CGROUP_DIR "/sys/fs/cgroup"
-#define DEADLINE_S 60u
-#define SAY_MS     10000
-#define SYNC_MS    2000
+#define RUN_DIR        "/run/hyperstart"
+#define CGROUP_DIR     "/sys/fs/cgroup"
+#define DEADLINE_S     60u
+#define DEADLINE_MAX_S (24 * 3600u)
+#define SAY_MS         10000
+#define SYNC_MS        2000
 
 #define NOTHING_SPECIAL (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
@@ -207,17 +208,16 @@ static void stdio_open(void)
 static void kernel_check_version(void)
 {
 	struct utsname name;
-	unsigned long major, minor;
-	char *end;
+	uint64_t major, minor;
+	const char *at = name.release;
 
 	/* mount_setattr came with 5.12; cgroup.kill, which shows only in a cgroup, with 5.14. */
 	if (syscall(SYS_mount_setattr, -1, "", 0, NULL, 0) < 0 && errno == ENOSYS)
 		log_error("boot: kernel lacks mount_setattr: containers will not start");
 	if (uname(&name) < 0)
 		return;
-	major = strtoul(name.release, &end, 10);
-	minor = *end == '.' ? strtoul(end + 1, NULL, 10) : 0;
-	if (major < 5 || (major == 5 && minor < 15))
+	if (!number_take(&at, UINT32_MAX, &major) || *at++ != '.' ||
+		!number_take(&at, UINT32_MAX, &minor) || major < 5 || (major == 5 && minor < 15))
 		log_error("boot: Linux %s: 5.15 or newer is needed", name.release);
 }
 
@@ -258,37 +258,23 @@ static ssize_t file_read(const char *path, char *text, size_t size)
 	return (ssize_t)length;
 }
 
-static bool number_parse(const char *text, uint32_t most, uint32_t *number)
-{
-	char *end;
-	unsigned long value = strtoul(text, &end, 10);
-
-	if (text[0] < '0' || text[0] > '9' || *end != '\0' || value == 0 || value > most)
-		return false;
-	*number = (uint32_t)value;
-	return true;
-}
-
-static bool word_apply(struct daemon_config *config, const char *key, const char *value)
+bool boot_option(struct daemon_config *config, const char *key, const char *value)
 {
 	enum log_level level;
-	uint32_t seconds;
+	uint64_t number;
 
-	if (strcmp(key, "api") == 0)
-		return number_parse(value, UINT32_MAX, &config->api);
-	if (strcmp(key, "deadline") == 0 && number_parse(value, 24 * 3600, &seconds)) {
-		config->deadline_ms = seconds * 1000;
-		return true;
-	}
-	if (strcmp(key, "caps") == 0 && strcmp(value, "default") == 0) {
+	if (strcmp(key, "api") == 0 && number_parse(value, UINT32_MAX, &number))
+		config->api = (uint32_t)number;
+	else if (strcmp(key, "deadline") == 0 && number_parse(value, DEADLINE_MAX_S, &number) &&
+		number > 0)
+		config->deadline_ms = (uint32_t)number * 1000;
+	else if (strcmp(key, "caps") == 0 && strcmp(value, "default") == 0)
 		config->docker_caps = true;
-		return true;
-	}
-	if (strcmp(key, "log") == 0 && log_level_parse(value, &level) == 0) {
+	else if (strcmp(key, "log") == 0 && log_level_parse(value, &level) == 0)
 		log_threshold = level;
-		return true;
-	}
-	return false;
+	else
+		return false;
+	return true;
 }
 
 static void command_line_apply(struct daemon_config *config)
@@ -305,7 +291,7 @@ static void command_line_apply(struct daemon_config *config)
 			continue;
 		if (value != NULL)
 			*value++ = '\0';
-		if (value == NULL || !word_apply(config, word + sizeof(prefix) - 1, value))
+		if (value == NULL || !boot_option(config, word + sizeof(prefix) - 1, value))
 			log_warn("boot: kernel command line: %s is not understood", word);
 	}
 }
@@ -332,6 +318,8 @@ void boot_raise_nofile(struct daemon_config *config)
 {
 	struct rlimit raised = {NOFILE_NEEDED, NOFILE_NEEDED};
 	char text[32];
+	const char *at = text;
+	uint64_t most;
 
 	if (getrlimit(RLIMIT_NOFILE, &config->nofile) < 0)
 		fail("getrlimit");
@@ -340,9 +328,9 @@ void boot_raise_nofile(struct daemon_config *config)
 	if (config->nofile.rlim_max > raised.rlim_max)
 		raised.rlim_max = config->nofile.rlim_max;
 	if (file_read("/proc/sys/fs/nr_open", text, sizeof(text)) > 0 &&
-		raised.rlim_max > strtoul(text, NULL, 10))
-		raised.rlim_cur = raised.rlim_max = strtoul(text, NULL, 10);
-	if (setrlimit(RLIMIT_NOFILE, &raised) < 0)
+		number_take(&at, UINT64_MAX, &most) && raised.rlim_max > most)
+		raised.rlim_cur = raised.rlim_max = most;
+	if (prlimit(0, RLIMIT_NOFILE, &raised, NULL) < 0)
 		log_warn("boot: limit of open files: %s", strerror(errno));
 }
 

@@ -6,12 +6,12 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "format.h"
+#include "number.h"
 
 int cgroup_create(int parent, const char *name, struct error *err)
 {
@@ -38,7 +38,9 @@ int cgroup_open_procs(int cgroup, struct error *err)
 
 bool cgroup_has(int cgroup, const char *file)
 {
-	return faccessat(cgroup, file, F_OK, 0) == 0;
+	struct stat status;
+
+	return fstatat(cgroup, file, &status, 0) == 0;
 }
 
 int cgroup_set(int cgroup, const char *file, const char *value, struct error *err)
@@ -81,14 +83,18 @@ static int text_read(int cgroup, const char *file, char *text, size_t size, stru
 int cgroup_get_number(
 	int cgroup, const char *file, const char *key, uint64_t *number, struct error *err)
 {
-	char text[512], *at;
+	char text[512];
+	const char *at;
 
 	if (text_read(cgroup, file, text, sizeof(text), err) < 0)
 		return -1;
-	at = strstr(text, key);
+	at = memmem(text, strlen(text), key, strlen(key));
 	if (!at)
 		return error_set(err, EPROTO, "%s has no %s", file, key);
-	*number = strtoull(at + strlen(key), NULL, 10);
+	at += strlen(key);
+	at += strspn(at, " ");
+	if (!number_take(&at, UINT64_MAX, number))
+		return error_set(err, EPROTO, "%s: expected a number", file);
 	return 0;
 }
 

@@ -208,10 +208,13 @@ unsigned portmap_tables(const char *rules)
 {
 	unsigned named = 0;
 
-	for (size_t i = 0; i < TABLES_COUNT; i++)
-		for (const char *at = rules; (at = strstr(at, tables[i].name)); at++)
-			if (at == rules || at[-1] == '\n')
+	while (*rules) {
+		for (size_t i = 0; i < TABLES_COUNT; i++)
+			if (strncmp(rules, tables[i].name, strlen(tables[i].name)) == 0)
 				named |= 1u << i;
+		rules = strchrnul(rules, '\n');
+		rules += *rules != '\0';
+	}
 	return named;
 }
 
@@ -263,7 +266,7 @@ void portmap_undo(const char *undo)
 	const char *next;
 
 	/* Table by table: one that does not exist must not keep the others from being restored. */
-	for (const char *at = undo; (next = strstr(at, end)); at = next) {
+	for (const char *at = undo; (next = memmem(at, strlen(at), end, strlen(end))); at = next) {
 		struct error ignored;
 		int fd = memory_open(&ignored);
 

@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
@@ -22,6 +23,7 @@
 
 /* Each of so many still gets a line of 127 bytes. */
 #define PIDS_MAX   32768u
+#define PID_LIMIT  (1 << 22) /* the kernel's, for any machine with 64 bits */
 #define PASSWD_MAX (256 * KIB)
 
 struct pids {
@@ -59,30 +61,14 @@ static size_t read_all(int fd, char *to, size_t size)
 	return length;
 }
 
-static int pid_compare(const void *a, const void *b)
-{
-	const pid_t *x = a, *y = b;
-
-	return (*x > *y) - (*x < *y);
-}
-
-/* The kernel may list one twice that comes and goes. */
-static void pids_unite(struct pids *pids)
-{
-	size_t count = 0;
-
-	for (size_t i = 0; i < pids->count; i++)
-		if (i == 0 || pids->pid[i] != pids->pid[i - 1])
-			pids->pid[count++] = pids->pid[i];
-	pids->count = count;
-}
-
 static void pids_read(int cgroup, struct pids *pids)
 {
 	int fd = openat(cgroup, "cgroup.procs", O_RDONLY | O_CLOEXEC);
+	/* A bit for each pid there may be: the kernel may list one twice that comes and goes. */
+	static uint8_t listed[PID_LIMIT / 8];
 	char text[4096];
 	ssize_t n;
-	pid_t pid = 0;
+	pid_t pid = 0, last = 0;
 
 	if (fd < 0)
 		die_errno("open cgroup.procs");
@@ -91,21 +77,24 @@ static void pids_read(int cgroup, struct pids *pids)
 	while ((n = io_read(fd, text, sizeof(text))) > 0) {
 		for (ssize_t i = 0; i < n; i++) {
 			if (text[i] != '\n') {
-				pid = 10 * pid + (text[i] - '0');
+				pid = (10 * pid + (text[i] - '0')) % PID_LIMIT;
 				continue;
 			}
-			if (pids->count == PIDS_MAX)
-				die("list processes: more than %u", PIDS_MAX);
-			if (pid > 0)
-				pids->pid[pids->count++] = pid;
+			listed[pid / 8] |= (uint8_t)(1u << pid % 8);
+			last = pid > last ? pid : last;
 			pid = 0;
 		}
 	}
 	if (n == IO_ERROR)
 		die_errno("read cgroup.procs");
 	close(fd);
-	qsort(pids->pid, pids->count, sizeof(pids->pid[0]), pid_compare);
-	pids_unite(pids);
+	for (pid = 1; pid <= last; pid++) {
+		if (!(listed[pid / 8] & 1u << pid % 8))
+			continue;
+		if (pids->count == PIDS_MAX)
+			die("list processes: more than %u", PIDS_MAX);
+		pids->pid[pids->count++] = pid;
+	}
 }
 
 static _Noreturn void report_json(const struct pids *pids)
@@ -203,8 +192,8 @@ static void machine_read(struct ps_machine *machine)
 	*machine = (struct ps_machine){
 		.now = time(NULL),
 		.uptime = uptime.tv_sec,
-		.ticks = sysconf(_SC_CLK_TCK),
-		.page_kib = sysconf(_SC_PAGESIZE) / KIB,
+		.ticks = (int64_t)getauxval(AT_CLKTCK),
+		.page_kib = (int64_t)getauxval(AT_PAGESZ) / KIB,
 		.memory_kib = (int64_t)(info.totalram / KIB * info.mem_unit),
 	};
 }

@@ -286,9 +286,9 @@ bool control_event(struct control *control, const char *container, const char *p
 	char text[EVENT_MAX], *to = text;
 
 	/* runv matches keys by name, but recorded sessions have this order. */
-	to = stpcpy(to, "{\"container\":");
+	to += format(to, 64, "{\"container\":");
 	to = put_json_string(to, container);
-	to = stpcpy(to, ",\"process\":");
+	to += format(to, 64, ",\"process\":");
 	to = put_json_string(to, process);
 	to += format(to, 64, ",\"event\":\"finished\",\"status\":%d}", status);
 	if (!put_frame(control, PROCESSASYNCEVENT, text, (size_t)(to - text)))
