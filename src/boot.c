@@ -263,7 +263,7 @@ bool boot_option(struct daemon_config *config, const char *key, const char *valu
 	enum log_level level;
 	uint64_t number;
 
-	if (strcmp(key, "api") == 0 && number_parse(value, UINT32_MAX, &number))
+	if (strcmp(key, "api") == 0 && number_parse(value, UINT32_MAX, &number) && number > 0)
 		config->api = (uint32_t)number;
 	else if (strcmp(key, "deadline") == 0 && number_parse(value, DEADLINE_MAX_S, &number) &&
 		number > 0)

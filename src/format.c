@@ -64,6 +64,8 @@ int vformat(char *to, size_t size, const char *fmt, va_list args)
 		switch (*fmt++) {
 		case 's':
 			string = va_arg(args, const char *);
+			if (string == NULL) /* a mistake, but not one to die of */
+				string = "(null)";
 			put(&text, string, strnlen(string, most));
 			break;
 		case 'd':

@@ -34,6 +34,7 @@
 static void text_is_what_the_c_library_makes_of_it(void **state)
 {
 	const char three[3] = {'a', 'b', 'c'}; /* no string */
+	const char *volatile missing = NULL;
 
 	(void)state;
 	SAME("plain");
@@ -43,6 +44,7 @@ static void text_is_what_the_c_library_makes_of_it(void **state)
 	SAME("%.2s|%.10s|%.0s|", "abc", "abc", "abc");
 	SAME("%.*s|%.3s", 3, three, three);
 	SAME("%.*s", -1, "all");
+	SAME("a %s", missing);
 	SAME("%02d:%02d:%02d", 7, 0, 123);
 	SAME("\\u%04x, %02x%02x, 0x%lx", 0x1fu, 0u, 0xffu, ULONG_MAX);
 	SAME("%s%d%s", "a", -1, "b");
