@@ -21,15 +21,16 @@ ARCH :=
 O := build$(ARCH:%=/%)
 
 # Every room, lowest layer first. Nothing is built that does not stand here.
-ROOMS := version log error arena queue file uevent module writeback loop json_scan json port control mux \
-	address privilege spec report cgroup cgroup_limits child child_path child_user child_mount child_device \
-	child_copy child_volume child_sysctl child_privileges child_rootfs child_unmount child_exec \
-	child_clock child_netlink child_network_state child_route child_network child_portmap child_pod \
-	child_files child_hotplug child_ps_columns child_ps_table child_ps spawn worker process \
-	devpts container_mounts container_cgroup container portmap containers pod commands daemon transport \
-	boot main
+ROOMS := version format number clock file log error arena queue uevent module writeback loop json_scan json port \
+	control mux address privilege spec report cgroup cgroup_limits child child_path child_user \
+	child_mount child_device child_copy child_volume child_sysctl child_privileges child_rootfs \
+	child_unmount child_exec child_clock child_netlink child_network_state child_route \
+	child_network child_portmap child_pod child_files child_hotplug child_ps_columns child_ps_table \
+	child_ps spawn worker process devpts container_mounts container_cgroup container portmap \
+	containers pod commands daemon transport boot main
 
-# What each unit test links beside itself.
+# What each unit test links beside itself and what is common.
+common := format number clock file
 network := child_network child_route child_network_state child_netlink address child report queue loop log error
 
 UNIT_list := log
@@ -43,7 +44,7 @@ UNIT_privilege := privilege
 UNIT_spec := spec address privilege json json_scan arena error
 UNIT_report := report queue error
 UNIT_loop := loop log error
-UNIT_file := file
+UNIT_file :=
 UNIT_uevent := uevent
 UNIT_writeback := writeback
 UNIT_port := port loop queue log error
@@ -62,10 +63,10 @@ UNIT_child_sysctl := child_sysctl child report queue error
 UNIT_child_user := child_user child_path child report queue error
 UNIT_child_ps := child_ps child_ps_table child_ps_columns child_user child_path child report \
 	queue json_scan error
-UNIT_boot := version writeback transport file loop log module uevent error
-UNIT_module := module file
+UNIT_boot := version writeback transport loop log module uevent error
+UNIT_module := module
 UNIT_child_exec := child_rootfs child_volume child_device child_copy child_mount child_sysctl \
-	child_privileges child_user child_path child privilege module file uevent report queue error
+	child_privileges child_user child_path child privilege module uevent report queue error
 UNIT_worker := worker spawn child report queue loop log error
 UNIT_cgroup := cgroup error
 UNIT_cgroup_limits := cgroup_limits cgroup error
@@ -84,7 +85,7 @@ UNIT_LDFLAGS_mux := -Wl,--wrap=memmove
 UNIT_LDFLAGS_child_network_state := -Wl,--wrap=sendto,--wrap=recvfrom
 UNIT_LDFLAGS_json := -Wl,--wrap=malloc,--wrap=calloc
 
-# What each fuzzer links.
+# What each fuzzer links beside itself and what is common.
 FUZZ_json := spec address privilege json json_scan arena error
 FUZZ_control := control port loop queue arena log error
 FUZZ_path := child_copy child_path
@@ -118,16 +119,11 @@ LANGUAGE := -std=c11 $(WARNINGS)
 MUSL_CC := $(if $(ARCH),$(ARCH)-linux-gnu-gcc -specs $(O)/sysroot/musl.specs,musl-gcc)
 MUSL_CFLAGS := $(LANGUAGE) -Os -isystem $(O)/kh "-ffile-prefix-map=$(CURDIR)=." \
 	-ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables -fno-unwind-tables \
-	-fstack-protector-strong
+	-fstack-protector-strong -fno-pie
+# Without PIE, tables of pointers are constants like any other: there is nothing for relro to protect
+# (and nobody to do it, in a static program of musl). common-page-size: no padding before the data.
 MUSL_LDFLAGS := -static -s -Wl,--gc-sections -Wl,--build-id=sha1 \
-	-Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,-z,noseparate-code
-
-# What only children run lies apart: where the agent executes anything, the kernel maps 64 KiB of the
-# file around it, and what is mapped counts as resident. (An address that ends as the data before it
-# end in the file costs no padding; any other costs less than a page.)
-CHILD_CFLAGS := -fno-function-sections
-CHILD_RENAME := $(ARCH:%=%-linux-gnu-)objcopy --rename-section .text=.child
-CHILD_LDFLAGS := -Wl,--section-start=.child=0x800180
+	-Wl,-z,norelro -Wl,-z,noexecstack -Wl,-z,noseparate-code -Wl,-z,common-page-size=64
 
 # The same source for the host rig and the unit tests: glibc, and every mistake is fatal.
 HOST_CC := gcc
@@ -181,15 +177,9 @@ $(O)/kh: | build/setup-build $(ARCH:%=$(O)/sysroot)
 	@ln -s $(headers)/$(or $(ARCH:%=%-linux-gnu),$$(gcc -print-multiarch))/asm $@.new/asm
 	@rm -rf $@ && mv $@.new $@
 
-$(O)/musl/hyperstart: $(ROOMS:%=$(O)/musl/%.o)
+$(O)/musl/hyperstart: $(ROOMS:%=$(O)/musl/%.o) src/children.ld
 	$(call say,LINK)
-	$(Q)$(MUSL_CC) $(MUSL_LDFLAGS) $(CHILD_LDFLAGS) -o $@ $^
-
-$(O)/musl/child%.o: src/child%.c Makefile | $(O)/kh
-	@mkdir -p $(@D)
-	$(call say,CC)
-	$(Q)$(MUSL_CC) $(CPPFLAGS) $(MUSL_CFLAGS) $(CHILD_CFLAGS) $(DEPFLAGS) -c -o $@ $<
-	$(Q)$(CHILD_RENAME) $@
+	$(Q)$(MUSL_CC) $(MUSL_LDFLAGS) -Wl,-T,src/children.ld -o $@ $(filter %.o,$^)
 
 $(O)/musl/%.o: src/%.c Makefile | $(O)/kh
 	@mkdir -p $(@D)
@@ -318,19 +308,19 @@ coverage: build/coverage/hyperstart build/coverage/faults $(UNIT:%=build/coverag
 	@scripts/coverage build/coverage $(ROOMS)
 
 define unit_rule
-$(O)/unit/test_$(1): tests/unit/test_$(1).c $(UNIT_$(1):%=$(O)/host/%.o) Makefile
+$(O)/unit/test_$(1): tests/unit/test_$(1).c $(UNIT_$(1):%=$(O)/host/%.o) $(common:%=$(O)/host/%.o) Makefile
 	@mkdir -p $$(@D)
 	$$(call say,LINK)
 	$(Q)$(HOST_CC) $(CPPFLAGS) $(HOST_CFLAGS) $(DEPFLAGS) $(UNIT_LDFLAGS_$(1)) -o $$@ $$(filter tests/unit/test_%.c %.o,$$^) -lcmocka
 
-build/coverage/unit/$(1): tests/unit/test_$(1).c $(UNIT_$(1):%=build/coverage/%.o) Makefile
+build/coverage/unit/$(1): tests/unit/test_$(1).c $(UNIT_$(1):%=build/coverage/%.o) $(common:%=build/coverage/%.o) Makefile
 	@mkdir -p $$(@D)
 	$$(coverage_link) $(UNIT_LDFLAGS_$(1)) -lcmocka
 endef
 $(foreach test,$(UNIT),$(eval $(call unit_rule,$(test))))
 
 define fuzz_rule
-build/fuzz/fuzz_$(1): tests/fuzz/fuzz_$(1).c $(FUZZ_$(1):%=build/fuzz/%.o) Makefile | build/setup-test
+build/fuzz/fuzz_$(1): tests/fuzz/fuzz_$(1).c $(FUZZ_$(1):%=build/fuzz/%.o) $(common:%=build/fuzz/%.o) Makefile | build/setup-test
 	@mkdir -p $$(@D)
 	$$(call say,LINK)
 	$(Q)$(FUZZ_CC) $(CPPFLAGS) $(FUZZ_CFLAGS) -fsanitize=fuzzer $(DEPFLAGS) -o $$@ $$(filter %.c %.o,$$^)

@@ -13,6 +13,10 @@
  * console, or a service's stderr, and powers off. */
 void boot_start(struct daemon_config *config);
 
+/* "api", "deadline", "caps", "log", as the kernel command line and the host rig's arguments have them;
+ * false for anything else. */
+bool boot_option(struct daemon_config *config, const char *key, const char *value);
+
 /* Raises RLIMIT_NOFILE to what limits.h needs; config->nofile is what it was. */
 void boot_raise_nofile(struct daemon_config *config);
 

@@ -10,7 +10,7 @@
 struct child_device {
 	const char *name;      /* "vda" or "/dev/vda"; not looked at if there is a … */
 	const char *scsi_addr; /* "<id>:<lun>" */
-	int64_t until_ms;      /* how long it is awaited: CLOCK_MONOTONIC */
+	uint64_t until_ms;     /* how long it is awaited: clock_now() */
 };
 
 #define DEVICE_PATH_MAX 64

@@ -16,7 +16,7 @@ struct child_exec {
 	const char *hostname;    /* "": the pod has none */
 	const char *run_dir;     /* the agent's own: see child_rootfs.h … */
 	const char *cgroup_path; /* … as well as this one */
-	int64_t until_ms;        /* how long disks are awaited: CLOCK_MONOTONIC */
+	uint64_t until_ms;       /* how long disks are awaited: clock_now() */
 
 	int uts_ns, ipc_ns;
 	int mount_ns; /* exec: the container's; -1: the caller is in a fresh copy of the agent's */

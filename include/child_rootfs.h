@@ -11,7 +11,7 @@ struct child_rootfs {
 	const char *cgroup_path; /* the container's, in the agent's mounts; NULL: none */
 	int devpts;              /* detached mount, attached on /dev/pts */
 	int console;             /* a pty slave, bound on /dev/console; -1: none */
-	int64_t until_ms;        /* how long disks are awaited: CLOCK_MONOTONIC */
+	uint64_t until_ms;       /* how long disks are awaited: clock_now() */
 };
 
 /* Both work on the calling process's mount namespace, a fresh copy of the agent's: what they build

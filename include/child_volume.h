@@ -10,7 +10,7 @@ struct child_volume {
 	int run;   /* the agent's directory: share/, and volume/ as a mount point for anyone */
 	int root;  /* the container's root; its image and its base mounts are there */
 	int image; /* with `initialize`: the image alone, a mount that is attached nowhere */
-	int64_t until_ms; /* how long disks are awaited */
+	uint64_t until_ms; /* how long disks are awaited */
 };
 
 /* All of them, in the order in which they are listed. */

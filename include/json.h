@@ -33,10 +33,11 @@ struct json_member {
 
 struct json_schema {
 	const struct json_field *fields;
-	size_t fields_count;
-	size_t size; /* of the struct */
+	uint16_t fields_count;
+	uint16_t size; /* of the struct */
 };
 
+/* Small: there are more than a hundred. What does not fit does not compile. */
 struct json_field {
 	const char *name;
 	enum {
@@ -51,13 +52,17 @@ struct json_field {
 		JSON_OBJECT_POINTER,
 		JSON_LIST,
 		JSON_MAP,
-	} kind;
+	} kind : 8;
 	bool required;
-	size_t offset;
-	size_t count_offset;              /* JSON_LIST, JSON_MAP */
-	int64_t min;                      /* of a number: 0 or less */
-	uint64_t max;                     /* of a number */
-	const struct json_schema *schema; /* JSON_OBJECT, JSON_OBJECT_POINTER, JSON_LIST */
+	uint16_t offset;
+	uint16_t count_offset; /* JSON_LIST, JSON_MAP */
+	union {
+		struct {
+			int32_t min; /* of a number that is not a JSON_U64: 0 or less */
+			uint32_t max;
+		};
+		const struct json_schema *schema; /* JSON_OBJECT, JSON_OBJECT_POINTER, JSON_LIST */
+	};
 };
 
 /* offsetof that compiles only where the member's type is the one that the kind stores. */
@@ -79,7 +84,7 @@ struct json_field {
 	JSON_FIELD(tag, member, const char **, name, JSON_STRINGS, required, )
 
 #define F_U64(tag, member, name, required) \
-	JSON_FIELD(tag, member, uint64_t, name, JSON_U64, required, .max = UINT64_MAX)
+	JSON_FIELD(tag, member, uint64_t, name, JSON_U64, required, )
 
 #define F_U32(tag, member, name, required, max_) \
 	JSON_FIELD(tag, member, uint32_t, name, JSON_U32, required, .max = (max_))

@@ -32,7 +32,7 @@ struct source {
 /* Runs once, then is idle until set again. */
 struct timer {
 	struct list node; /* soonest first; points at itself while idle */
-	uint64_t at;      /* ms, loop_now() */
+	uint64_t at;      /* ms, clock_now() */
 	void (*fire)(struct timer *timer);
 };
 
@@ -64,9 +64,6 @@ void loop_close(struct loop *loop);
 /* Sleeps, dispatches, calls pump(context) before every sleep; until loop_stop(). */
 void loop_run(struct loop *loop, void (*pump)(void *context), void *context);
 void loop_stop(struct loop *loop);
-
-/* Milliseconds of CLOCK_MONOTONIC: time in which the guest was suspended does not count. */
-uint64_t loop_now(void);
 
 /* source->fd, wants and ready are set by the caller. epoll learns of it before the next sleep. */
 void loop_add(struct loop *loop, struct source *source);

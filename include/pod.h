@@ -35,7 +35,7 @@ struct pod {
 	struct error failure;
 	uint8_t *before;             /* owned: how the network was, until RUNNING; or NULL */
 	const struct pod_spec *spec; /* borrowed from the message until RUNNING */
-	uint64_t begun_ms; /* loop_now() of its STARTPOD; 0 once its first container was told */
+	uint64_t begun_ms; /* clock_now() of its STARTPOD; 0 once its first container was told */
 	size_t filled;     /* how many of its containers were begun */
 	const char *cut;   /* why the start is not to go on, or NULL */
 	/* What was asked for last is over: err NULL, or why it failed. */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "bytes.h"
+#include "number.h"
 
 unsigned ip_length(int family)
 {
@@ -23,22 +24,6 @@ int ip_parse(const char *text, struct ip_address *out, struct error *err)
 	return 0;
 }
 
-/* Decimal digits alone, at most `most`. */
-static bool number_parse(const char *text, unsigned most, unsigned *out)
-{
-	*out = 0;
-	if (!*text)
-		return false;
-	for (; *text; text++) {
-		if (*text < '0' || *text > '9')
-			return false;
-		*out = *out * 10 + (unsigned)(*text - '0');
-		if (*out > most)
-			return false;
-	}
-	return true;
-}
-
 /* 255.255.255.0 is 24; one with a hole in it is none. */
 static bool dotted_mask_parse(const char *text, unsigned *prefix)
 {
@@ -50,16 +35,20 @@ static bool dotted_mask_parse(const char *text, unsigned *prefix)
 	mask = load_be32(bytes);
 	if (~mask & (~mask + 1))
 		return false;
-	*prefix = (unsigned)__builtin_popcount(mask);
+	*prefix = mask ? 32 - (unsigned)__builtin_ctz(mask) : 0;
 	return true;
 }
 
 int mask_parse(const char *text, int family, unsigned *prefix, struct error *err)
 {
 	unsigned most = ip_length(family) * 8;
+	uint64_t number;
 
-	if (number_parse(text, most, prefix) ||
-		(family == AF_INET && dotted_mask_parse(text, prefix)))
+	if (number_parse(text, most, &number)) {
+		*prefix = (unsigned)number;
+		return 0;
+	}
+	if (family == AF_INET && dotted_mask_parse(text, prefix))
 		return 0;
 	return error_set(err, EINVAL, "'%s' is no netmask: expected 0 to %u%s", text, most,
 		family == AF_INET ? " or 255.255.255.0" : "");

@@ -5,8 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -21,19 +19,23 @@
 #include <linux/limits.h>
 #include <linux/magic.h>
 
+#include "clock.h"
 #include "file.h"
+#include "format.h"
 #include "limits.h"
 #include "log.h"
 #include "loop.h"
 #include "module.h"
+#include "number.h"
 #include "protocol.h"
 #include "transport.h"
 #include "version.h"
 #include "writeback.h"
 
-#define RUN_DIR    "/run/hyperstart"
-#define CGROUP_DIR "/sys/fs/cgroup"
-#define DEADLINE_S 60u
+#define RUN_DIR        "/run/hyperstart"
+#define CGROUP_DIR     "/sys/fs/cgroup"
+#define DEADLINE_S     60u
+#define DEADLINE_MAX_S (24 * 3600u)
 
 #define NOTHING_SPECIAL (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
@@ -61,7 +63,7 @@ static _Noreturn void fail(const char *what)
 }
 
 /* A mistake of ours: PID 1 that dies is a kernel panic, which a host sees as a reset. Nothing here
- * takes a lock, musl's snprintf neither. */
+ * takes a lock. */
 static void fault(int sig, siginfo_t *info, void *context)
 {
 	const mcontext_t *machine = &((const ucontext_t *)context)->uc_mcontext;
@@ -77,11 +79,11 @@ static void fault(int sig, siginfo_t *info, void *context)
 	if (getpid() != agent)
 		return;
 	version_build_id(id);
-	snprintf(line, sizeof(line),
-		"hyperstart: error: fatal signal %d (%d) at pc %#lx, address %p, last command "
-		"%lld, "
-		"build %s: powering off\n",
-		sig, info->si_code, pc, info->si_addr, (long long)running->last_command, id);
+	format(line, sizeof(line),
+		"hyperstart: error: fatal signal %d (%d) at pc 0x%lx, address 0x%lx, last command "
+		"%lld, build %s: powering off\n",
+		sig, info->si_code, pc, (unsigned long)info->si_addr,
+		(long long)running->last_command, id);
 	(void)!write(STDERR_FILENO, line, strlen(line));
 	boot_power_off();
 }
@@ -110,7 +112,7 @@ static bool is_mount_point(const char *at)
 	char above[64];
 	struct stat st, above_st;
 
-	snprintf(above, sizeof(above), "%s/..", at);
+	format(above, sizeof(above), "%s/..", at);
 	return stat(at, &st) == 0 && stat(above, &above_st) == 0 && st.st_dev != above_st.st_dev;
 }
 
@@ -170,17 +172,16 @@ static void stdio_open(void)
 static void kernel_check_version(void)
 {
 	struct utsname name;
-	unsigned long major, minor;
-	char *end;
+	uint64_t major, minor;
+	const char *at = name.release;
 
 	/* mount_setattr came with 5.12; cgroup.kill, which shows only in a cgroup, with 5.14. */
 	if (syscall(SYS_mount_setattr, -1, "", 0, NULL, 0) < 0 && errno == ENOSYS)
 		log_error("boot: kernel lacks mount_setattr: containers will not start");
 	if (uname(&name) < 0)
 		return;
-	major = strtoul(name.release, &end, 10);
-	minor = *end == '.' ? strtoul(end + 1, NULL, 10) : 0;
-	if (major < 5 || (major == 5 && minor < 15))
+	if (!number_take(&at, UINT32_MAX, &major) || *at++ != '.' ||
+		!number_take(&at, UINT32_MAX, &minor) || major < 5 || (major == 5 && minor < 15))
 		log_error("boot: Linux %s: 5.15 or newer is needed", name.release);
 }
 
@@ -201,40 +202,36 @@ static void kernel_check_options(void)
 			log_error("boot: kernel lacks %s", needed[i].option);
 }
 
-static bool number_parse(const char *text, uint32_t most, uint32_t *number)
+bool boot_option(struct daemon_config *config, const char *key, const char *value)
 {
-	char *end;
-	unsigned long value = strtoul(text, &end, 10);
+	enum log_level level;
+	uint64_t number;
 
-	if (text[0] < '0' || text[0] > '9' || *end != '\0' || value == 0 || value > most)
+	if (strcmp(key, "api") == 0 && number_parse(value, UINT32_MAX, &number) && number > 0)
+		config->api = (uint32_t)number;
+	else if (strcmp(key, "deadline") == 0 && number_parse(value, DEADLINE_MAX_S, &number) &&
+		number > 0)
+		config->deadline_ms = (uint32_t)number * 1000;
+	else if (strcmp(key, "caps") == 0 && strcmp(value, "default") == 0)
+		config->docker_caps = true;
+	else if (strcmp(key, "log") == 0 && log_level_parse(value, &level) == 0)
+		log_threshold = level;
+	else
 		return false;
-	*number = (uint32_t)value;
 	return true;
 }
 
 static bool word_apply(struct daemon_config *config, struct transport *transport, const char *key,
 	const char *value)
 {
-	enum log_level level;
-	uint32_t seconds;
+	uint64_t cid;
 
-	if (strcmp(key, "api") == 0)
-		return number_parse(value, UINT32_MAX, &config->api);
-	if (strcmp(key, "vsock") == 0)
-		return number_parse(value, UINT32_MAX - 1, &transport->vsock_cid);
-	if (strcmp(key, "deadline") == 0 && number_parse(value, 24 * 3600, &seconds)) {
-		config->deadline_ms = seconds * 1000;
-		return true;
-	}
-	if (strcmp(key, "caps") == 0 && strcmp(value, "default") == 0) {
-		config->docker_caps = true;
-		return true;
-	}
-	if (strcmp(key, "log") == 0 && log_level_parse(value, &level) == 0) {
-		log_threshold = level;
-		return true;
-	}
-	return false;
+	if (strcmp(key, "vsock") != 0)
+		return boot_option(config, key, value);
+	if (!number_parse(value, UINT32_MAX - 1, &cid) || cid == 0)
+		return false;
+	transport->vsock_cid = (uint32_t)cid;
+	return true;
 }
 
 static void command_line_apply(struct daemon_config *config, struct transport *transport)
@@ -282,6 +279,8 @@ void boot_raise_nofile(struct daemon_config *config)
 {
 	struct rlimit raised = {NOFILE_NEEDED, NOFILE_NEEDED};
 	char text[32];
+	const char *at = text;
+	uint64_t most;
 
 	if (getrlimit(RLIMIT_NOFILE, &config->nofile) < 0)
 		fail("getrlimit");
@@ -290,9 +289,9 @@ void boot_raise_nofile(struct daemon_config *config)
 	if (config->nofile.rlim_max > raised.rlim_max)
 		raised.rlim_max = config->nofile.rlim_max;
 	if (file_read("/proc/sys/fs/nr_open", text, sizeof(text)) > 0 &&
-		raised.rlim_max > strtoul(text, NULL, 10))
-		raised.rlim_cur = raised.rlim_max = strtoul(text, NULL, 10);
-	if (setrlimit(RLIMIT_NOFILE, &raised) < 0)
+		number_take(&at, UINT64_MAX, &most) && raised.rlim_max > most)
+		raised.rlim_cur = raised.rlim_max = most;
+	if (prlimit(0, RLIMIT_NOFILE, &raised, NULL) < 0)
 		log_warn("boot: limit of open files: %s", strerror(errno));
 }
 
@@ -309,16 +308,16 @@ static const char *cgroup_take(void)
 
 	/* v2 is the hierarchy 0, of no named controllers. */
 	if (file_read("/proc/self/cgroup", text, sizeof(text)) < 0 ||
-		(own = strstr(text, "0::/")) == NULL)
+		(own = memmem(text, strlen(text), "0::/", strlen("0::/"))) == NULL)
 		return NULL;
 	own += strlen("0::/");
 	own[strcspn(own, "\n")] = '\0';
 	if (own[0] == '\0')
 		return CGROUP_DIR;
-	snprintf(path, sizeof(path), CGROUP_DIR "/%.3000s/agent", own);
+	format(path, sizeof(path), CGROUP_DIR "/%.3000s/agent", own);
 	if (mkdir(path, 0755) < 0 && errno != EEXIST)
 		return NULL;
-	snprintf(text, sizeof(text), "%.4000s/cgroup.procs", path);
+	format(text, sizeof(text), "%.4000s/cgroup.procs", path);
 	procs = open(text, O_WRONLY | O_CLOEXEC);
 	if (procs < 0 || write(procs, "0", 1) < 0)
 		return NULL;
@@ -335,7 +334,7 @@ void boot_start(struct daemon_config *config)
 	struct transport transport = {0};
 
 	agent = getpid();
-	entered_ms = loop_now();
+	entered_ms = clock_now();
 	running = config;
 	faults_catch();
 	umask(022);
@@ -367,7 +366,7 @@ void boot_start(struct daemon_config *config)
 	modules_load(true);
 	if (transport_await(&transport, config) < 0)
 		fail("find the host");
-	ports_ms = loop_now();
+	ports_ms = clock_now();
 }
 
 /* Whatever the containers take: our pages stay, and another is killed. */
@@ -387,7 +386,7 @@ static void stay(void)
 
 void boot_finish(struct daemon_config *config)
 {
-	uint64_t ready_ms = loop_now();
+	uint64_t ready_ms = clock_now();
 
 	modules_load(false);
 	if (mount_at("tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=755") < 0 ||

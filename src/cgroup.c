@@ -6,11 +6,12 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "format.h"
+#include "number.h"
 
 int cgroup_create(int parent, const char *name, struct error *err)
 {
@@ -37,7 +38,9 @@ int cgroup_open_procs(int cgroup, struct error *err)
 
 bool cgroup_has(int cgroup, const char *file)
 {
-	return faccessat(cgroup, file, F_OK, 0) == 0;
+	struct stat status;
+
+	return fstatat(cgroup, file, &status, 0) == 0;
 }
 
 int cgroup_set(int cgroup, const char *file, const char *value, struct error *err)
@@ -56,7 +59,7 @@ int cgroup_set_number(int cgroup, const char *file, uint64_t number, struct erro
 {
 	char value[32];
 
-	snprintf(value, sizeof(value), "%" PRIu64, number);
+	format(value, sizeof(value), "%" PRIu64, number);
 	return cgroup_set(cgroup, file, value, err);
 }
 
@@ -80,14 +83,18 @@ static int text_read(int cgroup, const char *file, char *text, size_t size, stru
 int cgroup_get_number(
 	int cgroup, const char *file, const char *key, uint64_t *number, struct error *err)
 {
-	char text[512], *at;
+	char text[512];
+	const char *at;
 
 	if (text_read(cgroup, file, text, sizeof(text), err) < 0)
 		return -1;
-	at = strstr(text, key);
+	at = memmem(text, strlen(text), key, strlen(key));
 	if (!at)
 		return error_set(err, EPROTO, "%s has no %s", file, key);
-	*number = strtoull(at + strlen(key), NULL, 10);
+	at += strlen(key);
+	at += strspn(at, " ");
+	if (!number_take(&at, UINT64_MAX, number))
+		return error_set(err, EPROTO, "%s: expected a number", file);
 	return 0;
 }
 
@@ -100,7 +107,7 @@ int cgroup_enable(int cgroup, const char *controller, struct error *err)
 	while ((word = strsep(&rest, " \n")) != NULL) {
 		if (strcmp(word, controller) != 0)
 			continue;
-		snprintf(change, sizeof(change), "+%s", controller);
+		format(change, sizeof(change), "+%s", controller);
 		return cgroup_set(cgroup, "cgroup.subtree_control", change, err);
 	}
 	return 0;

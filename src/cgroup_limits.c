@@ -4,9 +4,9 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
-#include <stdio.h>
 
 #include "cgroup.h"
+#include "format.h"
 #include "limits.h"
 
 #define SHARES_MIN     2u
@@ -89,9 +89,9 @@ int cgroup_limits_container(
 		return -1;
 	/* A negative quota is none. */
 	if (constraints->cpu_quota > 0)
-		snprintf(value, sizeof(value), "%d %" PRIu32, constraints->cpu_quota, period);
+		format(value, sizeof(value), "%d %" PRIu32, constraints->cpu_quota, period);
 	else if (constraints->cpu_period != 0)
-		snprintf(value, sizeof(value), "max %" PRIu32, period);
+		format(value, sizeof(value), "max %" PRIu32, period);
 	else
 		return 0;
 	return cgroup_set(cgroup, "cpu.max", value, err);

@@ -8,11 +8,11 @@
 #include <linux/close_range.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "format.h"
 #include "report.h"
 
 /* A child is a process of its own: what it reports to is its one global. */
@@ -80,7 +80,7 @@ void die(const char *fmt, ...)
 	va_list args;
 
 	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
+	vformat(text, sizeof(text), fmt, args);
 	va_end(args);
 	error_set(&err, code, "%s", text);
 	die_with(&err);
@@ -94,7 +94,7 @@ void die_errno(const char *fmt, ...)
 	va_list args;
 
 	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
+	vformat(text, sizeof(text), fmt, args);
 	va_end(args);
 	error_errno(&err, code, "%s", text);
 	die_with(&err);

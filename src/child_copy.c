@@ -9,7 +9,6 @@
 #include <search.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -18,6 +17,7 @@
 #include <unistd.h>
 
 #include "child_path.h"
+#include "format.h"
 #include "limits.h"
 
 #define BLOCK        4096
@@ -129,7 +129,7 @@ static int xattrs_copy(const char *from, const char *to)
 /* "/proc/self/fd/N" is what the fd is, also for calls that take no O_PATH fd, or no symlink. */
 static const char *fd_path(int fd, char path[FD_PATH_MAX])
 {
-	snprintf(path, FD_PATH_MAX, "/proc/self/fd/%d", fd);
+	format(path, FD_PATH_MAX, "/proc/self/fd/%d", fd);
 	return path;
 }
 
@@ -283,7 +283,7 @@ static int item_copy(struct copy *copy, int from, int to, const char *name)
 /* A name behind the path; false: it would be too long. */
 static bool path_append(struct copy *copy, const char *name)
 {
-	int length = snprintf(copy->path + copy->length, PATH_MAX - copy->length, "%s%s",
+	int length = format(copy->path + copy->length, PATH_MAX - copy->length, "%s%s",
 		copy->length > 0 ? "/" : "", name);
 
 	if (length >= (int)(PATH_MAX - copy->length)) {

@@ -4,7 +4,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -12,6 +11,8 @@
 
 #include "child.h"
 #include "child_mount.h"
+#include "clock.h"
+#include "format.h"
 #include "module.h"
 #include "uevent.h"
 
@@ -29,28 +30,20 @@ static const struct fs_option {
 	{"ext4", "errors", "remount-ro"},
 };
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static const char *scsi_block_name(const char *addr, char name[DEVICE_PATH_MAX])
 {
 	char directory[128];
 	struct dirent *entry;
 	DIR *entries;
 
-	snprintf(directory, sizeof(directory), SCSI_DISK, addr);
+	format(directory, sizeof(directory), SCSI_DISK, addr);
 	entries = opendir(directory);
 	if (entries == NULL)
 		return NULL;
 	name[0] = '\0';
 	while ((entry = readdir(entries)) != NULL)
 		if (entry->d_name[0] != '.')
-			snprintf(name, DEVICE_PATH_MAX, "%.50s", entry->d_name);
+			format(name, DEVICE_PATH_MAX, "%.50s", entry->d_name);
 	closedir(entries);
 	return name[0] != '\0' ? name : NULL;
 }
@@ -68,13 +61,13 @@ static bool device_look(const struct child_device *device, char path[DEVICE_PATH
 		name += strlen("/dev/");
 	if (name == NULL)
 		return false;
-	snprintf(path, DEVICE_PATH_MAX, "/dev/%.50s", name);
+	format(path, DEVICE_PATH_MAX, "/dev/%.50s", name);
 	return stat(path, &st) == 0 && S_ISBLK(st.st_mode);
 }
 
 void child_device_find(const struct child_device *device, char path[DEVICE_PATH_MAX])
 {
-	int64_t start = now_ms(), now;
+	uint64_t start = clock_now(), now;
 	int uevents;
 
 	if (device_look(device, path))
@@ -86,7 +79,7 @@ void child_device_find(const struct child_device *device, char path[DEVICE_PATH_
 		die_errno("listen to uevents");
 	while (!device_look(device, path)) {
 		/* Not every event of the kernel is a reason to look, but all take time. */
-		while ((now = now_ms()) < device->until_ms &&
+		while ((now = clock_now()) < device->until_ms &&
 			!uevent_wait(uevents, "block", (int)(device->until_ms - now)))
 			;
 		if (now >= device->until_ms)

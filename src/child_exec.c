@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -20,6 +19,7 @@
 #include "child_privileges.h"
 #include "child_rootfs.h"
 #include "child_user.h"
+#include "format.h"
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -36,7 +36,7 @@ static void environment_set(struct environment *env, const char *name, const cha
 
 	if (variable == NULL)
 		die_errno("environment");
-	snprintf(variable, size, "%s=%s", name, value);
+	format(variable, size, "%s=%s", name, value);
 	while (i < env->count && strncmp(env->variables[i], variable, length + 1) != 0)
 		i++;
 	env->variables[i] = variable;
@@ -154,7 +154,7 @@ static const char *program_find(const char *name, const char *path, char *found,
 
 		at += at != path;
 		length = (int)strcspn(at, ":");
-		if (snprintf(found, size, "%.*s%s%s", length, at, length > 0 ? "/" : "", name) >=
+		if (format(found, size, "%.*s%s%s", length, at, length > 0 ? "/" : "", name) >=
 			(int)size)
 			continue;
 		if (stat(found, &st) < 0 || !S_ISREG(st.st_mode))

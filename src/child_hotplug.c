@@ -5,7 +5,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
@@ -13,6 +12,7 @@
 #include "cgroup_limits.h"
 #include "child.h"
 #include "child_clock.h"
+#include "format.h"
 
 /* Writes to a file of sysfs. ENOENT, no such hardware, is no failure. */
 static void sysfs_write(const char *path, const char *text)
@@ -47,7 +47,7 @@ static void scsi_host_scan(const char *directory, const char *name)
 {
 	char path[512];
 
-	snprintf(path, sizeof path, "%s/%s/scan", directory, name);
+	format(path, sizeof path, "%s/%s/scan", directory, name);
 	sysfs_write(path, "- - -");
 }
 
@@ -56,7 +56,7 @@ static void bring_online(const char *directory, const char *name)
 	char path[512], state = '1';
 	int fd;
 
-	snprintf(path, sizeof path, "%s/%s/online", directory, name);
+	format(path, sizeof path, "%s/%s/online", directory, name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	/* The boot CPU has no such file where it cannot be taken off. */
 	if (fd < 0)

@@ -2,7 +2,6 @@
 /* rtnetlink: one request, one answer, and the kernel's own words when it refuses. */
 #include "child_netlink.h"
 
-#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <string.h>
@@ -10,6 +9,8 @@
 #include <unistd.h>
 
 #include <linux/rtnetlink.h>
+
+#include "assert.h"
 
 /* The kernel fills its datagrams up to the size that it has seen us receive with. */
 #define ANSWER_BYTES 32768

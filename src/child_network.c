@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -24,6 +23,8 @@
 #include "bytes.h"
 #include "child.h"
 #include "child_route.h"
+#include "clock.h"
+#include "format.h"
 #include "loop.h"
 
 /* One interface of the command. */
@@ -157,7 +158,7 @@ static bool find_device(struct set_up *s, struct plan *plan)
 static int await_event(struct set_up *s, struct error *err)
 {
 	struct pollfd poller = {.fd = s->events, .events = POLLIN};
-	uint64_t now = loop_now();
+	uint64_t now = clock_now();
 	char ignored[8192];
 	int ready = poll(&poller, 1, now < s->until ? (int)(s->until - now) : 0);
 
@@ -196,7 +197,7 @@ static int await_devices(struct set_up *s, struct error *err)
 {
 	uint64_t wait = s->network->deadline_ms / 2; /* the packet filter may need the rest */
 
-	s->until = loop_now() + (wait < DEVICE_WAIT_MS ? wait : DEVICE_WAIT_MS);
+	s->until = clock_now() + (wait < DEVICE_WAIT_MS ? wait : DEVICE_WAIT_MS);
 	if (network_state_read(s->before, s->netlink, err) < 0)
 		return -1;
 	for (size_t i = 0; i < s->network->interfaces_count; i++)
@@ -298,7 +299,7 @@ static int set_names(struct set_up *s, struct error *err)
 		if (!name || strcmp(name, s->plans[i].link.name) == 0)
 			continue;
 		renames[count].link = s->plans[i].link;
-		snprintf(renames[count++].to, IFNAMSIZ, "%s", name);
+		format(renames[count++].to, IFNAMSIZ, "%s", name);
 	}
 	rc = network_links_rename(s->netlink, renames, count, err);
 	if (rc == 0 && count > 0)
@@ -383,11 +384,11 @@ static int pci_remove_open(const char *device)
 	char path[128];
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	snprintf(request.ifr_name, sizeof request.ifr_name, "%s", device);
+	format(request.ifr_name, sizeof request.ifr_name, "%s", device);
 	if (fd < 0 || ioctl(fd, SIOCETHTOOL, &request) < 0)
 		info.bus_info[0] = '\0';
 	close(fd);
-	snprintf(path, sizeof path, "/sys/bus/pci/devices/%.*s/remove",
+	format(path, sizeof path, "/sys/bus/pci/devices/%.*s/remove",
 		(int)strnlen(info.bus_info, sizeof info.bus_info), info.bus_info);
 	fd = info.bus_info[0] ? open(path, O_WRONLY | O_CLOEXEC) : -1;
 	if (fd < 0)

@@ -7,13 +7,14 @@
 #include "child_network_state.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
+
+#include "format.h"
 
 /* More than any guest has; a bound all the same. */
 #define STATE_BYTES_MAX (2 * MIB)
@@ -316,7 +317,7 @@ int network_links_rename(struct netlink *netlink, const struct network_rename *r
 		const struct network_link *link = &renames[i].link;
 		char name[IFNAMSIZ];
 
-		snprintf(name, sizeof name, "rename%d", link->index);
+		format(name, sizeof name, "rename%d", link->index);
 		if ((link->is_up && network_link_set_up(netlink, link, false, err) < 0) ||
 			set_name(netlink, link->index, name, err) < 0)
 			return error_wrap(err, "interface '%s'", link->name);

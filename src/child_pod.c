@@ -8,7 +8,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -23,6 +22,7 @@
 #include "child_portmap.h"
 #include "child_rootfs.h"
 #include "child_unmount.h"
+#include "format.h"
 #include "limits.h"
 #include "module.h"
 
@@ -58,7 +58,7 @@ static void line(int fd, const char *fmt, ...)
 	va_list args;
 
 	va_start(args, fmt);
-	if (vdprintf(fd, fmt, args) < 0)
+	if (vdformat(fd, fmt, args) < 0)
 		die_errno("write the pod's files");
 	va_end(args);
 }
@@ -156,7 +156,7 @@ static void shm_mount(void)
 {
 	char options[64];
 
-	snprintf(options, sizeof(options), "mode=1777,size=%u", SHM_BYTES);
+	format(options, sizeof(options), "mode=1777,size=%u", SHM_BYTES);
 	if (mount("shm", "shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0)
 		die_errno("mount the pod's shm");
 }

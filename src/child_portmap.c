@@ -19,7 +19,6 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -29,6 +28,7 @@
 #include <unistd.h>
 
 #include "child.h"
+#include "format.h"
 
 #define NAT    "hyperstart-PREROUTING"
 #define FILTER "hyperstart-INPUT"
@@ -62,7 +62,7 @@ static _Noreturn void run_child(const char *const argv[], const int stdio[3], pi
 		if (dup2(stdio[i], i) < 0)
 			_exit(1);
 	for (size_t i = 0; i < sizeof directories / sizeof *directories; i++) {
-		snprintf(path, sizeof path, "%s/%s", directories[i], argv[0]);
+		format(path, sizeof path, "%s/%s", directories[i], argv[0]);
 		execve(path, (char *const *)argv, environment);
 	}
 	_exit(NOT_FOUND);
@@ -143,7 +143,7 @@ static int restore(int rules, uint32_t limit_ms, struct error *err)
 static void write_rules(int rules, const char *chain, const char **networks, const char *rule)
 {
 	for (; networks && *networks; networks++)
-		dprintf(rules, "-A %s -s %s %s\n", chain, *networks, rule);
+		dformat(rules, "-A %s -s %s %s\n", chain, *networks, rule);
 }
 
 /* What comes for a port is redirected … */
@@ -152,7 +152,7 @@ static void write_redirect(
 {
 	char rule[128];
 
-	snprintf(rule, sizeof rule, "-p %s --dport %u -j REDIRECT --to-ports %u",
+	format(rule, sizeof rule, "-p %s --dport %u -j REDIRECT --to-ports %u",
 		port->is_udp ? "udp" : "tcp", port->host, port->container);
 	write_rules(rules, NAT, lists->internal, rule);
 	write_rules(rules, NAT, lists->external, rule);
@@ -165,7 +165,7 @@ static void write_accept(
 {
 	char rule[128];
 
-	snprintf(rule, sizeof rule, "-p %s --dport %u -m conntrack --ctorigdstport %u -j ACCEPT",
+	format(rule, sizeof rule, "-p %s --dport %u -m conntrack --ctorigdstport %u -j ACCEPT",
 		port->is_udp ? "udp" : "tcp", port->container, port->host);
 	write_rules(rules, FILTER, lists->external, rule);
 }
@@ -184,9 +184,9 @@ static void write_ports(int rules, const struct child_portmap *portmap,
 /* Both chains as a whole: naming one empties it. `hook`: they are called from now on. */
 static void write_all(int rules, const struct child_portmap *portmap, bool hook)
 {
-	dprintf(rules, "*nat\n:" NAT " - [0:0]\n%s", hook ? "-I PREROUTING -j " NAT "\n" : "");
+	dformat(rules, "*nat\n:" NAT " - [0:0]\n%s", hook ? "-I PREROUTING -j " NAT "\n" : "");
 	write_ports(rules, portmap, write_redirect);
-	dprintf(rules,
+	dformat(rules,
 		"COMMIT\n*filter\n:" FILTER " - [0:0]\n%s"
 		"-A " FILTER " -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n"
 		"-A " FILTER " -p icmp -j ACCEPT\n"
@@ -194,7 +194,7 @@ static void write_all(int rules, const struct child_portmap *portmap, bool hook)
 		hook ? "-I INPUT -j " FILTER "\n" : "");
 	write_rules(rules, FILTER, portmap->lists->internal, "-j ACCEPT");
 	write_ports(rules, portmap, write_accept);
-	dprintf(rules, "-A " FILTER " -j DROP\nCOMMIT\n");
+	dformat(rules, "-A " FILTER " -j DROP\nCOMMIT\n");
 }
 
 void child_portmap_apply(const void *child_portmap)
@@ -233,10 +233,13 @@ unsigned portmap_tables(const char *rules)
 {
 	unsigned named = 0;
 
-	for (size_t i = 0; i < TABLES_COUNT; i++)
-		for (const char *at = rules; (at = strstr(at, tables[i].name)); at++)
-			if (at == rules || at[-1] == '\n')
+	while (*rules) {
+		for (size_t i = 0; i < TABLES_COUNT; i++)
+			if (strncmp(rules, tables[i].name, strlen(tables[i].name)) == 0)
 				named |= 1u << i;
+		rules = strchrnul(rules, '\n');
+		rules += *rules != '\0';
+	}
 	return named;
 }
 
@@ -274,7 +277,7 @@ static char *save(const char *rules, uint32_t limit_ms, struct error *err)
 		lseek(fd, 0, SEEK_END);
 		for (size_t i = 0; i < TABLES_COUNT; i++)
 			if (missing & 1u << i)
-				dprintf(fd, "%s%sCOMMIT\n", tables[i].name, tables[i].chains);
+				dformat(fd, "%s%sCOMMIT\n", tables[i].name, tables[i].chains);
 		text = read_all(fd, err);
 	}
 	close(fd);
@@ -288,14 +291,14 @@ void portmap_undo(const char *undo, uint32_t limit_ms)
 	const char *next;
 
 	/* Table by table: one that does not exist must not keep the others from being restored. */
-	for (const char *at = undo; (next = strstr(at, end)); at = next) {
+	for (const char *at = undo; (next = memmem(at, strlen(at), end, strlen(end))); at = next) {
 		struct error err = {.code = 0};
 		int fd = memory_open(&err);
 
 		next += strlen(end);
 		if (fd < 0)
 			return;
-		dprintf(fd, "%.*s", (int)(next - at), at);
+		dformat(fd, "%.*s", (int)(next - at), at);
 		run(argv, fd, fd, limit_ms, &err);
 		close(fd);
 		if (err.code == ETIMEDOUT)
@@ -314,7 +317,7 @@ int portmap_begin(const char *rules, const struct white_lists_spec *lists, uint3
 	if (fd < 0)
 		return -1;
 	if (rules)
-		dprintf(fd, "%s\n", rules);
+		dformat(fd, "%s\n", rules);
 	list_init(&none);
 	if (lists)
 		write_all(fd, &(struct child_portmap){.lists = lists, .entries = &none}, true);

@@ -12,14 +12,14 @@
 
 static void limits_set(const struct process_spec *process, const struct rlimit *nofile)
 {
-	if (setrlimit(RLIMIT_NOFILE, nofile) < 0)
+	if (prlimit(0, RLIMIT_NOFILE, nofile, NULL) < 0)
 		die_errno("restore the limit of open files");
 	for (size_t i = 0; i < process->rlimits_count; i++) {
 		const struct rlimit_spec *limit = &process->rlimits[i];
 		/* 2^64 - 1 is RLIM_INFINITY here as well. */
 		const struct rlimit value = {.rlim_cur = limit->soft, .rlim_max = limit->hard};
 
-		if (setrlimit(limit->resource, &value) < 0)
+		if (prlimit(0, limit->resource, &value, NULL) < 0)
 			die_errno("set %s to %llu, %llu", limit->type,
 				(unsigned long long)limit->soft, (unsigned long long)limit->hard);
 	}

@@ -4,9 +4,9 @@
 
 #include <fcntl.h>
 #include <sched.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
@@ -17,11 +17,13 @@
 #include "child_path.h"
 #include "child_ps_table.h"
 #include "child_user.h"
+#include "format.h"
 #include "limits.h"
 #include "queue.h"
 
 /* Each of so many still gets a line of 127 bytes. */
 #define PIDS_MAX   32768u
+#define PID_LIMIT  (1 << 22) /* the kernel's, for any machine with 64 bits */
 #define PASSWD_MAX (256 * KIB)
 
 struct pids {
@@ -59,30 +61,14 @@ static size_t read_all(int fd, char *to, size_t size)
 	return length;
 }
 
-static int pid_compare(const void *a, const void *b)
-{
-	const pid_t *x = a, *y = b;
-
-	return (*x > *y) - (*x < *y);
-}
-
-/* The kernel may list one twice that comes and goes. */
-static void pids_unite(struct pids *pids)
-{
-	size_t count = 0;
-
-	for (size_t i = 0; i < pids->count; i++)
-		if (i == 0 || pids->pid[i] != pids->pid[i - 1])
-			pids->pid[count++] = pids->pid[i];
-	pids->count = count;
-}
-
 static void pids_read(int cgroup, struct pids *pids)
 {
 	int fd = openat(cgroup, "cgroup.procs", O_RDONLY | O_CLOEXEC);
+	/* A bit for each pid there may be: the kernel may list one twice that comes and goes. */
+	static uint8_t listed[PID_LIMIT / 8];
 	char text[4096];
 	ssize_t n;
-	pid_t pid = 0;
+	pid_t pid = 0, last = 0;
 
 	if (fd < 0)
 		die_errno("open cgroup.procs");
@@ -91,21 +77,24 @@ static void pids_read(int cgroup, struct pids *pids)
 	while ((n = io_read(fd, text, sizeof(text))) > 0) {
 		for (ssize_t i = 0; i < n; i++) {
 			if (text[i] != '\n') {
-				pid = 10 * pid + (text[i] - '0');
+				pid = (10 * pid + (text[i] - '0')) % PID_LIMIT;
 				continue;
 			}
-			if (pids->count == PIDS_MAX)
-				die("list processes: more than %u", PIDS_MAX);
-			if (pid > 0)
-				pids->pid[pids->count++] = pid;
+			listed[pid / 8] |= (uint8_t)(1u << pid % 8);
+			last = pid > last ? pid : last;
 			pid = 0;
 		}
 	}
 	if (n == IO_ERROR)
 		die_errno("read cgroup.procs");
 	close(fd);
-	qsort(pids->pid, pids->count, sizeof(pids->pid[0]), pid_compare);
-	pids_unite(pids);
+	for (pid = 1; pid <= last; pid++) {
+		if (!(listed[pid / 8] & 1u << pid % 8))
+			continue;
+		if (pids->count == PIDS_MAX)
+			die("list processes: more than %u", PIDS_MAX);
+		pids->pid[pids->count++] = pid;
+	}
 }
 
 static _Noreturn void report_json(const struct pids *pids)
@@ -115,7 +104,7 @@ static _Noreturn void report_json(const struct pids *pids)
 
 	text[0] = '[';
 	for (size_t i = 0; i < pids->count; i++)
-		length += (size_t)snprintf(
+		length += (size_t)format(
 			text + length, size - length, "%s%d", i > 0 ? "," : "", pids->pid[i]);
 	text[length++] = ']';
 	report_done(text, length);
@@ -167,8 +156,8 @@ static size_t file_read(int directory, const char *name, char *to, size_t size)
 }
 
 /* One process's line; 0 when it is gone. */
-static size_t process_line(int proc, pid_t pid, struct names *names, const struct ps_format *format,
-	const struct ps_machine *machine, char *line, size_t size)
+static size_t process_line(int proc, pid_t pid, struct names *names,
+	const struct ps_format *columns, const struct ps_machine *machine, char *line, size_t size)
 {
 	char name[16], stat[1024], status[8192], args[PS_LINE_MAX];
 	struct ps_process process = {.args = args};
@@ -176,7 +165,7 @@ static size_t process_line(int proc, pid_t pid, struct names *names, const struc
 	int directory;
 
 	/* By one fd: no other process that has got the pid meanwhile. */
-	snprintf(name, sizeof(name), "%d", pid);
+	format(name, sizeof(name), "%d", pid);
 	directory = openat(proc, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (directory < 0)
 		return 0;
@@ -190,7 +179,7 @@ static size_t process_line(int proc, pid_t pid, struct names *names, const struc
 	if (!is_there)
 		return 0;
 	process.user = names_find(names, (uid_t)process.uid);
-	return ps_format_line(format, &process, machine, line, size);
+	return ps_format_line(columns, &process, machine, line, size);
 }
 
 static void machine_read(struct ps_machine *machine)
@@ -203,8 +192,8 @@ static void machine_read(struct ps_machine *machine)
 	*machine = (struct ps_machine){
 		.now = time(NULL),
 		.uptime = uptime.tv_sec,
-		.ticks = sysconf(_SC_CLK_TCK),
-		.page_kib = sysconf(_SC_PAGESIZE) / KIB,
+		.ticks = (int64_t)getauxval(AT_CLKTCK),
+		.page_kib = (int64_t)getauxval(AT_PAGESZ) / KIB,
 		.memory_kib = (int64_t)(info.totalram / KIB * info.mem_unit),
 	};
 }

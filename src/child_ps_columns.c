@@ -4,10 +4,11 @@
 
 #include <inttypes.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/sysmacros.h>
 #include <sys/types.h>
+
+#include "format.h"
 
 /* --- What a column shows ------------------------------------------------------------------------ */
 
@@ -28,7 +29,7 @@ static void cell_print(struct ps_cell *cell, const char *fmt, ...)
 	va_list args;
 
 	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
+	vformat(text, sizeof(text), fmt, args);
 	va_end(args);
 	cell_add(cell, text, strlen(text));
 }

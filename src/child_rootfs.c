@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/limits.h>
-#include <stdio.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -20,6 +19,7 @@
 #include "child_path.h"
 #include "child_sysctl.h"
 #include "child_volume.h"
+#include "format.h"
 
 static const struct mount_plan dev_plan = {
 	.type = "tmpfs",
@@ -164,7 +164,7 @@ static void shm_grow(int run, uint64_t size)
 	close(shm);
 	if (size <= (uint64_t)now.f_blocks * (uint64_t)now.f_bsize)
 		return;
-	snprintf(text, sizeof(text), "%llu", (unsigned long long)size);
+	format(text, sizeof(text), "%llu", (unsigned long long)size);
 	fs = (int)syscall(SYS_fspick, run, "shm", FSPICK_CLOEXEC);
 	if (fs < 0 || syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "size", text, 0) < 0 ||
 		syscall(SYS_fsconfig, fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) < 0)
@@ -262,7 +262,7 @@ static int etc_file_open(int root, const char *path)
 	if (length < 0)
 		return -1;
 	text[length] = '\0';
-	if (snprintf(target, sizeof(target), "%s%s", text[0] == '/' ? "" : "etc/", text) >=
+	if (format(target, sizeof(target), "%s%s", text[0] == '/' ? "" : "etc/", text) >=
 		(int)sizeof(target)) {
 		errno = ENAMETOOLONG;
 		return -1;

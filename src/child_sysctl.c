@@ -66,8 +66,9 @@ bool child_sysctl_path(const char *name, char path[SYSCTL_PATH_MAX])
 	for (size_t i = 0; i <= length; i++)
 		path[i] = !dots ? name[i] : name[i] == '.' ? '/' : name[i] == '/' ? '.' : name[i];
 	/* Three names for one file would pass by `refused`. */
-	if (strstr(path, "//") != NULL || strstr(path, "/.") != NULL)
-		return false;
+	for (const char *at = path; (at = strchr(at, '/')) != NULL; at++)
+		if (at[1] == '/' || at[1] == '.')
+			return false;
 	return is_listed(allowed, sizeof(allowed) / sizeof(allowed[0]), path) &&
 		!is_listed(refused, sizeof(refused) / sizeof(refused[0]), path);
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "child.h"
@@ -256,10 +257,11 @@ void child_user_find(int root, const struct process_spec *process, struct child_
 
 void child_user_become(const struct child_user *user)
 {
-	if (setgroups(user->groups_count, user->groups) < 0)
+	/* Not musl's own calls: for them to hold in every thread they are 2 KB and stop all signals. */
+	if (syscall(SYS_setgroups, user->groups_count, user->groups) < 0)
 		die_errno("set %zu additional groups", user->groups_count);
-	if (setresgid(user->gid, user->gid, user->gid) < 0)
+	if (syscall(SYS_setresgid, user->gid, user->gid, user->gid) < 0)
 		die_errno("set gid %u", user->gid);
-	if (setresuid(user->uid, user->uid, user->uid) < 0)
+	if (syscall(SYS_setresuid, user->uid, user->uid, user->uid) < 0)
 		die_errno("set uid %u", user->uid);
 }

@@ -77,10 +77,11 @@ static void data_populate(const struct child_volume *place, int volume, const ch
 static int data_open(
 	const struct child_volume *place, int volume, const char *mount, bool docker_volume)
 {
+	struct stat st;
 	int data;
 
 	if (docker_volume && place->container->initialize &&
-		(faccessat(volume, DATA, F_OK, AT_SYMLINK_NOFOLLOW) < 0 ||
+		(fstatat(volume, DATA, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
 			directory_holds(volume, DATA, NULL)))
 		data_populate(place, volume, mount);
 	if (mkdirat(volume, DATA, 0777) < 0 && errno != EEXIST)

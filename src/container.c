@@ -7,18 +7,18 @@
  */
 #include "container.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/limits.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "assert.h"
 #include "cgroup.h"
 #include "child_exec.h"
+#include "clock.h"
 #include "devpts.h"
 #include "log.h"
 
@@ -431,7 +431,7 @@ struct container *container_start(const struct container_setting *setting,
 		.on_reaped = init_reaped,
 		.on_finished = init_finished,
 	};
-	const int64_t deadline_ms = setting->table->deadline_ms;
+	const uint64_t deadline_ms = setting->table->deadline_ms;
 	char path[PATH_MAX];
 
 	if (!container)
@@ -447,7 +447,7 @@ struct container *container_start(const struct container_setting *setting,
 	plan.child.cgroup_path =
 		container_cgroup_path(&container->cgroup, setting->cgroup_path, path);
 	/* So that a disk that does not come is told as such, before the deadline is. */
-	plan.child.until_ms = (int64_t)loop_now() + deadline_ms - deadline_ms / 8;
+	plan.child.until_ms = clock_now() + deadline_ms - deadline_ms / 8;
 	if (start_process(container, &container->init, &plan, err) < 0)
 		goto fail;
 	return container;

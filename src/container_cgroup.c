@@ -3,11 +3,11 @@
 #include "container_cgroup.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <unistd.h>
 
 #include "cgroup.h"
 #include "cgroup_limits.h"
+#include "format.h"
 #include "log.h"
 
 /* Apart from pod/init, and from the files that the kernel puts beside it. */
@@ -20,7 +20,7 @@ static int try_remove(const struct container_cgroup *cgroup, struct error *err)
 {
 	char name[sizeof CGROUP_PREFIX + ID_MAX];
 
-	snprintf(name, sizeof name, CGROUP_PREFIX "%s", cgroup->id);
+	format(name, sizeof name, CGROUP_PREFIX "%s", cgroup->id);
 	return cgroup_remove(*cgroup->parent, name, err);
 }
 
@@ -79,7 +79,7 @@ int container_cgroup_open(struct container_cgroup *cgroup, const char *id,
 	if (*cgroup->parent < 0)
 		return 0;
 	cgroup->id = id;
-	snprintf(name, sizeof name, CGROUP_PREFIX "%s", id);
+	format(name, sizeof name, CGROUP_PREFIX "%s", id);
 	cgroup->fd = cgroup_create(*cgroup->parent, name, err);
 	if (cgroup->fd < 0)
 		return -1;
@@ -91,7 +91,7 @@ const char *container_cgroup_path(
 {
 	if (cgroup->fd < 0)
 		return NULL;
-	snprintf(path, PATH_MAX, "%s/" CGROUP_PREFIX "%s", parent, cgroup->id);
+	format(path, PATH_MAX, "%s/" CGROUP_PREFIX "%s", parent, cgroup->id);
 	return path;
 }
 

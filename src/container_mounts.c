@@ -2,9 +2,9 @@
 /* A container's mount namespace, and its end: a child takes off what is mounted there. */
 #include "container_mounts.h"
 
-#include <assert.h>
 #include <unistd.h>
 
+#include "assert.h"
 #include "child_unmount.h"
 #include "log.h"
 

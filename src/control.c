@@ -17,13 +17,13 @@
  */
 #include "control.h"
 
-#include <assert.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "assert.h"
 #include "bytes.h"
+#include "format.h"
 #include "log.h"
 
 /* Two ids, each byte of which may take six characters, and the rest of the object. */
@@ -269,7 +269,7 @@ static char *put_json_string(char *to, const char *text)
 		unsigned char c = (unsigned char)*text;
 
 		if (c < ' ') {
-			to += sprintf(to, "\\u%04x", c);
+			to += format(to, sizeof("\\u0000"), "\\u%04x", c);
 			continue;
 		}
 		if (c == '"' || c == '\\')
@@ -286,11 +286,11 @@ bool control_event(struct control *control, const char *container, const char *p
 	char text[EVENT_MAX], *to = text;
 
 	/* runv matches keys by name, but recorded sessions have this order. */
-	to += sprintf(to, "{\"container\":");
+	to += format(to, 64, "{\"container\":");
 	to = put_json_string(to, container);
-	to += sprintf(to, ",\"process\":");
+	to += format(to, 64, ",\"process\":");
 	to = put_json_string(to, process);
-	to += sprintf(to, ",\"event\":\"finished\",\"status\":%d}", status);
+	to += format(to, 64, ",\"event\":\"finished\",\"status\":%d}", status);
 	if (!put_frame(control, PROCESSASYNCEVENT, text, (size_t)(to - text)))
 		return false;
 	*mark = control->port.out.total;

@@ -4,8 +4,9 @@
 
 #include <ctype.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
+
+#include "format.h"
 
 /* The reply is UTF-8: a text that was cut, here or by the child that sent it, must not end within
  * a character. */
@@ -28,7 +29,7 @@ static void text_append(char *text, const char *more)
 {
 	size_t used = strlen(text);
 
-	snprintf(text + used, ERROR_TEXT_MAX - used, "%s", more);
+	format(text + used, ERROR_TEXT_MAX - used, "%s", more);
 }
 
 int error_set(struct error *err, int code, const char *fmt, ...)
@@ -37,7 +38,7 @@ int error_set(struct error *err, int code, const char *fmt, ...)
 
 	err->code = code;
 	va_start(args, fmt);
-	vsnprintf(err->text, sizeof(err->text), fmt, args);
+	vformat(err->text, sizeof(err->text), fmt, args);
 	va_end(args);
 	text_trim(err->text);
 	return -1;
@@ -50,7 +51,7 @@ int error_errno(struct error *err, int code, const char *fmt, ...)
 
 	err->code = code;
 	va_start(args, fmt);
-	vsnprintf(err->text, sizeof(err->text), fmt, args);
+	vformat(err->text, sizeof(err->text), fmt, args);
 	va_end(args);
 	text_append(err->text, ": ");
 	why = strlen(err->text);
@@ -68,7 +69,7 @@ int error_wrap(struct error *err, const char *fmt, ...)
 	va_list args;
 
 	va_start(args, fmt);
-	vsnprintf(err->text, sizeof(err->text), fmt, args);
+	vformat(err->text, sizeof(err->text), fmt, args);
 	va_end(args);
 	text_append(err->text, ": ");
 	text_append(err->text, inner.text);

@@ -10,9 +10,7 @@
  * refuses a value, it has the text scanned again, up to that value. */
 #include "json.h"
 
-#include <assert.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,6 +19,8 @@
 #define JSMN_PARENT_LINKS
 #include <jsmn.h>
 
+#include "assert.h"
+#include "format.h"
 #include "json_scan.h"
 
 #define SPACE " \t\n\r"
@@ -140,14 +140,17 @@ static int decode_integer(const struct decoder *d, const struct json_field *fiel
 	const char *at = d->text + value->start, *end = d->text + value->end;
 	bool may_be_text = field->kind == JSON_U32_TEXT && value->type == JSMN_STRING;
 	char why[64];
-	uint64_t limit;
+	uint64_t limit, max;
+	int64_t min;
 
 	*negative = *at == '-';
 	if (*negative)
 		at++;
 	if ((value->type != JSMN_PRIMITIVE && !may_be_text) || *at < '0' || *at > '9')
 		return refuse(d, value, NULL, "expected integer");
-	limit = *negative ? 0 - (uint64_t)field->min : field->max;
+	max = field->kind == JSON_U64 ? UINT64_MAX : field->max;
+	min = field->kind == JSON_U64 ? 0 : field->min;
+	limit = *negative ? (uint64_t)-min : max;
 	*magnitude = 0;
 	for (; at < end; at++) {
 		uint64_t digit = (uint64_t)(*at - '0');
@@ -155,8 +158,8 @@ static int decode_integer(const struct decoder *d, const struct json_field *fiel
 		if (digit > 9) /* 1.5 or 1e3 */
 			return refuse(d, value, NULL, "expected integer");
 		if (digit > limit || *magnitude > (limit - digit) / 10) {
-			snprintf(why, sizeof(why), "out of range %lld to %llu",
-				(long long)field->min, (unsigned long long)field->max);
+			format(why, sizeof(why), "out of range %lld to %llu", (long long)min,
+				(unsigned long long)max);
 			return refuse(d, value, NULL, why);
 		}
 		*magnitude = *magnitude * 10 + digit;

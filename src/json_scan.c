@@ -6,9 +6,9 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <string.h>
 
+#include "format.h"
 #include "limits.h"
 
 /* What an error text shows of a path and of one name in it. */
@@ -147,13 +147,13 @@ static void path_print(const struct scan *s, char path[PATH_BYTES])
 		int printed;
 
 		if (!step->name) {
-			printed = snprintf(path + used, room, "[%zu]", step->n);
+			printed = format(path + used, room, "[%zu]", step->n);
 		} else {
 			if (length > NAME_BYTES)
 				length = NAME_BYTES;
 			while (length > 0 && ((unsigned char)step->name[length] & 0xc0) == 0x80)
 				length--;
-			printed = snprintf(path + used, room, "%s%.*s", used && length ? "." : "",
+			printed = format(path + used, room, "%s%.*s", used && length ? "." : "",
 				(int)length, step->name);
 		}
 		if ((size_t)printed >= room) {
@@ -172,7 +172,7 @@ static int scan_fail(struct scan *s, const char *fmt, ...)
 	va_list args;
 
 	va_start(args, fmt);
-	vsnprintf(s->err->text, sizeof(s->err->text), fmt, args);
+	vformat(s->err->text, sizeof(s->err->text), fmt, args);
 	va_end(args);
 	s->err->code = EINVAL;
 	path_print(s, path);

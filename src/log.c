@@ -5,23 +5,23 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
+#include "format.h"
 #include "limits.h"
 
 enum log_level log_threshold = LOG_LEVEL_INFO;
 
 static const struct {
 	const char *name;
-	char priority; /* of syslog(2) */
+	int priority; /* of syslog(2) */
 } levels[] = {
-	[LOG_LEVEL_ERROR] = {"error", '3'},
-	[LOG_LEVEL_WARN] = {"warn", '4'},
-	[LOG_LEVEL_INFO] = {"info", '6'},
-	[LOG_LEVEL_DEBUG] = {"debug", '7'},
+	[LOG_LEVEL_ERROR] = {"error", 3},
+	[LOG_LEVEL_WARN] = {"warn", 4},
+	[LOG_LEVEL_INFO] = {"info", 6},
+	[LOG_LEVEL_DEBUG] = {"debug", 7},
 };
 
 #define LEVELS (sizeof(levels) / sizeof(levels[0]))
@@ -29,7 +29,7 @@ static const struct {
 static struct {
 	int fd; /* not owned */
 	int is_kmsg;
-	time_t second; /* the one `lines` and `lost` count in */
+	uint64_t second; /* the one `lines` and `lost` count in */
 	unsigned int lines, lost;
 } out = {.fd = -1};
 
@@ -65,11 +65,11 @@ static void line_write(enum log_level level, const char *fmt, va_list args)
 	int start, length;
 
 	if (out.is_kmsg)
-		start = snprintf(line, sizeof(line), "<%c>hyperstart: ", levels[level].priority);
+		start = format(line, sizeof(line), "<%d>hyperstart: ", levels[level].priority);
 	else
-		start = snprintf(line, sizeof(line), "hyperstart: %s: ", levels[level].name);
-	length = vsnprintf(line + start, sizeof(line) - (size_t)start, fmt, args);
-	length = length < 0 ? start : start + length;
+		start = format(line, sizeof(line), "hyperstart: %s: ", levels[level].name);
+	length = vformat(line + start, sizeof(line) - (size_t)start, fmt, args);
+	length += start;
 	if (length > (int)sizeof(line) - 1)
 		length = (int)sizeof(line) - 1;
 	/* One call, one line: a name from outside must not forge another. */
@@ -97,16 +97,16 @@ static void line_print(enum log_level level, const char *fmt, ...)
 void log_write(enum log_level level, const char *fmt, ...)
 {
 	int saved_errno = errno;
-	struct timespec now;
+	uint64_t second;
 	va_list args;
 
 	if (out.fd < 0)
 		return;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	if (now.tv_sec != out.second) {
+	second = clock_now() / 1000;
+	if (second != out.second) {
 		unsigned int lost = out.lost;
 
-		out.second = now.tv_sec;
+		out.second = second;
 		out.lines = out.lost = 0;
 		if (lost)
 			line_print(LOG_LEVEL_WARN, "log: lines lost: %u", lost);
@@ -114,7 +114,6 @@ void log_write(enum log_level level, const char *fmt, ...)
 	/* What only a host or a container can bring about often is info or debug. */
 	if (out.lines < LOG_BURST || level <= LOG_LEVEL_WARN) {
 		out.lines++;
-		errno = saved_errno; /* for %m */
 		va_start(args, fmt);
 		line_write(level, fmt, args);
 		va_end(args);

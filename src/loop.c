@@ -19,18 +19,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "assert.h"
+#include "clock.h"
 #include "log.h"
 
 #define BATCH_MAX 16
 #define RETRY_MS  100 /* until a source that could not be armed is tried again */
-
-uint64_t loop_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u;
-}
 
 void source_init(struct source *source, int fd, uint32_t (*wants)(struct source *),
 	void (*ready)(struct source *, uint32_t))
@@ -126,7 +120,7 @@ void timer_set(struct loop *loop, struct timer *timer, uint64_t in_ms)
 	struct list *later;
 
 	list_remove(&timer->node);
-	timer->at = loop_now() + in_ms;
+	timer->at = clock_now() + in_ms;
 	for (later = loop->timers.next; later != &loop->timers; later = later->next)
 		if (list_entry(later, struct timer, node)->at > timer->at)
 			break;
@@ -143,7 +137,7 @@ static void run_timers(struct loop *loop)
 	if (list_is_empty(&loop->timers))
 		return;
 
-	uint64_t now = loop_now();
+	uint64_t now = clock_now();
 
 	while (!list_is_empty(&loop->timers)) {
 		struct timer *timer = list_entry(loop->timers.next, struct timer, node);
@@ -162,7 +156,7 @@ static int sleep_limit(const struct loop *loop, bool retry)
 
 	if (list_is_empty(&loop->timers))
 		return retry ? RETRY_MS : -1;
-	now = loop_now();
+	now = clock_now();
 	at = list_entry(loop->timers.next, struct timer, node)->at;
 	if (at <= now)
 		return 0;

@@ -1,18 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Without arguments PID 1 of a VM, or a service in one; with them the same daemon on sockets, for the
  * tests. */
-#include <errno.h>
-#include <getopt.h>
 #include <limits.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
 #include "boot.h"
+#include "format.h"
 #include "log.h"
+#include "number.h"
 #include "protocol.h"
 #include "version.h"
 
@@ -40,85 +38,57 @@ static _Noreturn void version_exit(void)
 	char id[BUILD_ID_SIZE];
 
 	version_build_id(id);
-	dprintf(STDOUT_FILENO, "hyperstart %s, API %u, build %s\n", VERSION, PROTOCOL_API, id);
+	dformat(STDOUT_FILENO, "hyperstart %s, API %u, build %s\n", VERSION, PROTOCOL_API, id);
 	_exit(0);
 }
 
-static uint32_t parse_number(const char *text, uint32_t max)
+static bool fd_option(const char *value, int *fd)
 {
-	char *end;
-	unsigned long n;
+	uint64_t number;
 
-	errno = 0;
-	n = strtoul(text, &end, 10);
-	if (errno || end == text || *end || n > max)
-		usage_exit();
-	return (uint32_t)n;
+	if (!number_parse(value, INT_MAX, &number))
+		return false;
+	*fd = (int)number;
+	return true;
+}
+
+static bool option_apply(struct daemon_config *config, const char *key, const char *value)
+{
+	if (strcmp(key, "control") == 0)
+		return fd_option(value, &config->control_fd);
+	if (strcmp(key, "tty") == 0)
+		return fd_option(value, &config->tty_fd);
+	if (strcmp(key, "run") == 0)
+		config->run_dir = value;
+	else if (strcmp(key, "share") == 0)
+		config->share_dir = value;
+	else if (strcmp(key, "cgroup") == 0)
+		config->cgroup_dir = value;
+	else
+		return boot_option(config, key, value);
+	return true;
 }
 
 /* The host rig: listening sockets in place of the ports, directories made by the caller. */
-static void parse_arguments(int argc, char **argv, struct daemon_config *config)
+static void parse_arguments(char **argv, struct daemon_config *config)
 {
-	static const struct option options[] = {
-		{"control", required_argument, NULL, 'c'},
-		{"tty", required_argument, NULL, 't'},
-		{"run", required_argument, NULL, 'r'},
-		{"share", required_argument, NULL, 's'},
-		{"cgroup", required_argument, NULL, 'g'},
-		{"api", required_argument, NULL, 'a'},
-		{"deadline", required_argument, NULL, 'd'},
-		{"caps", required_argument, NULL, 'C'},
-		{"log", required_argument, NULL, 'l'},
-		{"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'V'},
-		{NULL, 0, NULL, 0},
-	};
-	enum log_level level = LOG_LEVEL_INFO;
-	int option;
+	while (*++argv) {
+		char *key = *argv, *value = strchr(key, '=');
 
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		switch (option) {
-		case 'c':
-			config->control_fd = (int)parse_number(optarg, INT_MAX);
-			break;
-		case 't':
-			config->tty_fd = (int)parse_number(optarg, INT_MAX);
-			break;
-		case 'r':
-			config->run_dir = optarg;
-			break;
-		case 's':
-			config->share_dir = optarg;
-			break;
-		case 'g':
-			config->cgroup_dir = optarg;
-			break;
-		case 'a':
-			config->api = parse_number(optarg, UINT32_MAX);
-			break;
-		case 'd':
-			config->deadline_ms = parse_number(optarg, 86400) * 1000;
-			break;
-		case 'C':
-			config->docker_caps = strcmp(optarg, "default") == 0;
-			if (config->docker_caps)
-				break;
-			usage_exit();
-		case 'l':
-			if (log_level_parse(optarg, &level) == 0)
-				break;
-			usage_exit();
-		case 'h':
+		if (strcmp(key, "--help") == 0)
 			help_exit();
-		case 'V':
+		if (strcmp(key, "--version") == 0)
 			version_exit();
-		default:
+
+		if (strncmp(key, "--", 2) != 0 || !value)
 			usage_exit();
-		}
+		*value++ = '\0';
+		if (!option_apply(config, key + 2, value))
+			usage_exit();
 	}
-	if (config->control_fd < 0 || config->tty_fd < 0 || !config->run_dir || optind != argc)
+	if (config->control_fd < 0 || config->tty_fd < 0 || !config->run_dir)
 		usage_exit();
-	log_open(STDERR_FILENO, 0, level);
+	log_open(STDERR_FILENO, 0, log_threshold);
 }
 
 int main(int argc, char **argv)
@@ -142,7 +112,7 @@ int main(int argc, char **argv)
 	}
 	if (is_rig) {
 		config.listening = true;
-		parse_arguments(argc, argv, &config);
+		parse_arguments(argv, &config);
 		boot_raise_nofile(&config);
 	} else if (is_init || getppid() == 1) {
 		boot_start(&config);

@@ -4,12 +4,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "file.h"
+#include "format.h"
 
 int module_load(const char *path)
 {
@@ -30,7 +30,7 @@ void module_load_for(const char *name)
 {
 	char order[64], text[4096], *rest = text, *path;
 
-	snprintf(order, sizeof(order), "/modules/%s.order", name);
+	format(order, sizeof(order), "/modules/%s.order", name);
 	if (file_read(order, text, sizeof(text)) < 0)
 		return;
 	while ((path = strsep(&rest, "\n")) != NULL)

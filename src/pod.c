@@ -10,13 +10,14 @@
 #include <fcntl.h>
 #include <linux/limits.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cgroup.h"
 #include "child_pod.h"
+#include "clock.h"
+#include "format.h"
 #include "log.h"
 #include "writeback.h"
 
@@ -173,7 +174,7 @@ static void release(struct pod *pod)
 	child.mount_ns = mount_ns;
 	child.mount_ns_count = count;
 	pod->written = writeback_count();
-	pod->release_until_ms = loop_now() + WRITEBACK_MS_MAX;
+	pod->release_until_ms = clock_now() + WRITEBACK_MS_MAX;
 	be_patient(pod, POD_RELEASING, WRITEBACK_STEP_MS);
 	if (worker_start(pod->worker, &plan, &err) < 0)
 		released(pod, &err);
@@ -194,7 +195,7 @@ void pod_destroy(struct pod *pod)
 static bool release_goes_on(struct pod *pod)
 {
 	uint64_t written = writeback_count();
-	bool goes_on = written != pod->written && loop_now() < pod->release_until_ms;
+	bool goes_on = written != pod->written && clock_now() < pod->release_until_ms;
 
 	pod->written = written;
 	if (goes_on)
@@ -226,7 +227,7 @@ static int open_namespace(struct pod *pod, const char *name, struct error *err)
 	char path[64];
 	int fd;
 
-	snprintf(path, sizeof path, "/proc/%d/ns/%s", (int)pod->init.pid, name);
+	format(path, sizeof path, "/proc/%d/ns/%s", (int)pod->init.pid, name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	return fd < 0 ? error_errno(err, errno, "open '%s'", path) : fd;
 }
@@ -272,7 +273,7 @@ static void containers_done(struct containers *containers, const struct error *e
 
 	if (!err && pod->begun_ms) {
 		log_info("pod: ms since the kernel began: STARTPOD %llu, first execve %llu",
-			(unsigned long long)pod->begun_ms, (unsigned long long)loop_now());
+			(unsigned long long)pod->begun_ms, (unsigned long long)clock_now());
 		pod->begun_ms = 0;
 	}
 	if (pod->state != POD_FILLING)
@@ -374,7 +375,7 @@ static const char *cgroup_path(struct pod *pod)
 {
 	char path[PATH_MAX];
 
-	snprintf(path, sizeof path, "%s/pod", pod->cgroup_dir ? pod->cgroup_dir : "");
+	format(path, sizeof path, "%s/pod", pod->cgroup_dir ? pod->cgroup_dir : "");
 	return arena_strndup(&pod->arena, path, strlen(path));
 }
 
@@ -387,7 +388,7 @@ int pod_start(struct pod *pod, const struct pod_spec *spec, struct error *err)
 	pod->spec = spec;
 	pod->failed = false;
 	pod->cut = NULL;
-	pod->begun_ms = loop_now();
+	pod->begun_ms = clock_now();
 	pod->filled = 0;
 	pod->init.pid = 0;
 	arena_init(&pod->arena, MESSAGE_MAX + PATH_MAX);

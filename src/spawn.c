@@ -17,7 +17,6 @@
  */
 #include "spawn.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -29,6 +28,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "assert.h"
 #include "child.h"
 #include "log.h"
 #include "queue.h"

@@ -3,10 +3,10 @@
 #include "spec.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "address.h"
+#include "format.h"
 #include "json.h"
 #include "json_scan.h"
 #include "limits.h"
@@ -257,7 +257,7 @@ static int check_words(const char *key, const char **words, struct error *err)
 	for (size_t i = 0; words && words[i]; i++) {
 		char entry[32];
 
-		snprintf(entry, sizeof(entry), "%s[%zu]", key, i);
+		format(entry, sizeof(entry), "%s[%zu]", key, i);
 		if (check_word(entry, words[i], err) < 0)
 			return -1;
 	}

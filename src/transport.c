@@ -5,7 +5,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -15,7 +14,9 @@
 #include <linux/limits.h>
 #include <linux/vm_sockets.h>
 
+#include "clock.h"
 #include "file.h"
+#include "format.h"
 #include "log.h"
 #include "loop.h"
 #include "module.h"
@@ -49,13 +50,13 @@ static int port_open_if(const char *directory, const char *name)
 	char path[NAME_MAX + 64], text[64];
 	int fd;
 
-	snprintf(path, sizeof(path), "/sys/class/virtio-ports/%s/name", directory);
+	format(path, sizeof(path), "/sys/class/virtio-ports/%s/name", directory);
 	if (file_read(path, text, sizeof(text)) < 0)
 		return -1;
 	text[strcspn(text, "\n")] = '\0';
 	if (strcmp(text, name) != 0)
 		return -1;
-	snprintf(path, sizeof(path), "/dev/%s", directory);
+	format(path, sizeof(path), "/dev/%s", directory);
 	fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0 && errno != ENOENT)
 		log_error("transport: port %s: open %s: %s", name, path, strerror(errno));
@@ -172,7 +173,7 @@ static void look(const struct way *way, struct daemon_config *config)
 int transport_await(const struct transport *asked, struct daemon_config *config)
 {
 	const struct way *way = asked->isa_serial ? &isa_serial : &virtio;
-	uint64_t start = loop_now(), now, wake = start + VSOCK_MS;
+	uint64_t start = clock_now(), now, wake = start + VSOCK_MS;
 	int uevents;
 
 	if (asked->vsock_cid != 0)
@@ -183,7 +184,7 @@ int transport_await(const struct transport *asked, struct daemon_config *config)
 	/* Subscribed first, so that nothing can come between a look and the wait. */
 	look(way, config);
 	while (config->control_fd < 0 || config->tty_fd < 0) {
-		now = loop_now();
+		now = clock_now();
 		if (now < wake) {
 			/* Whatever happens to one: a virtio port is there with `add`, but named
 			 * only with `change`. */

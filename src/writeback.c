@@ -2,47 +2,38 @@
 /* What containers wrote, on its way to disks and servers. */
 #include "writeback.h"
 
-#include <fcntl.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
+#include "file.h"
+#include "number.h"
+
 /* The number behind `key`, which begins a line; 0: there is none. */
 static uint64_t number_find(const char *text, const char *key)
 {
-	const char *at = strstr(text, key);
+	const char *at = memmem(text, strlen(text), key, strlen(key));
+	uint64_t number = 0;
 
-	return at ? strtoull(at + strlen(key), NULL, 10) : 0;
+	if (!at)
+		return 0;
+	at += strlen(key);
+	number_take(&at, UINT64_MAX, &number);
+	return number;
 }
 
 uint64_t writeback_count(void)
 {
 	/* Not on a stack: the one of a fault is small. */
 	static char text[8192];
-	int fd = open("/proc/vmstat", O_RDONLY | O_CLOEXEC);
-	size_t length = 0;
-	ssize_t n = 1;
 
-	if (fd < 0)
+	if (file_read("/proc/vmstat", text, sizeof text) < 0)
 		return 0;
-	while (length < sizeof text - 1 && n > 0)
-		if ((n = read(fd, text + length, sizeof text - 1 - length)) > 0)
-			length += (size_t)n;
-	close(fd);
-	text[length] = '\0';
 	/* Pages of files that have been written; and what went to disks, a journal's blocks, too. */
 	return number_find(text, "\nnr_written ") + number_find(text, "\npgpgout ");
-}
-
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 /* A child that syncs: another one, or the kernel, may be short of memory for a moment. */
@@ -63,7 +54,7 @@ static pid_t sync_fork(void)
 void writeback_finish(void)
 {
 	const struct timespec step = {.tv_sec = WRITEBACK_STEP_MS / 1000};
-	int64_t until = now_ms() + WRITEBACK_MS_MAX;
+	uint64_t until = clock_now() + WRITEBACK_MS_MAX;
 	uint64_t written = writeback_count(), now;
 	sigset_t set;
 	pid_t pid;
@@ -72,7 +63,7 @@ void writeback_finish(void)
 	sigaddset(&set, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	pid = sync_fork();
-	while (pid > 0 && waitpid(pid, NULL, WNOHANG) == 0 && now_ms() < until) {
+	while (pid > 0 && waitpid(pid, NULL, WNOHANG) == 0 && clock_now() < until) {
 		/* Some other child's end is none of a step's. */
 		if (sigtimedwait(&set, NULL, &step) >= 0)
 			continue;

@@ -109,7 +109,7 @@ static void errno_is_printed_and_preserved(void **state)
 	(void)state;
 	log_open(fds[1], 0, LOG_LEVEL_INFO);
 	errno = ENOENT;
-	log_info("open: %m");
+	log_info("open: %s", strerror(errno));
 	assert_int_equal(errno, ENOENT);
 	assert_string_equal(written(), "hyperstart: info: open: No such file or directory\n");
 }
