@@ -257,18 +257,20 @@ static int open_streams(struct process *process, const struct process_spec *spec
 	return -1;
 }
 
-/* A capability of a newer kernel is no reason not to run. */
-static void log_lacking(const struct process *process, const struct process_spec *spec)
+/* An older kernel has not all of them: nobody has those. */
+static void tell_missing_capabilities(const struct process_plan *plan)
 {
-	uint64_t lacking = 0;
+	const struct capabilities_spec *capabilities = plan->spec->capabilities;
+	uint64_t missing = 0;
 
-	for (int i = 0; spec->capabilities && i < CAPABILITY_SETS; i++)
-		lacking |= spec->capabilities->sets[i];
-	lacking &= lacking ? ~capability_own() : 0;
-	for (int i = 0; lacking >> i != 0; i++)
-		if (lacking >> i & 1)
-			log_info("process %s/%s: there is no %s to give", process->container,
-				process->id ? process->id : "-", capability_name(i));
+	for (size_t i = 0; capabilities && i < CAPABILITY_SETS; i++)
+		missing |= capabilities->sets[i];
+	if (missing)
+		missing &= ~capability_own();
+	for (int i = 0; missing >> i; i++)
+		if (missing >> i & 1)
+			log_warn("process %s/%s: %s is not to be had: skipped", plan->container,
+				plan->id ? plan->id : "-", capability_name(i));
 }
 
 int process_start(struct process *process, struct process_table *table,
@@ -292,9 +294,9 @@ int process_start(struct process *process, struct process_table *table,
 		.on_finished = plan->on_finished,
 	};
 	list_init(&process->ending);
+	tell_missing_capabilities(plan);
 	if (table->count >= PROCESSES_MAX)
 		return error_set(err, EAGAIN, "too many processes: %u", PROCESSES_MAX);
-	log_lacking(process, plan->spec);
 	if (open_stdio(plan, ours, &child, err) < 0) {
 		close_all(ours, 3);
 	} else if (open_streams(process, plan->spec, ours, err) == 0) {
