@@ -11,12 +11,18 @@
 
 #include "child.h"
 
+/* EINVAL: there is nothing any more; the report of the one who did it was lost. */
+static int root_detach(void)
+{
+	return umount2("/", MNT_DETACH) < 0 && errno != EINVAL ? -1 : 0;
+}
+
 void child_unmount_main(const void *child_unmount)
 {
 	const struct child_unmount *plan = child_unmount;
 
 	/* The root itself goes with this process, which has it as its own. */
-	if (setns(plan->mount_ns, CLONE_NEWNS) < 0 || umount2("/", MNT_DETACH) < 0)
+	if (setns(plan->mount_ns, CLONE_NEWNS) < 0 || root_detach() < 0)
 		die_errno("unmount");
 	report_done(NULL, 0);
 }
@@ -27,7 +33,7 @@ static _Noreturn void unmount_apart(int mount_ns)
 		_exit(1);
 	/* The report pipe is the worker's alone: it may be killed while this one waits for a disk. */
 	syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, 0);
-	_exit(umount2("/", MNT_DETACH) < 0);
+	_exit(root_detach() < 0);
 }
 
 size_t child_unmount_all(const int *mount_ns, size_t count)

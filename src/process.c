@@ -25,7 +25,6 @@
 #include <unistd.h>
 
 #include "log.h"
-#include "privilege.h"
 
 static const char *const fact_names[] = {
 	[PROCESS_STARTED] = "STARTED",
@@ -257,20 +256,6 @@ static int open_streams(struct process *process, const struct process_spec *spec
 	return -1;
 }
 
-/* A capability of a newer kernel is no reason not to run. */
-static void log_lacking(const struct process *process, const struct process_spec *spec)
-{
-	uint64_t lacking = 0;
-
-	for (int i = 0; spec->capabilities && i < CAPABILITY_SETS; i++)
-		lacking |= spec->capabilities->sets[i];
-	lacking &= lacking ? ~capability_own() : 0;
-	for (int i = 0; lacking >> i != 0; i++)
-		if (lacking >> i & 1)
-			log_info("process %s/%s: there is no %s to give", process->container,
-				process->id ? process->id : "-", capability_name(i));
-}
-
 int process_start(struct process *process, struct process_table *table,
 	const struct process_plan *plan, struct error *err)
 {
@@ -294,7 +279,6 @@ int process_start(struct process *process, struct process_table *table,
 	list_init(&process->ending);
 	if (table->count >= PROCESSES_MAX)
 		return error_set(err, EAGAIN, "too many processes: %u", PROCESSES_MAX);
-	log_lacking(process, plan->spec);
 	if (open_stdio(plan, ours, &child, err) < 0) {
 		close_all(ours, 3);
 	} else if (open_streams(process, plan->spec, ours, err) == 0) {

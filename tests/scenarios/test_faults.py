@@ -20,7 +20,14 @@ STEP = int(os.environ.get("FAULTS_STEP", 7))
 AT_LEAST = 100  # calls that the session makes
 
 
-def session(host, destroy=True):
+def fault_of(guest):
+    """The call that failed; "" while there was none."""
+    guest.describe()
+    found = re.search(r"^fault: (.*)$", guest.log, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def session(host):
     """What a host does in a pod's life. An ERROR does not stop it, a hang-up does."""
     def said(code, payload):
         assert not host.closed_by_agent
@@ -45,13 +52,16 @@ def session(host, destroy=True):
     if replies[-1].kind == Code.ACK:
         assert first.wait() == 137
     replies.append(said(Code.REMOVECONTAINER, {"container": "c"}))
-    if not destroy:
-        return None
-    replies.append(said(Code.DESTROYPOD, b""))
+    return [reply.kind for reply in replies]
+
+
+def destroy(host):
+    assert not host.closed_by_agent
+    reply = host.reply_to(host.send(Code.DESTROYPOD))
     assert not host.closed_by_agent
     host.disconnect_control()  # then it does not wait
     assert host.guest.wait_end(host) == "power-off"
-    return [reply.kind for reply in replies]
+    return reply.kind
 
 
 def take_away(host, name):
@@ -70,8 +80,9 @@ def afterwards(guest, was_ready):
     host = Host(guest, 20)
     host.ready = was_ready
     host._tty_frame = lambda seq, payload: None
-    lone = lambda: guest.log.count(": host connected") == guest.log.count(": host gone")
-    host.wait_for(lambda: guest.has_ended() or lone(), "the old host's end", closing=True)
+    # It takes one host at a time. (The line that told of the old one may be what failed.)
+    gone = lambda: all(guest.log.count(f"port {port}: host gone") for port in ("control", "tty"))
+    host.wait_for(lambda: guest.has_ended() or gone(), "the old host's end", closing=True)
     host.connect()
     host.wait_ready()
     host.ping()
@@ -93,7 +104,7 @@ def held_without_fault(rig):
     guest = HostGuest(rig.share, binary="faults")
     try:
         host = Host(guest, 20)
-        session(host, destroy=False)
+        session(host)
         host.disconnect()
         return afterwards(guest, host.ready)
     finally:
@@ -109,12 +120,12 @@ def fail_call(rig, index, held):
         host = Host(guest, 20)
         try:
             outcome = session(host)
+            if not fault_of(guest):
+                outcome.append(destroy(host))
         except (Violation, TimeoutError, AssertionError, OSError) as error:
             outcome = error  # a hang-up or an ERROR at the wrong moment
         host.disconnect()
-        guest.describe()
-        found = re.search(r"^fault: (.*)$", guest.log, re.MULTILINE)
-        fault = found[1] if found else ""
+        fault = fault_of(guest)
         assert fault or outcome == [Code.ACK] * 7
         if fault.startswith("setns") and isinstance(outcome, Violation):
             # It could not step back out of a container's namespaces: the one abort there is.
