@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "privilege.h"
 
 static const char *const fact_names[] = {
 	[PROCESS_STARTED] = "STARTED",
@@ -256,6 +257,22 @@ static int open_streams(struct process *process, const struct process_spec *spec
 	return -1;
 }
 
+/* An older kernel has not all of them: nobody has those. */
+static void tell_missing_capabilities(const struct process_plan *plan)
+{
+	const struct capabilities_spec *capabilities = plan->spec->capabilities;
+	uint64_t missing = 0;
+
+	for (size_t i = 0; capabilities && i < CAPABILITY_SETS; i++)
+		missing |= capabilities->sets[i];
+	if (missing)
+		missing &= ~capability_own();
+	for (int i = 0; missing >> i; i++)
+		if (missing >> i & 1)
+			log_warn("process %s/%s: %s is not to be had: skipped", plan->container,
+				plan->id ? plan->id : "-", capability_name(i));
+}
+
 int process_start(struct process *process, struct process_table *table,
 	const struct process_plan *plan, struct error *err)
 {
@@ -277,6 +294,7 @@ int process_start(struct process *process, struct process_table *table,
 		.on_finished = plan->on_finished,
 	};
 	list_init(&process->ending);
+	tell_missing_capabilities(plan);
 	if (table->count >= PROCESSES_MAX)
 		return error_set(err, EAGAIN, "too many processes: %u", PROCESSES_MAX);
 	if (open_stdio(plan, ours, &child, err) < 0) {
