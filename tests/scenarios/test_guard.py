@@ -105,7 +105,7 @@ def test_what_shuts_out_other_containers_shuts_out_nothing_else(pod, guarded):
     """A Landlock domain has rules about links and renames between directories: ours allows all."""
     script = """cd /tmp && mkdir from to && echo x >from/f && mv from/f to && ln to/f from/g &&
         mv from to/d && mv to /dev/shm/t && cat /dev/shm/t/d/g && rm -r /dev/shm/t &&
-        unnamed /tmp /tmp/named && cat named && rm named"""
+        unnamed /dev/shm /dev/shm/named && cat /dev/shm/named && rm /dev/shm/named"""
     assert shell(pod, guarded, script).split() == ["x", "unnamed"]
     # Its own children stay in sight, as with gdb or strace.
     assert shell(pod, guarded, "sleep 9 & readlink /proc/$!/root; kill $!").strip() == "/"
