@@ -82,6 +82,30 @@ def test_what_is_installed_is_enough_to_make_an_initrd_and_run_a_container(unpac
     assert (result.stdout, result.returncode) == ("hi\n", 3), result.stderr
 
 
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """What is installed for a place of its own: the DESTDIR."""
+    directory = tmp_path_factory.mktemp("installed")
+    run("make", "-s", "install", f"DESTDIR={directory}", "PREFIX=/opt/pod", cwd=ROOT)
+    return directory
+
+
+def test_the_unit_starts_the_program_that_is_installed_with_it(installed):
+    unit = (installed / "opt/pod/lib/systemd/system/hyperstart.service").read_text()
+    (program,) = re.findall(r"^ExecStart=/(.*)$", unit, re.MULTILINE)
+    assert program == "opt/pod/sbin/hyperstart"
+    assert (installed / program).read_bytes() == (ROOT / PRODUCT).read_bytes()
+
+
+def test_bash_finds_the_completion_that_is_installed(installed):
+    tool = installed / "opt/pod/lib/hyperstart/fake-proxy"
+    found = installed / "opt/pod/share/bash-completion/completions/fake-proxy"
+    assert run(tool, "completion") == found.read_text()
+    completed = f'source {found}; COMP_WORDS=({tool} st); COMP_CWORD=1; _fake_proxy {tool} st; ' \
+        'printf "%s\n" "${COMPREPLY[@]}"'
+    assert run("bash", "-c", completed).split() == ["stats", "stop"]
+
+
 # --- --version and --help ----------------------------------------------------------------------------
 
 
