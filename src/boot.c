@@ -249,10 +249,9 @@ static void command_line_apply(struct daemon_config *config, struct transport *t
 			transport->isa_serial = true;
 		if (strncmp(word, prefix, sizeof(prefix) - 1) != 0)
 			continue;
-		if (value != NULL)
+		if (value)
 			*value++ = '\0';
-		if (value == NULL ||
-			!word_apply(config, transport, word + sizeof(prefix) - 1, value))
+		if (!value || !word_apply(config, transport, word + sizeof(prefix) - 1, value))
 			log_warn("boot: kernel command line: %s is not understood", word);
 	}
 }
@@ -308,7 +307,7 @@ static const char *cgroup_take(void)
 
 	/* v2 is the hierarchy 0, of no named controllers. */
 	if (file_read("/proc/self/cgroup", text, sizeof(text)) < 0 ||
-		(own = memmem(text, strlen(text), "0::/", strlen("0::/"))) == NULL)
+		!(own = memmem(text, strlen(text), "0::/", strlen("0::/"))))
 		return NULL;
 	own += strlen("0::/");
 	own[strcspn(own, "\n")] = '\0';
@@ -398,7 +397,7 @@ void boot_finish(struct daemon_config *config)
 	if (mount_at("cgroup2", CGROUP_DIR, NOTHING_SPECIAL, "favordynmods") == 0 ||
 		(errno == EINVAL && mount_at("cgroup2", CGROUP_DIR, NOTHING_SPECIAL, NULL) == 0))
 		config->cgroup_dir = cgroup_take();
-	if (config->cgroup_dir == NULL)
+	if (!config->cgroup_dir)
 		log_error("boot: take cgroup2: %s: containers cannot be killed as a whole",
 			strerror(errno));
 	kernel_check_options();

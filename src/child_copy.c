@@ -92,16 +92,16 @@ static int link_copy(struct copy *copy, const struct item *item)
 	if (item->status.st_nlink < 2)
 		return 0;
 	linked = malloc(sizeof(*linked) + copy->length + 1);
-	if (linked == NULL)
+	if (!linked)
 		return -1;
 	linked->device = item->status.st_dev;
 	linked->inode = item->status.st_ino;
 	memcpy(linked->path, copy->path, copy->length + 1);
 	found = tsearch(linked, &copy->linked, linked_compare);
-	if (found != NULL && *found == linked)
+	if (found && *found == linked)
 		return 0;
 	free(linked);
-	if (found == NULL)
+	if (!found)
 		return -1;
 	return link_make(copy, (*found)->path, item) < 0 ? -1 : 1;
 }
@@ -303,9 +303,8 @@ static const char *name_next(DIR *entries)
 	do {
 		errno = 0;
 		entry = readdir(entries);
-	} while (entry != NULL &&
-		(strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0));
-	return entry != NULL ? entry->d_name : NULL;
+	} while (entry && (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0));
+	return entry ? entry->d_name : NULL;
 }
 
 static DIR *directory_read(int directory)
@@ -313,7 +312,7 @@ static DIR *directory_read(int directory)
 	int fd = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *entries = fd >= 0 ? fdopendir(fd) : NULL;
 
-	if (entries == NULL && fd >= 0)
+	if (!entries && fd >= 0)
 		close(fd);
 	return entries;
 }
@@ -326,7 +325,7 @@ static int directory_copy(struct copy *copy, int from, int to)
 	const char *name;
 	int why;
 
-	if (entries == NULL)
+	if (!entries)
 		return -1;
 	while ((name = name_next(entries)) != NULL) {
 		if (!path_append(copy, name) || item_copy(copy, from, to, name) < 0)
@@ -381,11 +380,11 @@ static int remove_entries(int directory, unsigned depth)
 {
 	DIR *entries = directory_read(directory);
 	const char *name;
-	int result = entries == NULL ? -1 : 0;
+	int result = entries ? 0 : -1;
 
 	while (result == 0 && (name = name_next(entries)) != NULL)
 		result = remove_entry(directory, name, depth + 1);
-	if (entries != NULL)
+	if (entries)
 		closedir(entries);
 	return result;
 }

@@ -38,7 +38,7 @@ static const char *scsi_block_name(const char *addr, char name[DEVICE_PATH_MAX])
 
 	format(directory, sizeof(directory), SCSI_DISK, addr);
 	entries = opendir(directory);
-	if (entries == NULL)
+	if (!entries)
 		return NULL;
 	name[0] = '\0';
 	while ((entry = readdir(entries)) != NULL)
@@ -55,11 +55,11 @@ static bool device_look(const struct child_device *device, char path[DEVICE_PATH
 	const char *name = device->name;
 	struct stat st;
 
-	if (device->scsi_addr != NULL)
+	if (device->scsi_addr)
 		name = scsi_block_name(device->scsi_addr, found);
 	else if (strncmp(name, "/dev/", strlen("/dev/")) == 0)
 		name += strlen("/dev/");
-	if (name == NULL)
+	if (!name)
 		return false;
 	format(path, DEVICE_PATH_MAX, "/dev/%.50s", name);
 	return stat(path, &st) == 0 && S_ISBLK(st.st_mode);

@@ -34,7 +34,7 @@ static void environment_set(struct environment *env, const char *name, const cha
 	size_t length = strlen(name), size = length + strlen(value) + 2, i = 0;
 	char *variable = malloc(size);
 
-	if (variable == NULL)
+	if (!variable)
 		die_errno("environment");
 	format(variable, size, "%s=%s", name, value);
 	while (i < env->count && strncmp(env->variables[i], variable, length + 1) != 0)
@@ -62,7 +62,7 @@ static struct environment environment_make(
 	size_t defaults = 5, most = defaults + exec->container_envs_count + process->envs_count;
 	struct environment env = {.variables = calloc(most + 1, sizeof(char *))};
 
-	if (env.variables == NULL)
+	if (!env.variables)
 		die_errno("environment");
 	environment_set(&env, "PATH", DEFAULT_PATH);
 	environment_set(&env, "HOME", user->home);
@@ -147,9 +147,9 @@ static const char *program_find(const char *name, const char *path, char *found,
 	int why = ENOENT;
 	struct stat st;
 
-	if (strchr(name, '/') != NULL)
+	if (strchr(name, '/'))
 		return name;
-	for (const char *at = path; at != NULL; at = strchr(at, ':')) {
+	for (const char *at = path; at; at = strchr(at, ':')) {
 		int length;
 
 		at += at != path;
@@ -185,7 +185,7 @@ void child_exec_main(const void *child_exec)
 {
 	const struct child_exec *exec = child_exec;
 	const struct process_spec *process = exec->process;
-	const char *workdir = process->workdir != NULL ? process->workdir : "/", *program;
+	const char *workdir = process->workdir ? process->workdir : "/", *program;
 	char found[PATH_MAX];
 	struct child_user user;
 	const struct child_privileges privileges = {
@@ -202,13 +202,13 @@ void child_exec_main(const void *child_exec)
 	namespace_join(exec->uts_ns, CLONE_NEWUTS, "UTS");
 	namespace_join(exec->ipc_ns, CLONE_NEWIPC, "IPC");
 	namespace_join(exec->mount_ns, CLONE_NEWNS, "mount");
-	if (exec->container != NULL)
+	if (exec->container)
 		root_build(exec);
 
 	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
 		die_errno("open the container's root");
-	if (exec->container != NULL && !child_privileges_may_mount(process, exec->docker_caps))
+	if (exec->container && !child_privileges_may_mount(process, exec->docker_caps))
 		child_rootfs_guard(root);
 	child_user_find(root, process, &user);
 	env = environment_make(exec, &user);
@@ -220,10 +220,10 @@ void child_exec_main(const void *child_exec)
 
 	program =
 		program_find(process->args[0], environment_get(&env, "PATH"), found, sizeof(found));
-	if (program == NULL && errno == ENOENT)
+	if (!program && errno == ENOENT)
 		die("exec '%s': not found in PATH '%s'", process->args[0],
 			environment_get(&env, "PATH"));
-	if (program == NULL)
+	if (!program)
 		die_errno("exec '%s'", process->args[0]);
 	child_execve(program, (char *const *)process->args, env.variables);
 }

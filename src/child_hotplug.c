@@ -47,7 +47,7 @@ static void scsi_host_scan(const char *directory, const char *name)
 {
 	char path[512];
 
-	format(path, sizeof path, "%s/%s/scan", directory, name);
+	format(path, sizeof(path), "%s/%s/scan", directory, name);
 	sysfs_write(path, "- - -");
 }
 
@@ -56,7 +56,7 @@ static void bring_online(const char *directory, const char *name)
 	char path[512], state = '1';
 	int fd;
 
-	format(path, sizeof path, "%s/%s/online", directory, name);
+	format(path, sizeof(path), "%s/%s/online", directory, name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	/* The boot CPU has no such file where it cannot be taken off. */
 	if (fd < 0)

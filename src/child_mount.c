@@ -25,7 +25,7 @@ static int plan_apply(int fs, const struct mount_plan *plan)
 		return -1;
 	if (plan->superblock_is_read_only && option_set(fs, "ro", NULL) < 0)
 		return -1;
-	for (size_t i = 0; i < count && plan->options[i][0] != NULL; i++)
+	for (size_t i = 0; i < count && plan->options[i][0]; i++)
 		if (option_set(fs, plan->options[i][0], plan->options[i][1]) < 0)
 			return -1;
 	return (int)syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0);

@@ -51,7 +51,7 @@ int interface_address_parse(
 {
 	const char *text = spec->ip_address;
 
-	memset(out, 0, sizeof *out);
+	memset(out, 0, sizeof(*out));
 	out->removed = text && *text == '-';
 	if (out->removed)
 		text++;
@@ -108,7 +108,7 @@ static int parse_all(struct set_up *s, struct error *err)
 			INTERFACES_MAX);
 		return -1;
 	}
-	s->plans = calloc(network->interfaces_count + 1, sizeof *s->plans);
+	s->plans = calloc(network->interfaces_count + 1, sizeof(*s->plans));
 	if (!s->plans) {
 		error_set(err, ENOMEM, "out of memory");
 		return -1;
@@ -166,7 +166,7 @@ static int await_event(struct set_up *s, struct error *err)
 		return error_errno(err, errno, "poll");
 	if (ready == 0)
 		return error_set(err, ENODEV, "no such device, and none came");
-	while (recv(s->events, ignored, sizeof ignored, MSG_DONTWAIT) > 0)
+	while (recv(s->events, ignored, sizeof(ignored), MSG_DONTWAIT) > 0)
 		;
 	return 0;
 }
@@ -224,12 +224,12 @@ static int change_address(struct netlink *netlink, const struct network_link *li
 	uint8_t broadcast[4];
 
 	netlink_begin(&request, address->removed ? RTM_DELADDR : RTM_NEWADDR,
-		address->removed ? 0 : NLM_F_CREATE | NLM_F_EXCL, &head, sizeof head);
+		address->removed ? 0 : NLM_F_CREATE | NLM_F_EXCL, &head, sizeof(head));
 	netlink_put(&request, IFA_LOCAL, ip->bytes, length);
 	netlink_put(&request, IFA_ADDRESS, ip->bytes, length);
 	if (ip->family == AF_INET && prefix < 31 && !address->removed) {
 		store_be32(broadcast, load_be32(ip->bytes) | UINT32_MAX >> prefix);
-		netlink_put(&request, IFA_BROADCAST, broadcast, sizeof broadcast);
+		netlink_put(&request, IFA_BROADCAST, broadcast, sizeof(broadcast));
 	}
 	return netlink_ask(netlink, &request, err);
 }
@@ -288,7 +288,7 @@ static int set_addresses(struct set_up *s, const struct plan *plan, struct error
 static int set_names(struct set_up *s, struct error *err)
 {
 	size_t interfaces = s->network->interfaces_count, count = 0;
-	struct network_rename *renames = calloc(interfaces + 1, sizeof *renames);
+	struct network_rename *renames = calloc(interfaces + 1, sizeof(*renames));
 	int rc = -1;
 
 	if (!renames)
@@ -384,12 +384,12 @@ static int pci_remove_open(const char *device)
 	char path[128];
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	format(request.ifr_name, sizeof request.ifr_name, "%s", device);
+	format(request.ifr_name, sizeof(request.ifr_name), "%s", device);
 	if (fd < 0 || ioctl(fd, SIOCETHTOOL, &request) < 0)
 		info.bus_info[0] = '\0';
 	close(fd);
-	format(path, sizeof path, "/sys/bus/pci/devices/%.*s/remove",
-		(int)strnlen(info.bus_info, sizeof info.bus_info), info.bus_info);
+	format(path, sizeof(path), "/sys/bus/pci/devices/%.*s/remove",
+		(int)strnlen(info.bus_info, sizeof(info.bus_info)), info.bus_info);
 	fd = info.bus_info[0] ? open(path, O_WRONLY | O_CLOEXEC) : -1;
 	if (fd < 0)
 		die("interface '%s' is no PCI device", device);

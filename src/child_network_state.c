@@ -40,7 +40,7 @@ static const struct nlmsghdr *message_after(
 
 static void keep(void *context, const struct nlmsghdr *message)
 {
-	const struct rtmsg *route = netlink_head(message, sizeof *route);
+	const struct rtmsg *route = netlink_head(message, sizeof(*route));
 	size_t size = NLMSG_ALIGN(message->nlmsg_len);
 	struct network_state *state = context;
 
@@ -75,9 +75,9 @@ static int read_once(struct network_state *state, struct netlink *netlink, struc
 
 	state->length = 0;
 	state->is_cut = false;
-	for (size_t i = 0; i < sizeof dumps / sizeof *dumps; i++) {
-		netlink_begin(&request, dumps[i], NLM_F_DUMP, &head, sizeof head);
-		netlink_put(&request, IFLA_EXT_MASK, &mask, sizeof mask);
+	for (size_t i = 0; i < sizeof(dumps) / sizeof(*dumps); i++) {
+		netlink_begin(&request, dumps[i], NLM_F_DUMP, &head, sizeof(head));
+		netlink_put(&request, IFLA_EXT_MASK, &mask, sizeof(mask));
 		if (netlink_dump(netlink, &request, keep, state, err) < 0)
 			return -1;
 	}
@@ -106,7 +106,7 @@ void network_state_free(struct network_state *state)
 
 static bool link_parse(const struct nlmsghdr *message, struct network_link *link)
 {
-	const struct ifinfomsg *head = netlink_head(message, sizeof *head);
+	const struct ifinfomsg *head = netlink_head(message, sizeof(*head));
 	const char *name;
 	const uint8_t *mac;
 	const uint32_t *mtu;
@@ -118,16 +118,16 @@ static bool link_parse(const struct nlmsghdr *message, struct network_link *link
 		.index = head->ifi_index,
 		.is_up = head->ifi_flags & IFF_UP,
 	};
-	name = netlink_find(message, sizeof *head, IFLA_IFNAME, 1, &length);
-	if (!name || length > sizeof link->name)
+	name = netlink_find(message, sizeof(*head), IFLA_IFNAME, 1, &length);
+	if (!name || length > sizeof(link->name))
 		return false;
 	memcpy(link->name, name, length);
-	link->name[sizeof link->name - 1] = '\0';
-	mac = netlink_find(message, sizeof *head, IFLA_ADDRESS, MAC_BYTES, &length);
+	link->name[sizeof(link->name) - 1] = '\0';
+	mac = netlink_find(message, sizeof(*head), IFLA_ADDRESS, MAC_BYTES, &length);
 	link->has_mac = mac && length == MAC_BYTES;
 	if (link->has_mac)
 		memcpy(link->mac, mac, MAC_BYTES);
-	mtu = netlink_find(message, sizeof *head, IFLA_MTU, sizeof *mtu, NULL);
+	mtu = netlink_find(message, sizeof(*head), IFLA_MTU, sizeof(*mtu), NULL);
 	if (mtu)
 		link->mtu = *mtu;
 	return true;
@@ -173,19 +173,19 @@ static void copy(
 
 static bool key_of(const struct nlmsghdr *message, struct key *key)
 {
-	const struct ifaddrmsg *address = netlink_head(message, sizeof *address);
-	const struct rtmsg *route = netlink_head(message, sizeof *route);
+	const struct ifaddrmsg *address = netlink_head(message, sizeof(*address));
+	const struct rtmsg *route = netlink_head(message, sizeof(*route));
 	unsigned length;
 
-	memset(key, 0, sizeof *key);
+	memset(key, 0, sizeof(*key));
 	key->type = (uint8_t)message->nlmsg_type;
 	if (message->nlmsg_type == RTM_NEWADDR && address) {
 		key->family = address->ifa_family;
 		key->prefix = address->ifa_prefixlen;
 		key->index = (int32_t)address->ifa_index;
 		length = ip_length(key->family);
-		copy(key->address, message, sizeof *address, IFA_ADDRESS, length);
-		copy(key->address, message, sizeof *address, IFA_LOCAL, length);
+		copy(key->address, message, sizeof(*address), IFA_ADDRESS, length);
+		copy(key->address, message, sizeof(*address), IFA_LOCAL, length);
 		return true;
 	}
 	if (message->nlmsg_type == RTM_NEWROUTE && route) {
@@ -193,11 +193,11 @@ static bool key_of(const struct nlmsghdr *message, struct key *key)
 		key->prefix = route->rtm_dst_len;
 		key->tos = route->rtm_tos;
 		length = ip_length(key->family);
-		copy(&key->index, message, sizeof *route, RTA_OIF, sizeof key->index);
-		copy(&key->priority, message, sizeof *route, RTA_PRIORITY, sizeof key->priority);
-		copy(key->address, message, sizeof *route, RTA_DST, length);
-		copy(key->gateway, message, sizeof *route, RTA_GATEWAY, length);
-		copy(key->source, message, sizeof *route, RTA_PREFSRC, length);
+		copy(&key->index, message, sizeof(*route), RTA_OIF, sizeof(key->index));
+		copy(&key->priority, message, sizeof(*route), RTA_PRIORITY, sizeof(key->priority));
+		copy(key->address, message, sizeof(*route), RTA_DST, length);
+		copy(key->gateway, message, sizeof(*route), RTA_GATEWAY, length);
+		copy(key->source, message, sizeof(*route), RTA_PREFSRC, length);
 		return true;
 	}
 	return false;
@@ -209,7 +209,7 @@ static bool contains_key(const struct network_state *state, const struct key *ke
 
 	for_each_message(message, state)
 	{
-		if (key_of(message, &other) && memcmp(key, &other, sizeof other) == 0)
+		if (key_of(message, &other) && memcmp(key, &other, sizeof(other)) == 0)
 			return true;
 	}
 	return false;
@@ -241,7 +241,7 @@ bool network_state_has_address(const struct network_state *state, int index,
 		.index = index,
 	};
 
-	memcpy(key.address, address->bytes, sizeof key.address);
+	memcpy(key.address, address->bytes, sizeof(key.address));
 	return contains_key(state, &key);
 }
 
@@ -255,9 +255,9 @@ bool network_state_has_route(const struct network_state *state, const struct ip_
 		key_of(message, &key) && key.family == dest->address.family &&
 		key.prefix == dest->prefix &&
 		is_same_network(key.address, dest->address.bytes, dest->prefix) &&
-		memcmp(key.gateway, gateway ? gateway->bytes : none, sizeof none) == 0 &&
+		memcmp(key.gateway, gateway ? gateway->bytes : none, sizeof(none)) == 0 &&
 		(index == 0 || key.index == index) &&
-		(!src || memcmp(key.source, src->bytes, sizeof key.source) == 0)) return true;
+		(!src || memcmp(key.source, src->bytes, sizeof(key.source)) == 0)) return true;
 	return false;
 }
 
@@ -271,7 +271,7 @@ static void begin_link(struct netlink_request *request, int index, unsigned flag
 		.ifi_change = change,
 	};
 
-	netlink_begin(request, RTM_NEWLINK, 0, &head, sizeof head);
+	netlink_begin(request, RTM_NEWLINK, 0, &head, sizeof(head));
 }
 
 int network_link_set_up(
@@ -291,7 +291,7 @@ int network_link_set_mtu(
 	struct netlink_request request;
 
 	begin_link(&request, link->index, 0, 0);
-	netlink_put(&request, IFLA_MTU, &mtu, sizeof mtu);
+	netlink_put(&request, IFLA_MTU, &mtu, sizeof(mtu));
 	if (netlink_ask(netlink, &request, err) < 0)
 		return error_wrap(err, "mtu %u", mtu);
 	return 0;
@@ -317,7 +317,7 @@ int network_links_rename(struct netlink *netlink, const struct network_rename *r
 		const struct network_link *link = &renames[i].link;
 		char name[IFNAMSIZ];
 
-		format(name, sizeof name, "rename%d", link->index);
+		format(name, sizeof(name), "rename%d", link->index);
 		if ((link->is_up && network_link_set_up(netlink, link, false, err) < 0) ||
 			set_name(netlink, link->index, name, err) < 0)
 			return error_wrap(err, "interface '%s'", link->name);
@@ -337,7 +337,7 @@ int network_links_rename(struct netlink *netlink, const struct network_rename *r
 /* An address, or a route that somebody made: not one of those that the kernel keeps by itself. */
 static bool is_ours(const struct nlmsghdr *message)
 {
-	const struct rtmsg *route = netlink_head(message, sizeof *route);
+	const struct rtmsg *route = netlink_head(message, sizeof(*route));
 
 	if (message->nlmsg_type == RTM_NEWADDR)
 		return true;
@@ -351,7 +351,7 @@ static int make(struct netlink *netlink, const struct nlmsghdr *message, struct 
 	struct netlink_request copy;
 	struct rtmsg *route = (void *)(copy.bytes + NLMSG_HDRLEN);
 
-	if (message->nlmsg_len > sizeof copy.bytes)
+	if (message->nlmsg_len > sizeof(copy.bytes))
 		return -1;
 	memcpy(copy.bytes, message, message->nlmsg_len);
 	if (message->nlmsg_type == RTM_NEWROUTE)
@@ -423,13 +423,13 @@ static void restore_links(const struct network_state *before, const struct netwo
 		if (was.mtu != is.mtu)
 			network_link_set_mtu(netlink, &was, was.mtu, &ignored);
 		if (strcmp(was.name, is.name) != 0) {
-			void *more = realloc(renames, (count + 1) * sizeof *renames);
+			void *more = realloc(renames, (count + 1) * sizeof(*renames));
 
 			if (!more)
 				break;
 			renames = more;
 			renames[count].link = was;
-			memcpy(renames[count++].to, was.name, sizeof was.name);
+			memcpy(renames[count++].to, was.name, sizeof(was.name));
 		}
 	}
 	network_links_rename(netlink, renames, count, &ignored);

@@ -66,10 +66,10 @@ static void line(int fd, const char *fmt, ...)
 /* One line of all of `words`; none without any. */
 static void words(int fd, const char *keyword, const char *const *list)
 {
-	if (list == NULL || list[0] == NULL)
+	if (!list || !list[0])
 		return;
 	line(fd, "%s", keyword);
-	for (; *list != NULL; list++)
+	for (; *list; list++)
 		line(fd, " %s", *list);
 	line(fd, "\n");
 }
@@ -79,11 +79,11 @@ static void resolv_conf_write(int run, const struct pod_spec *spec)
 	int fd;
 
 	/* Without any of them the image's own file counts. */
-	if (spec->dns == NULL && spec->dns_search == NULL && spec->dns_options == NULL)
+	if (!spec->dns && !spec->dns_search && !spec->dns_options)
 		return;
 	fd = file_create(run, "resolv.conf");
 	words(fd, "search", spec->dns_search);
-	for (const char **server = spec->dns; server != NULL && *server != NULL; server++)
+	for (const char **server = spec->dns; server && *server; server++)
 		line(fd, "nameserver %s\n", *server);
 	words(fd, "options", spec->dns_options);
 	close(fd);
@@ -94,7 +94,7 @@ static void hosts_write(int run, const char *hostname)
 	int fd = file_create(run, "hosts");
 
 	line(fd, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
-	if (hostname != NULL)
+	if (hostname)
 		line(fd, "127.0.1.1\t%s\n", hostname);
 	close(fd);
 }
@@ -103,7 +103,7 @@ static void hostname_write(int run, const char *hostname)
 {
 	int fd;
 
-	if (hostname == NULL)
+	if (!hostname)
 		return;
 	fd = file_create(run, "hostname");
 	line(fd, "%s\n", hostname);
@@ -132,9 +132,9 @@ static void share_mount(const struct child_pod *pod)
 {
 	const char *tag = pod->spec->share_dir;
 
-	if (tag == NULL)
+	if (!tag)
 		return;
-	if (pod->share_dir != NULL) {
+	if (pod->share_dir) {
 		if (mount(pod->share_dir, "share", NULL, MS_BIND | MS_REC, NULL) < 0)
 			die_errno("bind '%s' as share '%s'", pod->share_dir, tag);
 		return;
@@ -285,7 +285,7 @@ void child_pod_init(const void *child_pod)
 		die_errno("join the pod's cgroup");
 	if (unshare(CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNS) < 0)
 		die_errno("make the pod's namespaces");
-	if (hostname != NULL && sethostname(hostname, strlen(hostname)) < 0)
+	if (hostname && sethostname(hostname, strlen(hostname)) < 0)
 		die_errno("set host name '%s'", hostname);
 	child_rootfs_empty(pod->run_dir);
 

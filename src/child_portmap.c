@@ -61,8 +61,8 @@ static _Noreturn void run_child(const char *const argv[], const int stdio[3], pi
 	for (int i = 0; i < 3; i++)
 		if (dup2(stdio[i], i) < 0)
 			_exit(1);
-	for (size_t i = 0; i < sizeof directories / sizeof *directories; i++) {
-		format(path, sizeof path, "%s/%s", directories[i], argv[0]);
+	for (size_t i = 0; i < sizeof(directories) / sizeof(*directories); i++) {
+		format(path, sizeof(path), "%s/%s", directories[i], argv[0]);
 		execve(path, (char *const *)argv, environment);
 	}
 	_exit(NOT_FOUND);
@@ -72,7 +72,7 @@ static _Noreturn void run_child(const char *const argv[], const int stdio[3], pi
 static int complain(const char *program, int complaints, struct error *err)
 {
 	char text[256];
-	ssize_t length = pread(complaints, text, sizeof text - 1, 0);
+	ssize_t length = pread(complaints, text, sizeof(text) - 1, 0);
 
 	text[length > 0 ? length : 0] = '\0';
 	text[strcspn(text, "\n")] = '\0';
@@ -152,7 +152,7 @@ static void write_redirect(
 {
 	char rule[128];
 
-	format(rule, sizeof rule, "-p %s --dport %u -j REDIRECT --to-ports %u",
+	format(rule, sizeof(rule), "-p %s --dport %u -j REDIRECT --to-ports %u",
 		port->is_udp ? "udp" : "tcp", port->host, port->container);
 	write_rules(rules, NAT, lists->internal, rule);
 	write_rules(rules, NAT, lists->external, rule);
@@ -165,7 +165,7 @@ static void write_accept(
 {
 	char rule[128];
 
-	format(rule, sizeof rule, "-p %s --dport %u -m conntrack --ctorigdstport %u -j ACCEPT",
+	format(rule, sizeof(rule), "-p %s --dport %u -m conntrack --ctorigdstport %u -j ACCEPT",
 		port->is_udp ? "udp" : "tcp", port->container, port->host);
 	write_rules(rules, FILTER, lists->external, rule);
 }
@@ -227,7 +227,7 @@ static const struct {
 	{"*security\n", CHAIN("INPUT") CHAIN("FORWARD") CHAIN("OUTPUT")},
 };
 
-#define TABLES_COUNT (sizeof tables / sizeof *tables)
+#define TABLES_COUNT (sizeof(tables) / sizeof(*tables))
 
 unsigned portmap_tables(const char *rules)
 {
@@ -291,7 +291,8 @@ void portmap_undo(const char *undo, uint32_t limit_ms)
 	const char *next;
 
 	/* Table by table: one that does not exist must not keep the others from being restored. */
-	for (const char *at = undo; (next = memmem(at, strlen(at), end, strlen(end))); at = next) {
+	for (const char *at = undo; (next = memmem(at, strlen(at), end, strlen(end))) != NULL;
+		at = next) {
 		struct error err = {.code = 0};
 		int fd = memory_open(&err);
 

@@ -30,7 +30,7 @@ static void limits_set(const struct process_spec *process, const struct rlimit *
 static bool sets_find(const struct process_spec *process, bool docker_caps,
 	struct capabilities_spec *capabilities)
 {
-	if (process->capabilities != NULL)
+	if (process->capabilities)
 		*capabilities = *process->capabilities;
 	else if (docker_caps)
 		*capabilities = (struct capabilities_spec){
@@ -38,7 +38,7 @@ static bool sets_find(const struct process_spec *process, bool docker_caps,
 			.sets[PERMITTED] = capability_docker(),
 			.sets[EFFECTIVE] = capability_docker(),
 		};
-	return process->capabilities != NULL || docker_caps;
+	return process->capabilities || docker_caps;
 }
 
 static void bounding_drop(uint64_t dropped)

@@ -214,7 +214,7 @@ static void sys_build(const struct child_rootfs *rootfs, int root)
 	int sys = mount_new(&sys_plan), cgroup, at;
 
 	child_mount_attach_below(sys, root, "sys");
-	if (rootfs->cgroup_path != NULL) {
+	if (rootfs->cgroup_path) {
 		/* Its own part, and where /proc/self/cgroup says it is. */
 		cgroup = mount_clone(
 			AT_FDCWD, rootfs->cgroup_path, MOUNT_NOTHING_SPECIAL | MOUNT_ATTR_RDONLY);
@@ -326,7 +326,7 @@ static void init_layer_make(int root, const char *workdir)
 		close(etc);
 	}
 	/* A workdir that is missing in the end is told by who enters it. */
-	fd = workdir != NULL ? child_path_directory(root, workdir, 0755) : -1;
+	fd = workdir ? child_path_directory(root, workdir, 0755) : -1;
 	if (fd >= 0)
 		close(fd);
 }
@@ -378,9 +378,9 @@ static int image_from_disk(const struct child_rootfs *rootfs, int run, const cha
 static int image_open(const struct child_rootfs *rootfs, int run)
 {
 	const struct container_spec *container = rootfs->container;
-	const char *path = container->rootfs != NULL ? container->rootfs : "rootfs";
+	const char *path = container->rootfs ? container->rootfs : "rootfs";
 
-	if (container->fstype != NULL)
+	if (container->fstype)
 		return image_from_disk(rootfs, run, path);
 	return image_from_share(run, container->image, path);
 }

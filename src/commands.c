@@ -51,7 +51,7 @@ static enum outcome command_getversion(
 	(void)message;
 	(void)err;
 	store_be32(version, commands->api);
-	control_ack(commands->control, version, sizeof version);
+	control_ack(commands->control, version, sizeof(version));
 	return ANSWERED;
 }
 
@@ -68,7 +68,7 @@ static enum outcome command_nothing(
 static enum outcome command_startpod(
 	struct commands *commands, struct message *message, struct error *err)
 {
-	struct pod_spec *spec = message_alloc(message, sizeof *spec, err);
+	struct pod_spec *spec = message_alloc(message, sizeof(*spec), err);
 
 	if (!spec || DECODE(spec_pod, message, spec, err) < 0)
 		return FAILED;
@@ -89,7 +89,7 @@ static enum outcome command_destroypod(
 static enum outcome command_newcontainer(
 	struct commands *commands, struct message *message, struct error *err)
 {
-	struct container_spec *spec = message_alloc(message, sizeof *spec, err);
+	struct container_spec *spec = message_alloc(message, sizeof(*spec), err);
 
 	if (!spec || DECODE(spec_container, message, spec, err) < 0)
 		return FAILED;
@@ -99,7 +99,7 @@ static enum outcome command_newcontainer(
 static enum outcome command_execcmd(
 	struct commands *commands, struct message *message, struct error *err)
 {
-	struct exec_spec *spec = message_alloc(message, sizeof *spec, err);
+	struct exec_spec *spec = message_alloc(message, sizeof(*spec), err);
 
 	if (!spec || DECODE(spec_exec, message, spec, err) < 0)
 		return FAILED;
@@ -381,7 +381,7 @@ static const struct command command_table[] = {
 
 static const struct command *command_find(uint32_t code)
 {
-	if (code >= sizeof command_table / sizeof *command_table || !command_table[code].run)
+	if (code >= sizeof(command_table) / sizeof(*command_table) || !command_table[code].run)
 		return NULL;
 	return &command_table[code];
 }

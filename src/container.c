@@ -351,7 +351,7 @@ int container_exec(struct container *container, const struct process_spec *spec,
 	if (spec->id && container_find_process(container, spec->id))
 		return error_set(err, EEXIST, "container '%s' has a process '%s' already",
 			container->id, spec->id);
-	exec = calloc(1, sizeof *exec);
+	exec = calloc(1, sizeof(*exec));
 	if (!exec || (spec->id && !(exec->id = strdup(spec->id)))) {
 		free(exec);
 		return error_set(err, ENOMEM, "out of memory");
@@ -375,12 +375,12 @@ static int keep_spec(
 	struct arena *arena = &container->arena;
 	bool complete;
 
-	container->failure = calloc(1, sizeof *container->failure);
+	container->failure = calloc(1, sizeof(*container->failure));
 	arena_init(arena, KEPT_ARENAS_MAX - table->kept);
 	container->id = arena_strndup(arena, spec->id, strlen(spec->id));
 	container->init_id =
 		process->id ? arena_strndup(arena, process->id, strlen(process->id)) : NULL;
-	container->envs = arena_calloc(arena, process->envs_count, sizeof *container->envs);
+	container->envs = arena_calloc(arena, process->envs_count, sizeof(*container->envs));
 	complete = container->failure && container->id && container->envs &&
 		(!process->id || container->init_id);
 	for (size_t i = 0; complete && i < process->envs_count; i++) {
@@ -403,7 +403,7 @@ static int keep_spec(
 static struct container *container_new(const struct container_setting *setting,
 	const struct container_events *events, struct error *err)
 {
-	struct container *container = calloc(1, sizeof *container);
+	struct container *container = calloc(1, sizeof(*container));
 
 	if (!container) {
 		error_set(err, ENOMEM, "out of memory");

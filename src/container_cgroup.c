@@ -18,9 +18,9 @@
 
 static int try_remove(const struct container_cgroup *cgroup, struct error *err)
 {
-	char name[sizeof CGROUP_PREFIX + ID_MAX];
+	char name[sizeof(CGROUP_PREFIX) + ID_MAX];
 
-	format(name, sizeof name, CGROUP_PREFIX "%s", cgroup->id);
+	format(name, sizeof(name), CGROUP_PREFIX "%s", cgroup->id);
 	return cgroup_remove(*cgroup->parent, name, err);
 }
 
@@ -74,12 +74,12 @@ void container_cgroup_init(struct container_cgroup *cgroup, struct loop *loop, c
 int container_cgroup_open(struct container_cgroup *cgroup, const char *id,
 	const struct constraints_spec *constraints, struct error *err)
 {
-	char name[sizeof CGROUP_PREFIX + ID_MAX];
+	char name[sizeof(CGROUP_PREFIX) + ID_MAX];
 
 	if (*cgroup->parent < 0)
 		return 0;
 	cgroup->id = id;
-	format(name, sizeof name, CGROUP_PREFIX "%s", id);
+	format(name, sizeof(name), CGROUP_PREFIX "%s", id);
 	cgroup->fd = cgroup_create(*cgroup->parent, name, err);
 	if (cgroup->fd < 0)
 		return -1;

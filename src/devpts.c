@@ -19,7 +19,7 @@ int devpts_open(struct error *err)
 	if (fs < 0)
 		return error_errno(err, errno, "devpts");
 	syscall(SYS_fsconfig, fs, FSCONFIG_SET_FLAG, "newinstance", NULL, 0);
-	for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+	for (size_t i = 0; i < sizeof(options) / sizeof(*options); i++)
 		syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, options[i][0], options[i][1], 0);
 	if (syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
 		devpts = (int)syscall(

@@ -23,13 +23,13 @@ static const char usage[] =
 
 static _Noreturn void usage_exit(void)
 {
-	(void)!write(STDERR_FILENO, usage, sizeof usage - 1);
+	(void)!write(STDERR_FILENO, usage, sizeof(usage) - 1);
 	_exit(2);
 }
 
 static _Noreturn void help_exit(void)
 {
-	(void)!write(STDOUT_FILENO, usage, sizeof usage - 1);
+	(void)!write(STDOUT_FILENO, usage, sizeof(usage) - 1);
 	_exit(0);
 }
 

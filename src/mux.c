@@ -326,7 +326,7 @@ bool mux_put_end(struct mux *mux, uint64_t seq, int exit_code)
 	store_be64(exit_frame, seq);
 	store_be32(exit_frame + 8, TTY_HEADER + 1);
 	exit_frame[TTY_HEADER] = (uint8_t)exit_code;
-	return queue_put(&mux->port.out, frames, exit_code < 0 ? TTY_HEADER : sizeof frames);
+	return queue_put(&mux->port.out, frames, exit_code < 0 ? TTY_HEADER : sizeof(frames));
 }
 
 uint64_t mux_mark(const struct mux *mux)

@@ -227,7 +227,7 @@ static int open_namespace(struct pod *pod, const char *name, struct error *err)
 	char path[64];
 	int fd;
 
-	format(path, sizeof path, "/proc/%d/ns/%s", (int)pod->init.pid, name);
+	format(path, sizeof(path), "/proc/%d/ns/%s", (int)pod->init.pid, name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	return fd < 0 ? error_errno(err, errno, "open '%s'", path) : fd;
 }
@@ -361,7 +361,7 @@ static int prepare(struct pod *pod, struct error *err)
 		.main = child_pod_prepare,
 		.argument = &child,
 		.keep = keep,
-		.keep_count = sizeof keep / sizeof *keep,
+		.keep_count = sizeof(keep) / sizeof(*keep),
 		.deadline_ms = pod->setting.table->deadline_ms,
 		.on_done = prepared,
 		.context = pod,
@@ -375,7 +375,7 @@ static const char *cgroup_path(struct pod *pod)
 {
 	char path[PATH_MAX];
 
-	format(path, sizeof path, "%s/pod", pod->cgroup_dir ? pod->cgroup_dir : "");
+	format(path, sizeof(path), "%s/pod", pod->cgroup_dir ? pod->cgroup_dir : "");
 	return arena_strndup(&pod->arena, path, strlen(path));
 }
 

@@ -86,7 +86,7 @@ static void port_hang_up(struct port *port)
 	 * `in` is the old host's, too: read now or never, for behind it the next host's first byte
 	 * begins a frame. */
 	port_fill(port);
-	while (!queue_room(&port->in) && (n = io_read(port->source.fd, scrap, sizeof scrap)) > 0)
+	while (!queue_room(&port->in) && (n = io_read(port->source.fd, scrap, sizeof(scrap))) > 0)
 		unread += (size_t)n;
 	if (unread)
 		log_warn("port %s: %zu bytes of the host that went are lost", port->name, unread);

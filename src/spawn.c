@@ -84,7 +84,7 @@ static void signals_ready(struct source *source, uint32_t events)
 
 	(void)events;
 	/* SIGCHLDs merge: what counts is who can be waited for. */
-	(void)!read(source->fd, info, sizeof info);
+	(void)!read(source->fd, info, sizeof(info));
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
 		reap_one(spawner, pid, status);
 }
@@ -296,7 +296,7 @@ int spawn_fork(struct spawner *spawner, struct spawn *spawn, const struct spawn_
 		*plan->mount_ns = -1;
 	if (too_many_abandoned(spawner))
 		return error_set(err, EAGAIN, "%u children hang in the kernel", ABANDONED_MAX);
-	spawn->report = calloc(1, sizeof *spawn->report);
+	spawn->report = calloc(1, sizeof(*spawn->report));
 	if (!spawn->report)
 		return error_set(err, ENOMEM, "out of memory");
 	if (pipe2(report, O_CLOEXEC) < 0) {

@@ -69,7 +69,7 @@ static int virtio_find(const char *name)
 	struct dirent *entry;
 	int fd = -1;
 
-	if (ports == NULL)
+	if (!ports)
 		return -1;
 	while (fd < 0 && (entry = readdir(ports)) != NULL)
 		if (entry->d_name[0] != '.')

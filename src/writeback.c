@@ -30,7 +30,7 @@ uint64_t writeback_count(void)
 	/* Not on a stack: the one of a fault is small. */
 	static char text[8192];
 
-	if (file_read("/proc/vmstat", text, sizeof text) < 0)
+	if (file_read("/proc/vmstat", text, sizeof(text)) < 0)
 		return 0;
 	/* Pages of files that have been written; and what went to disks, a journal's blocks, too. */
 	return number_find(text, "\nnr_written ") + number_find(text, "\npgpgout ");
