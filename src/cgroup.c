@@ -18,10 +18,10 @@ int cgroup_create(int parent, const char *name, struct error *err)
 	int fd;
 
 	if (mkdirat(parent, name, 0755) < 0 && errno != EEXIST)
-		return error_errno(err, errno, "create cgroup '%s'", name);
+		return error_errno(err, "create cgroup '%s'", name);
 	fd = openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0) {
-		error_errno(err, errno, "open cgroup '%s'", name);
+		error_errno(err, "open cgroup '%s'", name);
 		unlinkat(parent, name, AT_REMOVEDIR); /* without one that is in use */
 	}
 	return fd;
@@ -32,7 +32,7 @@ int cgroup_open_procs(int cgroup, struct error *err)
 	int fd = openat(cgroup, "cgroup.procs", O_WRONLY | O_CLOEXEC);
 
 	if (fd < 0)
-		return error_errno(err, errno, "open cgroup.procs");
+		return error_errno(err, "open cgroup.procs");
 	return fd;
 }
 
@@ -48,9 +48,9 @@ int cgroup_set(int cgroup, const char *file, const char *value, struct error *er
 	int fd = openat(cgroup, file, O_WRONLY | O_CLOEXEC), result = 0;
 
 	if (fd < 0)
-		return error_errno(err, errno, "open %s", file);
+		return error_errno(err, "open %s", file);
 	if (write(fd, value, strlen(value)) < 0)
-		result = error_errno(err, errno, "write '%s' to %s", value, file);
+		result = error_errno(err, "write '%s' to %s", value, file);
 	close(fd);
 	return result;
 }
@@ -70,10 +70,10 @@ static int text_read(int cgroup, const char *file, char *text, size_t size, stru
 	ssize_t n;
 
 	if (fd < 0)
-		return error_errno(err, errno, "open %s", file);
+		return error_errno(err, "open %s", file);
 	n = read(fd, text, size - 1);
 	if (n < 0)
-		result = error_errno(err, errno, "read %s", file);
+		result = error_errno(err, "read %s", file);
 	else
 		text[n] = '\0';
 	close(fd);
@@ -126,7 +126,7 @@ int cgroup_signal(int cgroup, int signal, pid_t except, struct error *err)
 	pid_t pid = 0;
 
 	if (fd < 0)
-		return error_errno(err, errno, "open cgroup.procs");
+		return error_errno(err, "open cgroup.procs");
 	/* One pid a line, in our PID namespace; 0 is one that lives in none below it. */
 	while ((n = read(fd, text, sizeof(text))) > 0) {
 		for (ssize_t i = 0; i < n; i++) {
@@ -140,12 +140,12 @@ int cgroup_signal(int cgroup, int signal, pid_t except, struct error *err)
 		}
 	}
 	close(fd);
-	return n < 0 ? error_errno(err, errno, "read cgroup.procs") : 0;
+	return n < 0 ? error_errno(err, "read cgroup.procs") : 0;
 }
 
 int cgroup_remove(int parent, const char *name, struct error *err)
 {
 	if (unlinkat(parent, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
-		return error_errno(err, errno, "remove cgroup '%s'", name);
+		return error_errno(err, "remove cgroup '%s'", name);
 	return 0;
 }

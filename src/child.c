@@ -7,12 +7,10 @@
 #include <limits.h>
 #include <linux/close_range.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "format.h"
 #include "report.h"
 
 /* A child is a process of its own: what it reports to is its one global. */
@@ -59,7 +57,7 @@ void child_begin(int report_fd, const int *keep, size_t count)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static _Noreturn void die_with(const struct error *err)
+void die_error(const struct error *err)
 {
 	struct {
 		uint32_t code;
@@ -74,30 +72,24 @@ static _Noreturn void die_with(const struct error *err)
 
 void die(const char *fmt, ...)
 {
-	int code = errno;
-	char text[ERROR_TEXT_MAX];
 	struct error err;
 	va_list args;
 
 	va_start(args, fmt);
-	vformat(text, sizeof(text), fmt, args);
+	error_vset(&err, errno, fmt, args);
 	va_end(args);
-	error_set(&err, code, "%s", text);
-	die_with(&err);
+	die_error(&err);
 }
 
 void die_errno(const char *fmt, ...)
 {
-	int code = errno;
-	char text[ERROR_TEXT_MAX];
 	struct error err;
 	va_list args;
 
 	va_start(args, fmt);
-	vformat(text, sizeof(text), fmt, args);
+	error_verrno(&err, fmt, args);
 	va_end(args);
-	error_errno(&err, code, "%s", text);
-	die_with(&err);
+	die_error(&err);
 }
 
 void report_done(const void *result, size_t length)

@@ -80,7 +80,8 @@ static void refuse(
 		text[--length] = '\0';
 	if (isupper((unsigned char)text[0]) && islower((unsigned char)text[1]))
 		text[0] = (char)tolower((unsigned char)text[0]);
-	error_errno(err, code, "%s", text);
+	errno = code;
+	error_errno(err, "%s", text);
 	if (length == 0)
 		memmove(err->text, err->text + 2, strlen(err->text + 2) + 1); /* ": " */
 }
@@ -163,7 +164,7 @@ int netlink_socket(unsigned groups, struct error *err)
 
 	if (fd >= 0 && bind(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
 		return fd;
-	error_errno(err, errno, "netlink");
+	error_errno(err, "netlink");
 	if (fd >= 0)
 		close(fd);
 	return -1;
@@ -249,12 +250,12 @@ static int exchange(struct netlink *netlink, struct netlink_request *request,
 	header->nlmsg_seq = answer.sequence;
 	if (sendto(netlink->fd, header, header->nlmsg_len, 0, (const struct sockaddr *)&kernel,
 		    sizeof(kernel)) < 0)
-		return error_errno(err, errno, "netlink: send");
+		return error_errno(err, "netlink: send");
 	while (progress == NETLINK_MORE) {
 		ssize_t n = receive(netlink->fd, datagram, sizeof(datagram));
 
 		if (n < 0)
-			return error_errno(err, errno, "netlink: receive");
+			return error_errno(err, "netlink: receive");
 		progress = netlink_parse(datagram, (size_t)n, &answer, err);
 	}
 	return progress == NETLINK_DONE ? 0 : -1;

@@ -103,16 +103,12 @@ static int parse_all(struct set_up *s, struct error *err)
 {
 	const struct child_network *network = s->network;
 
-	if (network->interfaces_count > INTERFACES_MAX) {
-		error_set(err, E2BIG, "%zu interfaces: more than %u", network->interfaces_count,
-			INTERFACES_MAX);
-		return -1;
-	}
+	if (network->interfaces_count > INTERFACES_MAX)
+		return error_set(err, E2BIG, "%zu interfaces: more than %u",
+			network->interfaces_count, INTERFACES_MAX);
 	s->plans = calloc(network->interfaces_count + 1, sizeof(*s->plans));
-	if (!s->plans) {
-		error_set(err, ENOMEM, "out of memory");
-		return -1;
-	}
+	if (!s->plans)
+		return error_memory(err);
 	for (size_t i = 0; i < network->interfaces_count; i++)
 		if (parse_interface(&network->interfaces[i], &s->plans[i], err) < 0)
 			return -1;
@@ -163,7 +159,7 @@ static int await_event(struct set_up *s, struct error *err)
 	int ready = poll(&poller, 1, now < s->until ? (int)(s->until - now) : 0);
 
 	if (ready < 0 && errno != EINTR)
-		return error_errno(err, errno, "poll");
+		return error_errno(err, "poll");
 	if (ready == 0)
 		return error_set(err, ENODEV, "no such device, and none came");
 	while (recv(s->events, ignored, sizeof(ignored), MSG_DONTWAIT) > 0)
@@ -292,7 +288,7 @@ static int set_names(struct set_up *s, struct error *err)
 	int rc = -1;
 
 	if (!renames)
-		return error_set(err, ENOMEM, "out of memory");
+		return error_memory(err);
 	for (size_t i = 0; i < interfaces; i++) {
 		const char *name = s->plans[i].spec->new_device_name;
 
@@ -371,7 +367,7 @@ void child_network_set_up(const void *child_network)
 
 	if (netlink_open(&netlink, &err) < 0 ||
 		network_set_up(child_network, &before, &netlink, &err) < 0)
-		die("%s", err.text);
+		die_error(&err);
 	report_done(NULL, 0);
 }
 
@@ -406,7 +402,7 @@ void child_network_remove(const void *device_spec)
 	int fd;
 
 	if (netlink_open(&netlink, &err) < 0 || network_state_read(&before, &netlink, &err) < 0)
-		die("%s", err.text);
+		die_error(&err);
 	if (!network_state_find(&before, device, NULL, &link))
 		die("interface '%s': no such device", device);
 	fd = pci_remove_open(device);

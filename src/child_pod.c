@@ -196,11 +196,11 @@ static _Noreturn void network_prepare(const struct child_pod *pod)
 
 	if (netlink_open(&netlink, &err) < 0 ||
 		network_set_up(&network, &state, &netlink, &err) < 0)
-		die("%s", err.text);
+		die_error(&err);
 	if ((spec->iptable_rules || spec->white_lists) &&
 		portmap_begin(spec->iptable_rules, spec->white_lists, limit_ms, &undo, &err) < 0) {
 		network_state_restore(&state, &netlink);
-		die("%s", err.text);
+		die_error(&err);
 	}
 	undo_length = undo ? strlen(undo) : 0;
 	length = sizeof(*before) + state.length + undo_length + 1;
@@ -229,7 +229,7 @@ static void network_restore(const struct child_pod *pod)
 
 	portmap_undo((const char *)before->bytes + before->state_length, pod->deadline_ms / 8);
 	if (netlink_open(&netlink, &err) < 0)
-		die("%s", err.text);
+		die_error(&err);
 	network_state_restore(&state, &netlink);
 }
 

@@ -45,7 +45,7 @@ static int memory_open(struct error *err)
 {
 	int fd = memfd_create("rules", MFD_CLOEXEC);
 
-	return fd < 0 ? error_errno(err, errno, "memory for rules") : fd;
+	return fd < 0 ? error_errno(err, "memory for rules") : fd;
 }
 
 static _Noreturn void run_child(const char *const argv[], const int stdio[3], pid_t parent)
@@ -95,7 +95,7 @@ static int await(pid_t pid, int *status, uint32_t limit_ms, struct error *err)
 		error_set(err, ETIMEDOUT, "not done in %u ms", limit_ms);
 		pid = -1;
 	} else if (waitpid(pid, status, 0) < 0) {
-		error_errno(err, errno, "wait");
+		error_errno(err, "wait");
 		pid = -1;
 	}
 	close(poller.fd);
@@ -116,7 +116,7 @@ static int run(
 	if (pid == 0)
 		run_child(argv, (const int[]){input, output, complaints}, parent);
 	if (pid < 0)
-		error_errno(err, errno, "run %s", argv[0]);
+		error_errno(err, "run %s", argv[0]);
 	else if (await(pid, &status, limit_ms, err) < 0)
 		error_wrap(err, "%s", argv[0]);
 	else if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
@@ -203,10 +203,10 @@ void child_portmap_apply(const void *child_portmap)
 	int rules = memory_open(&err);
 
 	if (rules < 0)
-		die("%s", err.text);
+		die_error(&err);
 	write_all(rules, child_portmap, false);
 	if (restore(rules, UINT32_MAX, &err) < 0) /* this worker's deadline will do */
-		die("%s", err.text);
+		die_error(&err);
 	report_done(NULL, 0);
 }
 

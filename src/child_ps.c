@@ -229,7 +229,7 @@ void child_ps_main(const void *child_ps)
 	struct error err;
 
 	if (!ps->json && ps_format_parse(&format, ps->psargs, &err) < 0)
-		die("%s", err.text);
+		die_error(&err);
 	if (ps->cgroup < 0)
 		die("list processes: the container has no cgroup");
 	/* The container must not look into it: its memory is the agent's. */

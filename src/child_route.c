@@ -74,7 +74,7 @@ struct route *routes_parse(const struct route_spec *specs, size_t count, struct 
 	}
 	routes = calloc(count + 1, sizeof(*routes));
 	if (!routes) {
-		error_set(err, ENOMEM, "out of memory");
+		error_memory(err);
 		return NULL;
 	}
 	for (size_t i = 0; i < count; i++) {

@@ -39,7 +39,7 @@ static void *message_alloc(struct message *message, size_t size, struct error *e
 	void *p = arena_alloc(&message->arena, size);
 
 	if (!p)
-		error_set(err, ENOMEM, "out of memory");
+		error_memory(err);
 	return p;
 }
 

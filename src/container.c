@@ -354,7 +354,7 @@ int container_exec(struct container *container, const struct process_spec *spec,
 	exec = calloc(1, sizeof(*exec));
 	if (!exec || (spec->id && !(exec->id = strdup(spec->id)))) {
 		free(exec);
-		return error_set(err, ENOMEM, "out of memory");
+		return error_memory(err);
 	}
 	exec->container = container;
 	plan.id = exec->id;
@@ -406,7 +406,7 @@ static struct container *container_new(const struct container_setting *setting,
 	struct container *container = calloc(1, sizeof(*container));
 
 	if (!container) {
-		error_set(err, ENOMEM, "out of memory");
+		error_memory(err);
 		return NULL;
 	}
 	container->setting = setting;

@@ -47,7 +47,7 @@ static int refuse(
 
 static int refuse_memory(const struct decoder *d)
 {
-	return error_errno(d->err, ENOMEM, "decoding JSON");
+	return error_set(d->err, ENOMEM, "decoding JSON: out of memory");
 }
 
 /* The token behind `value` and all that is in it. */

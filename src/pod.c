@@ -229,7 +229,7 @@ static int open_namespace(struct pod *pod, const char *name, struct error *err)
 
 	format(path, sizeof(path), "/proc/%d/ns/%s", (int)pod->init.pid, name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	return fd < 0 ? error_errno(err, errno, "open '%s'", path) : fd;
+	return fd < 0 ? error_errno(err, "open '%s'", path) : fd;
 }
 
 static int open_namespaces(struct pod *pod, struct error *err)
@@ -395,7 +395,7 @@ int pod_start(struct pod *pod, const struct pod_spec *spec, struct error *err)
 	pod->setting.hostname = arena_strndup(&pod->arena, hostname, strlen(hostname));
 	pod->setting.cgroup_path = cgroup_path(pod);
 	if (!pod->setting.hostname || !pod->setting.cgroup_path) {
-		error_set(err, ENOMEM, "out of memory");
+		error_memory(err);
 		goto fail;
 	}
 	if (pod->cgroup_parent >= 0) {

@@ -180,11 +180,11 @@ int portmap_add(struct portmap *portmap, const struct container_spec *container,
 			err, E2BIG, "%zu ports: more than %u", container->ports_count, PORTS_MAX);
 	entry = calloc(1, sizeof(*entry) + container->ports_count * sizeof(*entry->ports));
 	if (!entry)
-		return error_set(err, ENOMEM, "out of memory");
+		return error_memory(err);
 	list_init(&entry->node);
 	entry->id = strdup(container->id);
 	if (!entry->id) {
-		error_set(err, ENOMEM, "out of memory");
+		error_memory(err);
 		goto fail;
 	}
 	if (parse_ports(entry, container, err) < 0)

@@ -180,7 +180,7 @@ static int open_pipe(int *ours, int *childs, bool child_writes, struct error *er
 	int ends[2];
 
 	if (pipe2(ends, O_CLOEXEC) < 0)
-		return error_errno(err, errno, "pipe");
+		return error_errno(err, "pipe");
 	*ours = ends[!child_writes];
 	*childs = ends[child_writes];
 	fcntl(*ours, F_SETFL, O_NONBLOCK);
@@ -199,13 +199,13 @@ static int open_terminal(
 
 	ours[0] = openat(plan->devpts, "ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
 	if (ours[0] < 0)
-		return error_errno(err, errno, "open a terminal");
+		return error_errno(err, "open a terminal");
 	ours[1] = fcntl(ours[0], F_DUPFD_CLOEXEC, 0);
 	/* Through its master: a path could lead to another. */
 	if (ours[1] < 0 || ioctl(ours[0], TIOCSPTLCK, &unlock) < 0 ||
 		(*slave = ioctl(ours[0], TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC)) < 0 ||
 		ioctl(ours[0], TIOCSWINSZ, &size) < 0)
-		return error_errno(err, errno, "open a terminal");
+		return error_errno(err, "open a terminal");
 	return 0;
 }
 
@@ -358,6 +358,6 @@ int process_resize(
 		return error_set(err, ESRCH, "process '%s' of container '%s' is gone",
 			process->id ? process->id : "", process->container);
 	if (ioctl(process->in.source.fd, TIOCSWINSZ, &size) < 0)
-		return error_errno(err, errno, "resize the terminal");
+		return error_errno(err, "resize the terminal");
 	return 0;
 }

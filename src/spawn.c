@@ -107,7 +107,7 @@ int spawner_open(struct spawner *spawner, struct loop *loop, struct error *err)
 	spawner->pid_ns = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
 	spawner->mount_ns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
 	if (spawner->signals.fd < 0 || spawner->pid_ns < 0 || spawner->mount_ns < 0) {
-		error_errno(err, errno, "spawner");
+		error_errno(err, "spawner");
 		spawner_close(spawner);
 		return -1;
 	}
@@ -248,16 +248,16 @@ int spawn_exit_code(const struct spawn *spawn)
 static int step_in(const struct spawn_plan *plan, struct error *err)
 {
 	if (plan->pid_ns >= 0 && setns(plan->pid_ns, CLONE_NEWPID) < 0)
-		return error_errno(err, errno, "enter the pod's PID namespace");
+		return error_errno(err, "enter the pod's PID namespace");
 	if (plan->new_pid_ns && unshare(CLONE_NEWPID) < 0)
-		return error_errno(err, errno, "make a PID namespace");
+		return error_errno(err, "make a PID namespace");
 	if (!plan->mount_ns)
 		return 0;
 	if (unshare(CLONE_NEWNS) < 0)
-		return error_errno(err, errno, "make a mount namespace");
+		return error_errno(err, "make a mount namespace");
 	*plan->mount_ns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
 	if (*plan->mount_ns < 0)
-		return error_errno(err, errno, "open the new mount namespace");
+		return error_errno(err, "open the new mount namespace");
 	return 0;
 }
 
@@ -298,9 +298,9 @@ int spawn_fork(struct spawner *spawner, struct spawn *spawn, const struct spawn_
 		return error_set(err, EAGAIN, "%u children hang in the kernel", ABANDONED_MAX);
 	spawn->report = calloc(1, sizeof(*spawn->report));
 	if (!spawn->report)
-		return error_set(err, ENOMEM, "out of memory");
+		return error_memory(err);
 	if (pipe2(report, O_CLOEXEC) < 0) {
-		error_errno(err, errno, "report pipe");
+		error_errno(err, "report pipe");
 		goto free_report;
 	}
 	rc = step_in(plan, err);
@@ -315,7 +315,7 @@ int spawn_fork(struct spawner *spawner, struct spawn *spawn, const struct spawn_
 		if (spawn->pid < 0 && errno == ENOMEM && plan->pid_ns >= 0)
 			rc = error_set(err, ESRCH, "pod is gone (or out of memory)");
 		else if (spawn->pid < 0)
-			rc = error_errno(err, errno, "fork");
+			rc = error_errno(err, "fork");
 	}
 	step_out(spawner, plan);
 	close(report[1]);
