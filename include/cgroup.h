@@ -34,8 +34,8 @@ bool cgroup_has(int cgroup, const char *file);
 int cgroup_set(int cgroup, const char *file, const char *value, struct error *err);
 int cgroup_set_number(int cgroup, const char *file, uint64_t number, struct error *err);
 
-/* Out of one of its files: the number that stands behind `key`, "" at its beginning. 0, or -1 with
- * err. */
+/* Out of one of its files: the number on the line that begins with `key`; "" is the first one. 0, or -1
+ * with err. */
 int cgroup_get_number(
 	int cgroup, const char *file, const char *key, uint64_t *number, struct error *err);
 

@@ -10,4 +10,7 @@
  * `size`. */
 ssize_t file_read(const char *path, char *text, size_t size);
 
+/* What stands behind `key` on the first of the text's lines that begins with it; NULL: none does. */
+const char *file_line(const char *text, size_t length, const char *key);
+
 #endif

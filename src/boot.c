@@ -302,18 +302,18 @@ void boot_raise_nofile(struct daemon_config *config)
 static const char *cgroup_take(void)
 {
 	static char path[PATH_MAX];
-	char text[PATH_MAX], *own;
-	int procs;
+	char text[PATH_MAX];
+	const char *own;
+	int procs, length;
 
 	/* v2 is the hierarchy 0, of no named controllers. */
 	if (file_read("/proc/self/cgroup", text, sizeof(text)) < 0 ||
-		!(own = memmem(text, strlen(text), "0::/", strlen("0::/"))))
+		!(own = file_line(text, strlen(text), "0::/")))
 		return NULL;
-	own += strlen("0::/");
-	own[strcspn(own, "\n")] = '\0';
-	if (own[0] == '\0')
+	length = (int)strcspn(own, "\n");
+	if (length == 0)
 		return CGROUP_DIR;
-	format(path, sizeof(path), CGROUP_DIR "/%.3000s/agent", own);
+	format(path, sizeof(path), CGROUP_DIR "/%.*s/agent", length < 3000 ? length : 3000, own);
 	if (mkdir(path, 0755) < 0 && errno != EEXIST)
 		return NULL;
 	format(text, sizeof(text), "%.4000s/cgroup.procs", path);

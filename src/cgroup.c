@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "file.h"
 #include "format.h"
 #include "number.h"
 
@@ -88,10 +89,9 @@ int cgroup_get_number(
 
 	if (text_read(cgroup, file, text, sizeof(text), err) < 0)
 		return -1;
-	at = memmem(text, strlen(text), key, strlen(key));
+	at = file_line(text, strlen(text), key);
 	if (!at)
 		return error_set(err, EPROTO, "%s has no %s", file, key);
-	at += strlen(key);
 	at += strspn(at, " ");
 	if (!number_take(&at, UINT64_MAX, number))
 		return error_set(err, EPROTO, "%s: expected a number", file);

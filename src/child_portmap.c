@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "child.h"
+#include "file.h"
 #include "format.h"
 
 #define NAT    "hyperstart-PREROUTING"
@@ -287,16 +288,14 @@ static char *save(const char *rules, uint32_t limit_ms, struct error *err)
 void portmap_undo(const char *undo, uint32_t limit_ms)
 {
 	static const char *const argv[] = {"iptables-restore", "-w", "5", NULL};
-	static const char end[] = "COMMIT\n";
 	const char *next;
 
 	/* Table by table: one that does not exist must not keep the others from being restored. */
-	for (const char *at = undo; (next = memmem(at, strlen(at), end, strlen(end))) != NULL;
+	for (const char *at = undo; (next = file_line(at, strlen(at), "COMMIT\n")) != NULL;
 		at = next) {
 		struct error err = {.code = 0};
 		int fd = memory_open(&err);
 
-		next += strlen(end);
 		if (fd < 0)
 			return;
 		dformat(fd, "%.*s", (int)(next - at), at);

@@ -101,7 +101,7 @@ void container_cgroup_tell_oom(struct container_cgroup *cgroup, const char *proc
 	struct error err;
 
 	if (cgroup->fd < 0 ||
-		cgroup_get_number(cgroup->fd, "memory.events", "\noom_kill ", &kills, &err) < 0 ||
+		cgroup_get_number(cgroup->fd, "memory.events", "oom_kill ", &kills, &err) < 0 ||
 		kills == cgroup->oom_kills)
 		return;
 	cgroup->oom_kills = kills;

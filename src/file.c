@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 
 ssize_t file_read(const char *path, char *text, size_t size)
@@ -23,4 +24,19 @@ ssize_t file_read(const char *path, char *text, size_t size)
 		return -1;
 	text[length] = '\0';
 	return (ssize_t)length;
+}
+
+const char *file_line(const char *text, size_t length, const char *key)
+{
+	const char *end = text + length;
+	size_t key_length = strlen(key);
+
+	for (const char *line = text; (size_t)(end - line) >= key_length; line++) {
+		if (memcmp(line, key, key_length) == 0)
+			return line + key_length;
+		line = memchr(line, '\n', (size_t)(end - line));
+		if (!line)
+			break;
+	}
+	return NULL;
 }
