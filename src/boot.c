@@ -281,8 +281,8 @@ void boot_raise_nofile(struct daemon_config *config)
 	const char *at = text;
 	uint64_t most;
 
-	if (getrlimit(RLIMIT_NOFILE, &config->nofile) < 0)
-		fail("getrlimit");
+	if (prlimit(0, RLIMIT_NOFILE, NULL, &config->nofile) < 0)
+		fail("limit of open files");
 	if (config->nofile.rlim_cur >= NOFILE_NEEDED)
 		return;
 	if (config->nofile.rlim_max > raised.rlim_max)
