@@ -268,7 +268,7 @@ $(O)/host/%.o: src/%.c Makefile | build/setup-build build/setup-test
 rig := build/musl/hyperstart build/host/hyperstart build/faults/hyperstart build/rootfs $(PROG:%=build/prog/%)
 
 # The same with each call in turn failing: tests/faults/faults.c.
-FAULTS := malloc calloc realloc strdup pipe2 read readv write writev epoll_ctl epoll_wait accept4 setns \
+FAULTS := malloc calloc strdup pipe2 read readv write writev epoll_ctl epoll_wait accept4 setns \
 	unshare mkdirat unlinkat fork open openat ioctl syscall
 
 build/faults/hyperstart: tests/faults/faults.c $(ROOMS:%=build/host/%.o) Makefile

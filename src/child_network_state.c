@@ -16,7 +16,7 @@
 
 #include "format.h"
 
-/* More than any guest has; a bound all the same. */
+/* More than any guest has. malloc leaves the pages untouched that it does not need. */
 #define STATE_BYTES_MAX (2 * MIB)
 
 /* --- Reading ---------------------------------------------------------------------------------- */
@@ -49,16 +49,9 @@ static void keep(void *context, const struct nlmsghdr *message)
 			(!route || route->rtm_table != RT_TABLE_MAIN ||
 				route->rtm_flags & RTM_F_CLONED)))
 		return;
-	if (state->length + size > state->capacity) {
-		size_t capacity = state->capacity ? state->capacity * 2 : 16384;
-		uint8_t *bigger =
-			capacity > STATE_BYTES_MAX ? NULL : realloc(state->messages, capacity);
-
-		state->is_cut = !bigger;
-		if (!bigger)
-			return;
-		state->messages = bigger;
-		state->capacity = capacity;
+	if (size > STATE_BYTES_MAX - state->length) {
+		state->is_cut = true;
+		return;
 	}
 	memcpy(state->messages + state->length, message, message->nlmsg_len);
 	state->length += size;
@@ -73,6 +66,10 @@ static int read_once(struct network_state *state, struct netlink *netlink, struc
 	const uint32_t mask = RTEXT_FILTER_SKIP_STATS;
 	struct netlink_request request;
 
+	if (!state->messages)
+		state->messages = malloc(STATE_BYTES_MAX);
+	if (!state->messages)
+		return error_memory(err);
 	state->length = 0;
 	state->is_cut = false;
 	for (size_t i = 0; i < sizeof(dumps) / sizeof(*dumps); i++) {
@@ -136,8 +133,7 @@ static bool link_parse(const struct nlmsghdr *message, struct network_link *link
 bool network_state_find(const struct network_state *state, const char *name, const uint8_t *mac,
 	struct network_link *link)
 {
-	for_each_message(message, state)
-	{
+	for_each_message (message, state) {
 		if (!link_parse(message, link))
 			continue;
 		if (name ? strcmp(link->name, name) == 0
@@ -149,8 +145,9 @@ bool network_state_find(const struct network_state *state, const char *name, con
 
 static bool find_index(const struct network_state *state, int index, struct network_link *link)
 {
-	for_each_message(
-		message, state) if (link_parse(message, link) && link->index == index) return true;
+	for_each_message (message, state)
+		if (link_parse(message, link) && link->index == index)
+			return true;
 	return false;
 }
 
@@ -207,8 +204,7 @@ static bool contains_key(const struct network_state *state, const struct key *ke
 {
 	struct key other;
 
-	for_each_message(message, state)
-	{
+	for_each_message (message, state) {
 		if (key_of(message, &other) && memcmp(key, &other, sizeof(other)) == 0)
 			return true;
 	}
@@ -251,13 +247,14 @@ bool network_state_has_route(const struct network_state *state, const struct ip_
 	static const uint8_t none[16];
 	struct key key;
 
-	for_each_message(message, state) if (message->nlmsg_type == RTM_NEWROUTE &&
-		key_of(message, &key) && key.family == dest->address.family &&
-		key.prefix == dest->prefix &&
-		is_same_network(key.address, dest->address.bytes, dest->prefix) &&
-		memcmp(key.gateway, gateway ? gateway->bytes : none, sizeof(none)) == 0 &&
-		(index == 0 || key.index == index) &&
-		(!src || memcmp(key.source, src->bytes, sizeof(key.source)) == 0)) return true;
+	for_each_message (message, state)
+		if (message->nlmsg_type == RTM_NEWROUTE && key_of(message, &key) &&
+			key.family == dest->address.family && key.prefix == dest->prefix &&
+			is_same_network(key.address, dest->address.bytes, dest->prefix) &&
+			memcmp(key.gateway, gateway ? gateway->bytes : none, sizeof(none)) == 0 &&
+			(index == 0 || key.index == index) &&
+			(!src || memcmp(key.source, src->bytes, sizeof(key.source)) == 0))
+			return true;
 	return false;
 }
 
@@ -371,9 +368,10 @@ void network_state_refill(const struct network_state *before, struct netlink *ne
 		progress = false;
 		if (network_state_read(&now, netlink, &ignored) < 0)
 			break;
-		for_each_message(message, before) if (is_ours(message) &&
-			!contains(&now, message) && make(netlink, message, &ignored) == 0)
-			progress = true;
+		for_each_message (message, before)
+			if (is_ours(message) && !contains(&now, message) &&
+				make(netlink, message, &ignored) == 0)
+				progress = true;
 	} while (progress);
 	network_state_free(&now);
 }
@@ -384,8 +382,10 @@ static bool has_lost_one(
 {
 	struct key key;
 
-	for_each_message(message, before) if (message->nlmsg_type == RTM_NEWADDR &&
-		key_of(message, &key) && key.index == index && !contains(now, message)) return true;
+	for_each_message (message, before)
+		if (message->nlmsg_type == RTM_NEWADDR && key_of(message, &key) &&
+			key.index == index && !contains(now, message))
+			return true;
 	return false;
 }
 
@@ -399,35 +399,33 @@ static void remove_new(const struct network_state *before, const struct network_
 	struct error ignored;
 	struct key key;
 
-	for_each_message(message, now) if (message->nlmsg_type == type && is_ours(message) &&
-		key_of(message, &key) && find_index(before, key.index, &link) &&
-		(!contains(before, message) ||
-			(type == RTM_NEWADDR && has_lost_one(before, now, key.index))))
-		netlink_return(netlink, message, type + 1, 0, &ignored);
+	for_each_message (message, now)
+		if (message->nlmsg_type == type && is_ours(message) && key_of(message, &key) &&
+			find_index(before, key.index, &link) &&
+			(!contains(before, message) ||
+				(type == RTM_NEWADDR && has_lost_one(before, now, key.index))))
+			netlink_return(netlink, message, type + 1, 0, &ignored);
 }
 
 static void restore_links(const struct network_state *before, const struct network_state *now,
 	struct netlink *netlink)
 {
-	struct network_rename *renames = NULL;
+	struct network_rename *renames;
 	struct network_link was, is;
 	struct error ignored;
-	size_t count = 0;
+	size_t count = 0, most = 0;
 
-	for_each_message(message, before)
-	{
+	for_each_message (message, before)
+		most++;
+	renames = calloc(most + 1, sizeof(*renames));
+	for_each_message (message, before) {
 		if (!link_parse(message, &was) || !find_index(now, was.index, &is))
 			continue;
 		if (was.is_up != is.is_up)
 			network_link_set_up(netlink, &was, was.is_up, &ignored);
 		if (was.mtu != is.mtu)
 			network_link_set_mtu(netlink, &was, was.mtu, &ignored);
-		if (strcmp(was.name, is.name) != 0) {
-			void *more = realloc(renames, (count + 1) * sizeof(*renames));
-
-			if (!more)
-				break;
-			renames = more;
+		if (renames && strcmp(was.name, is.name) != 0) {
 			renames[count].link = was;
 			memcpy(renames[count++].to, was.name, sizeof(was.name));
 		}
