@@ -20,6 +20,11 @@ int cgroup_open_procs(int cgroup, struct error *err);
  * has yet to join. 0, or -1 with err. */
 int cgroup_kill(int cgroup, struct error *err);
 
+/* Tells every process in it by its pid in our PID namespace; one that comes and goes perhaps twice. 0, or
+ * -1 with err. */
+int cgroup_visit(
+	int cgroup, void (*visit)(void *context, pid_t pid), void *context, struct error *err);
+
 /* `signal` to every process in it but `except`. One that is forked meanwhile may be missed. 0, or -1
  * with err. */
 int cgroup_signal(int cgroup, int signal, pid_t except, struct error *err);

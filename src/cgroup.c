@@ -118,29 +118,52 @@ int cgroup_kill(int cgroup, struct error *err)
 	return cgroup_set(cgroup, "cgroup.kill", "1", err);
 }
 
-int cgroup_signal(int cgroup, int signal, pid_t except, struct error *err)
+int cgroup_visit(
+	int cgroup, void (*visit)(void *context, pid_t pid), void *context, struct error *err)
 {
-	int fd = openat(cgroup, "cgroup.procs", O_RDONLY | O_CLOEXEC);
+	int fd = openat(cgroup, "cgroup.procs", O_RDONLY | O_CLOEXEC), result = 0;
 	char text[4096];
 	ssize_t n;
 	pid_t pid = 0;
 
 	if (fd < 0)
 		return error_errno(err, "open cgroup.procs");
-	/* One pid a line, in our PID namespace; 0 is one that lives in none below it. */
 	while ((n = read(fd, text, sizeof(text))) > 0) {
 		for (ssize_t i = 0; i < n; i++) {
 			if (text[i] != '\n') {
 				pid = 10 * pid + (text[i] - '0');
 				continue;
 			}
-			if (pid > 0 && pid != except)
-				kill(pid, signal);
+			/* 0 is one that lives in none below ours. */
+			if (pid > 0)
+				visit(context, pid);
 			pid = 0;
 		}
 	}
+	if (n < 0)
+		result = error_errno(err, "read cgroup.procs");
 	close(fd);
-	return n < 0 ? error_errno(err, "read cgroup.procs") : 0;
+	return result;
+}
+
+struct signalling {
+	int signal;
+	pid_t except;
+};
+
+static void signal_one(void *context, pid_t pid)
+{
+	const struct signalling *signalling = context;
+
+	if (pid != signalling->except)
+		kill(pid, signalling->signal);
+}
+
+int cgroup_signal(int cgroup, int signal, pid_t except, struct error *err)
+{
+	struct signalling signalling = {signal, except};
+
+	return cgroup_visit(cgroup, signal_one, &signalling, err);
 }
 
 int cgroup_remove(int parent, const char *name, struct error *err)

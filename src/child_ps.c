@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cgroup.h"
 #include "child.h"
 #include "child_path.h"
 #include "child_ps_table.h"
@@ -61,35 +62,32 @@ static size_t read_all(int fd, char *to, size_t size)
 	return length;
 }
 
+/* A bit for each pid there may be: the kernel may list one twice that comes and goes. */
+struct listed {
+	uint8_t bits[PID_LIMIT / 8];
+	pid_t last;
+};
+
+static void pid_list(void *context, pid_t pid)
+{
+	struct listed *listed = context;
+
+	pid %= PID_LIMIT;
+	listed->bits[pid / 8] |= (uint8_t)(1u << pid % 8);
+	if (pid > listed->last)
+		listed->last = pid;
+}
+
 static void pids_read(int cgroup, struct pids *pids)
 {
-	int fd = openat(cgroup, "cgroup.procs", O_RDONLY | O_CLOEXEC);
-	/* A bit for each pid there may be: the kernel may list one twice that comes and goes. */
-	static uint8_t listed[PID_LIMIT / 8];
-	char text[4096];
-	ssize_t n;
-	pid_t pid = 0, last = 0;
+	static struct listed listed;
+	struct error err;
 
-	if (fd < 0)
-		die_errno("open cgroup.procs");
+	if (cgroup_visit(cgroup, pid_list, &listed, &err) < 0)
+		die_error(&err);
 	pids->count = 0;
-	/* One pid a line; 0 is one that is in no PID namespace of ours. */
-	while ((n = io_read(fd, text, sizeof(text))) > 0) {
-		for (ssize_t i = 0; i < n; i++) {
-			if (text[i] != '\n') {
-				pid = (10 * pid + (text[i] - '0')) % PID_LIMIT;
-				continue;
-			}
-			listed[pid / 8] |= (uint8_t)(1u << pid % 8);
-			last = pid > last ? pid : last;
-			pid = 0;
-		}
-	}
-	if (n == IO_ERROR)
-		die_errno("read cgroup.procs");
-	close(fd);
-	for (pid = 1; pid <= last; pid++) {
-		if (!(listed[pid / 8] & 1u << pid % 8))
+	for (pid_t pid = 1; pid <= listed.last; pid++) {
+		if (!(listed.bits[pid / 8] & 1u << pid % 8))
 			continue;
 		if (pids->count == PIDS_MAX)
 			die("list processes: more than %u", PIDS_MAX);
