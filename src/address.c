@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "bytes.h"
+#include "count.h"
 #include "number.h"
 
 unsigned ip_length(int family)
@@ -77,7 +78,7 @@ int destination_parse(const char *text, struct ip_network *out, struct error *er
 {
 	static const char *const everything[] = {"", "default", "any", "all"};
 
-	for (size_t i = 0; i < sizeof(everything) / sizeof(*everything); i++) {
+	for (size_t i = 0; i < COUNT(everything); i++) {
 		if (!text || strcmp(text, everything[i]) == 0) {
 			*out = (struct ip_network){.address = {.family = AF_UNSPEC}};
 			return 0;

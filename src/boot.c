@@ -20,6 +20,7 @@
 #include <linux/magic.h>
 
 #include "clock.h"
+#include "count.h"
 #include "file.h"
 #include "format.h"
 #include "limits.h"
@@ -38,8 +39,6 @@
 #define DEADLINE_MAX_S (24 * 3600u)
 
 #define NOTHING_SPECIAL (MS_NOSUID | MS_NODEV | MS_NOEXEC)
-
-#define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
 /* What the rest is for, and when it came how far: there is one machine. */
 static const struct daemon_config *running;

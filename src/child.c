@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "count.h"
 #include "report.h"
 
 /* A child is a process of its own: what it reports to is its one global. */
@@ -51,7 +52,7 @@ void child_begin(int report_fd, const int *keep, size_t count)
 	}
 	close_from_to(from, INT_MAX);
 
-	for (size_t i = 0; i < sizeof(caught) / sizeof(*caught); i++)
+	for (size_t i = 0; i < COUNT(caught); i++)
 		signal(caught[i], SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);

@@ -12,6 +12,7 @@
 #include "child.h"
 #include "child_mount.h"
 #include "clock.h"
+#include "count.h"
 #include "format.h"
 #include "module.h"
 #include "uevent.h"
@@ -108,7 +109,7 @@ int child_device_mount(const struct child_device *device, const char *fstype, bo
 	struct mount_plan plan = {.type = fstype, .source = path, .attributes = MOUNT_ATTR_NODEV};
 	int fd;
 
-	for (size_t i = 0; i < sizeof(fs_options) / sizeof(fs_options[0]); i++)
+	for (size_t i = 0; i < COUNT(fs_options); i++)
 		if (strcmp(fstype, fs_options[i].type) == 0) {
 			plan.options[0][0] = fs_options[i].key;
 			plan.options[0][1] = fs_options[i].value;

@@ -10,6 +10,7 @@
 
 #include "child.h"
 #include "child_path.h"
+#include "count.h"
 
 static int option_set(int fs, const char *key, const char *value)
 {
@@ -19,13 +20,11 @@ static int option_set(int fs, const char *key, const char *value)
 
 static int plan_apply(int fs, const struct mount_plan *plan)
 {
-	const size_t count = sizeof(plan->options) / sizeof(plan->options[0]);
-
 	if (option_set(fs, "source", plan->source ? plan->source : plan->type) < 0)
 		return -1;
 	if (plan->superblock_is_read_only && option_set(fs, "ro", NULL) < 0)
 		return -1;
-	for (size_t i = 0; i < count && plan->options[i][0]; i++)
+	for (size_t i = 0; i < COUNT(plan->options) && plan->options[i][0]; i++)
 		if (option_set(fs, plan->options[i][0], plan->options[i][1]) < 0)
 			return -1;
 	return (int)syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0);

@@ -14,6 +14,7 @@
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 
+#include "count.h"
 #include "format.h"
 
 /* More than any guest has. malloc leaves the pages untouched that it does not need. */
@@ -72,7 +73,7 @@ static int read_once(struct network_state *state, struct netlink *netlink, struc
 		return error_memory(err);
 	state->length = 0;
 	state->is_cut = false;
-	for (size_t i = 0; i < sizeof(dumps) / sizeof(*dumps); i++) {
+	for (size_t i = 0; i < COUNT(dumps); i++) {
 		netlink_begin(&request, dumps[i], NLM_F_DUMP, &head, sizeof(head));
 		netlink_put(&request, IFLA_EXT_MASK, &mask, sizeof(mask));
 		if (netlink_dump(netlink, &request, keep, state, err) < 0)

@@ -22,6 +22,7 @@
 #include "child_portmap.h"
 #include "child_rootfs.h"
 #include "child_unmount.h"
+#include "count.h"
 #include "format.h"
 #include "limits.h"
 #include "module.h"
@@ -261,7 +262,7 @@ void child_pod_release(const void *child_pod)
 	int run = run_open(pod);
 	size_t failed;
 
-	for (size_t i = 0; i < sizeof(pod_files) / sizeof(pod_files[0]); i++)
+	for (size_t i = 0; i < COUNT(pod_files); i++)
 		unlinkat(run, pod_files[i], 0);
 	failed = child_unmount_all(pod->mount_ns, pod->mount_ns_count);
 	detach("shm");

@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "child.h"
+#include "count.h"
 #include "file.h"
 #include "format.h"
 
@@ -62,7 +63,7 @@ static _Noreturn void run_child(const char *const argv[], const int stdio[3], pi
 	for (int i = 0; i < 3; i++)
 		if (dup2(stdio[i], i) < 0)
 			_exit(1);
-	for (size_t i = 0; i < sizeof(directories) / sizeof(*directories); i++) {
+	for (size_t i = 0; i < COUNT(directories); i++) {
 		format(path, sizeof(path), "%s/%s", directories[i], argv[0]);
 		execve(path, (char *const *)argv, environment);
 	}
@@ -228,14 +229,12 @@ static const struct {
 	{"*security\n", CHAIN("INPUT") CHAIN("FORWARD") CHAIN("OUTPUT")},
 };
 
-#define TABLES_COUNT (sizeof(tables) / sizeof(*tables))
-
 unsigned portmap_tables(const char *rules)
 {
 	unsigned named = 0;
 
 	while (*rules) {
-		for (size_t i = 0; i < TABLES_COUNT; i++)
+		for (size_t i = 0; i < COUNT(tables); i++)
 			if (strncmp(rules, tables[i].name, strlen(tables[i].name)) == 0)
 				named |= 1u << i;
 		rules = strchrnul(rules, '\n');
@@ -276,7 +275,7 @@ static char *save(const char *rules, uint32_t limit_ms, struct error *err)
 		missing = portmap_tables(rules) & ~portmap_tables(text);
 		free(text);
 		lseek(fd, 0, SEEK_END);
-		for (size_t i = 0; i < TABLES_COUNT; i++)
+		for (size_t i = 0; i < COUNT(tables); i++)
 			if (missing & 1u << i)
 				dformat(fd, "%s%sCOMMIT\n", tables[i].name, tables[i].chains);
 		text = read_all(fd, err);

@@ -8,6 +8,7 @@
 #include <sys/sysmacros.h>
 #include <sys/types.h>
 
+#include "count.h"
 #include "format.h"
 
 /* --- What a column shows ------------------------------------------------------------------------ */
@@ -275,7 +276,7 @@ static const struct ps_column columns[] = {
 
 const struct ps_column *ps_column_find(const char *name, size_t length)
 {
-	for (size_t i = 0; i < sizeof(columns) / sizeof(columns[0]); i++)
+	for (size_t i = 0; i < COUNT(columns); i++)
 		if (strlen(columns[i].name) == length && memcmp(columns[i].name, name, length) == 0)
 			return &columns[i];
 	return NULL;

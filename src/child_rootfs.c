@@ -19,6 +19,7 @@
 #include "child_path.h"
 #include "child_sysctl.h"
 #include "child_volume.h"
+#include "count.h"
 #include "format.h"
 
 static const struct mount_plan dev_plan = {
@@ -102,8 +103,6 @@ static const struct guarded_path {
 	{"proc/sys", true},
 	{"proc/sysrq-trigger", true},
 };
-
-#define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
 static int mount_new(const struct mount_plan *plan)
 {

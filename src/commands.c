@@ -15,6 +15,7 @@
 #include "child_hotplug.h"
 #include "child_network.h"
 #include "child_ps.h"
+#include "count.h"
 #include "spec.h"
 
 enum outcome { NOW, LATER, ANSWERED, FAILED };
@@ -381,7 +382,7 @@ static const struct command command_table[] = {
 
 static const struct command *command_find(uint32_t code)
 {
-	if (code >= sizeof(command_table) / sizeof(*command_table) || !command_table[code].run)
+	if (code >= COUNT(command_table) || !command_table[code].run)
 		return NULL;
 	return &command_table[code];
 }

@@ -7,6 +7,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "count.h"
+
 int devpts_open(struct error *err)
 {
 	static const char *const options[][2] = {
@@ -19,7 +21,7 @@ int devpts_open(struct error *err)
 	if (fs < 0)
 		return error_errno(err, "devpts");
 	syscall(SYS_fsconfig, fs, FSCONFIG_SET_FLAG, "newinstance", NULL, 0);
-	for (size_t i = 0; i < sizeof(options) / sizeof(*options); i++)
+	for (size_t i = 0; i < COUNT(options); i++)
 		syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, options[i][0], options[i][1], 0);
 	if (syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
 		devpts = (int)syscall(

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "count.h"
 #include "format.h"
 #include "limits.h"
 
@@ -23,8 +24,6 @@ static const struct {
 	[LOG_LEVEL_INFO] = {"info", 6},
 	[LOG_LEVEL_DEBUG] = {"debug", 7},
 };
-
-#define LEVELS (sizeof(levels) / sizeof(levels[0]))
 
 static struct {
 	int fd; /* not owned */
@@ -42,7 +41,7 @@ void log_open(int fd, int is_kmsg, enum log_level level)
 
 int log_level_parse(const char *name, enum log_level *level)
 {
-	for (size_t i = 0; i < LEVELS; i++) {
+	for (size_t i = 0; i < COUNT(levels); i++) {
 		if (strcmp(name, levels[i].name) == 0) {
 			*level = (enum log_level)i;
 			return 0;

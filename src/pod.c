@@ -17,6 +17,7 @@
 #include "cgroup.h"
 #include "child_pod.h"
 #include "clock.h"
+#include "count.h"
 #include "format.h"
 #include "log.h"
 #include "writeback.h"
@@ -361,7 +362,7 @@ static int prepare(struct pod *pod, struct error *err)
 		.main = child_pod_prepare,
 		.argument = &child,
 		.keep = keep,
-		.keep_count = sizeof(keep) / sizeof(*keep),
+		.keep_count = COUNT(keep),
 		.deadline_ms = pod->setting.table->deadline_ms,
 		.on_done = prepared,
 		.context = pod,

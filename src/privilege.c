@@ -9,7 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define COUNT(table) ((int)(sizeof(table) / sizeof((table)[0])))
+#include "count.h"
 
 static const char prefix[] = "CAP_";
 
@@ -83,7 +83,7 @@ int capability_find(const char *name)
 {
 	size_t skip = strncmp(name, prefix, sizeof(prefix) - 1) == 0 ? 0 : sizeof(prefix) - 1;
 
-	for (int i = 0; i < COUNT(capabilities); i++)
+	for (int i = 0; i < (int)COUNT(capabilities); i++)
 		if (strcmp(capabilities[i] + skip, name) == 0)
 			return i;
 	return -1;
@@ -116,7 +116,7 @@ uint64_t capability_docker(void)
 
 int rlimit_find(const char *name)
 {
-	for (int i = 0; i < COUNT(rlimits); i++)
+	for (int i = 0; i < (int)COUNT(rlimits); i++)
 		if (strcmp(rlimits[i].name, name) == 0)
 			return rlimits[i].resource;
 	return -1;

@@ -24,6 +24,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "count.h"
 #include "log.h"
 #include "privilege.h"
 
@@ -36,7 +37,7 @@ static const char *const fact_names[] = {
 	[PROCESS_EVENT_QUEUED] = "EVENT_QUEUED",
 	[PROCESS_REPORTED] = "REPORTED",
 };
-static_assert(sizeof(fact_names) / sizeof(*fact_names) == PROCESS_FACTS, "a name for each fact");
+static_assert(COUNT(fact_names) == PROCESS_FACTS, "a name for each fact");
 
 bool process_is(const struct process *process, enum process_fact fact)
 {
@@ -309,7 +310,7 @@ int process_start(struct process *process, struct process_table *table,
 			.main = child_exec_main,
 			.argument = &child,
 			.keep = keep,
-			.keep_count = sizeof(keep) / sizeof(*keep),
+			.keep_count = COUNT(keep),
 			.deadline_ms = table->deadline_ms,
 			.changed = process_changed,
 		};
