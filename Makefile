@@ -21,7 +21,7 @@ ARCH :=
 O := build$(ARCH:%=/%)
 
 # Every room, lowest layer first. Nothing is built that does not stand here.
-ROOMS := version format number clock file log error arena queue uevent module writeback loop json_scan json port \
+ROOMS := format version number clock file log error arena queue uevent module writeback loop json_scan json port \
 	control mux address privilege spec report cgroup cgroup_limits child child_path child_user \
 	child_mount child_device child_copy child_volume child_sysctl child_privileges child_rootfs \
 	child_unmount child_exec child_clock child_netlink child_network_state child_route \

@@ -28,9 +28,6 @@ _Noreturn void report_done(const void *result, size_t length);
 /* DONE from a child that lives on: the report pipe is closed behind it. */
 void report_alive(void);
 
-/* Writes to a file of procfs or sysfs, if the guest has it and takes it. */
-void setting_write(const char *path, const char *text);
-
 /* EXECUTING, then execve; on its failure die("exec '<path>': …"). */
 _Noreturn void child_execve(const char *path, char *const argv[], char *const envp[]);
 

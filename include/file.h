@@ -10,6 +10,9 @@
  * `size`. */
 ssize_t file_read(const char *path, char *text, size_t size);
 
+/* With one write, to a file that is there. 0, or -1 with errno. */
+int file_write(const char *path, const char *text);
+
 /* What stands behind `key` on the first of the text's lines that begins with it; NULL: none does. */
 const char *file_line(const char *text, size_t length, const char *key);
 

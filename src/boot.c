@@ -303,7 +303,7 @@ static const char *cgroup_take(void)
 	static char path[PATH_MAX];
 	char text[PATH_MAX];
 	const char *own;
-	int procs, length;
+	int length;
 
 	/* v2 is the hierarchy 0, of no named controllers. */
 	if (file_read("/proc/self/cgroup", text, sizeof(text)) < 0 ||
@@ -316,10 +316,8 @@ static const char *cgroup_take(void)
 	if (mkdir(path, 0755) < 0 && errno != EEXIST)
 		return NULL;
 	format(text, sizeof(text), "%.4000s/cgroup.procs", path);
-	procs = open(text, O_WRONLY | O_CLOEXEC);
-	if (procs < 0 || write(procs, "0", 1) < 0)
+	if (file_write(text, "0") < 0)
 		return NULL;
-	close(procs);
 	*strrchr(path, '/') = '\0';
 	return path;
 }
@@ -370,13 +368,8 @@ void boot_start(struct daemon_config *config)
 /* Whatever the containers take: our pages stay, and another is killed. */
 static void stay(void)
 {
-	static const char path[] = "/proc/self/oom_score_adj", never[] = "-1000";
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0 || write(fd, never, sizeof(never) - 1) < 0)
-		log_error("boot: write %s: %s", path, strerror(errno));
-	if (fd >= 0)
-		close(fd);
+	if (file_write("/proc/self/oom_score_adj", "-1000") < 0)
+		log_error("boot: write /proc/self/oom_score_adj: %s", strerror(errno));
 	/* On fault: what is not used need not be there. */
 	if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
 		log_error("boot: lock memory: %s", strerror(errno));

@@ -106,16 +106,6 @@ void report_alive(void)
 	report_pipe = -1;
 }
 
-void setting_write(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return;
-	(void)!write(fd, text, strlen(text));
-	close(fd);
-}
-
 void child_execve(const char *path, char *const argv[], char *const envp[])
 {
 	/* Every fd is close-on-exec from birth; this is for the one that some day is not. */

@@ -19,6 +19,7 @@
 #include "child_privileges.h"
 #include "child_rootfs.h"
 #include "child_user.h"
+#include "file.h"
 #include "format.h"
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -89,12 +90,8 @@ static void namespace_join(int fd, int type, const char *what)
  * anything of the container's is in sight. */
 static void oom_score_reset(void)
 {
-	static const char path[] = "/proc/self/oom_score_adj";
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0 || write(fd, "0", 1) < 0)
-		die_errno("write %s", path);
-	close(fd);
+	if (file_write("/proc/self/oom_score_adj", "0") < 0)
+		die_errno("write /proc/self/oom_score_adj");
 }
 
 static void cgroup_join(int procs)

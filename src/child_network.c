@@ -24,6 +24,7 @@
 #include "child.h"
 #include "child_route.h"
 #include "clock.h"
+#include "file.h"
 #include "format.h"
 #include "loop.h"
 
@@ -177,7 +178,7 @@ static int await_device(struct set_up *s, struct plan *plan, struct error *err)
 		s->events = netlink_socket(RTMGRP_LINK, err);
 		if (s->events < 0)
 			return -1;
-		setting_write("/sys/bus/pci/rescan", "1");
+		(void)file_write("/sys/bus/pci/rescan", "1"); /* if there is such a bus */
 	}
 	for (;;) {
 		if (network_state_read(s->before, s->netlink, err) < 0)
@@ -256,7 +257,7 @@ static int remove_address(struct set_up *s, const struct plan *plan,
 	unsigned last = address->any_mask ? ip_length(address->address.family) * 8 : first;
 
 	/* With the first of a network's addresses the kernel deletes the others, unless told not to. */
-	setting_write("/proc/sys/net/ipv4/conf/all/promote_secondaries", "1");
+	(void)file_write("/proc/sys/net/ipv4/conf/all/promote_secondaries", "1");
 	for (unsigned prefix = first; prefix <= last; prefix++)
 		if (change_address(s->netlink, &plan->link, address, prefix, err) < 0 &&
 			err->code != EADDRNOTAVAIL)

@@ -327,8 +327,8 @@ int portmap_begin(const char *rules, const struct white_lists_spec *lists, uint3
 		rc = restore(fd, limit_ms, err);
 	if (rc == 0 && lists) {
 		/* Of as many connections as a server has. */
-		setting_write("/proc/sys/net/netfilter/nf_conntrack_buckets", CONNTRACK_BUCKETS);
-		setting_write("/proc/sys/net/netfilter/nf_conntrack_max", CONNTRACK_MAX);
+		(void)file_write("/proc/sys/net/netfilter/nf_conntrack_buckets", CONNTRACK_BUCKETS);
+		(void)file_write("/proc/sys/net/netfilter/nf_conntrack_max", CONNTRACK_MAX);
 	}
 	if (rc < 0 && *undo) {
 		portmap_undo(*undo, limit_ms);

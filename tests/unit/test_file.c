@@ -56,6 +56,22 @@ static void a_file_that_comes_in_pieces_is_read_to_its_end(void **state)
 	close(fds[0]);
 }
 
+static void a_text_is_written_to_a_file_that_is_there(void **state)
+{
+	char path[] = "/tmp/hyperstart-file-XXXXXX", text[8];
+
+	(void)state;
+	close(mkstemp(path));
+	assert_int_equal(file_write(path, "-1000"), 0);
+	assert_int_equal(file_read(path, text, sizeof(text)), 5);
+	assert_string_equal(text, "-1000");
+	unlink(path);
+	assert_int_equal(file_write(path, "1"), -1);
+	assert_int_equal(errno, ENOENT);
+	assert_int_equal(file_write("/dev/full", "1"), -1);
+	assert_int_equal(errno, ENOSPC);
+}
+
 static void a_line_is_found_by_what_it_begins_with(void **state)
 {
 	static const char text[] = "low 0\nnot oom 1\noom 2\noom_kill 3";
@@ -74,6 +90,7 @@ static void a_line_is_found_by_what_it_begins_with(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_text_is_written_to_a_file_that_is_there),
 		cmocka_unit_test(a_line_is_found_by_what_it_begins_with),
 		cmocka_unit_test(a_file_is_a_string_where_it_and_its_end_fit),
 		cmocka_unit_test(a_file_that_comes_in_pieces_is_read_to_its_end),
