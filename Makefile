@@ -61,7 +61,7 @@ UNIT_child_path := child_path
 UNIT_portmap := portmap arena log error
 UNIT_child_sysctl := child_sysctl child report queue error
 UNIT_child_user := child_user child_path child report queue error
-UNIT_child_ps := cgroup child_ps child_ps_table child_ps_columns child_user child_path child report \
+UNIT_child_ps := cgroup child_ps child_ps_table child_ps_columns child_user child_mount child_path child report \
 	queue json_scan error
 UNIT_boot := version writeback transport loop log module uevent error
 UNIT_module := module

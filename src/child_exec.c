@@ -15,6 +15,7 @@
 #include <linux/limits.h>
 
 #include "child.h"
+#include "child_mount.h"
 #include "child_path.h"
 #include "child_privileges.h"
 #include "child_rootfs.h"
@@ -198,13 +199,10 @@ void child_exec_main(const void *child_exec)
 	cgroup_join(exec->cgroup_procs);
 	namespace_join(exec->uts_ns, CLONE_NEWUTS, "UTS");
 	namespace_join(exec->ipc_ns, CLONE_NEWIPC, "IPC");
-	namespace_join(exec->mount_ns, CLONE_NEWNS, "mount");
 	if (exec->container)
 		root_build(exec);
 
-	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (root < 0)
-		die_errno("open the container's root");
+	root = child_mount_enter(exec->mount_ns);
 	if (exec->container && !child_privileges_may_mount(process, exec->docker_caps))
 		child_rootfs_guard(root);
 	child_user_find(root, process, &user);

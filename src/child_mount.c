@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -90,4 +91,16 @@ void child_mount_attach_below(int mount, int parent, const char *name)
 	if (child_mount_attach(mount, at) < 0)
 		die_errno("mount on '%s'", name);
 	close(at);
+}
+
+int child_mount_enter(int mount_ns)
+{
+	int root;
+
+	if (mount_ns >= 0 && setns(mount_ns, CLONE_NEWNS) < 0)
+		die_errno("enter the container's mounts");
+	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (root < 0)
+		die_errno("open the container's root");
+	return root;
 }

@@ -3,7 +3,6 @@
 #include "child_ps.h"
 
 #include <fcntl.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -15,6 +14,7 @@
 
 #include "cgroup.h"
 #include "child.h"
+#include "child_mount.h"
 #include "child_path.h"
 #include "child_ps_table.h"
 #include "child_user.h"
@@ -111,16 +111,11 @@ static _Noreturn void report_json(const struct pids *pids)
 /* From here on "/" is the container's: passwd may be anything, and ps does not fail for it. */
 static void names_read(struct names *names, int mount_ns)
 {
-	int root, fd;
+	int root = child_mount_enter(mount_ns);
+	int fd = child_path_open(root, "etc/passwd", O_RDONLY | O_NONBLOCK | O_NOCTTY);
 	struct stat st;
 
 	*names = (struct names){.last.uid = (uid_t)-1}; /* nobody has that one */
-	if (mount_ns >= 0 && setns(mount_ns, CLONE_NEWNS) < 0)
-		die_errno("enter the container's mounts");
-	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (root < 0)
-		die_errno("open the container's root");
-	fd = child_path_open(root, "etc/passwd", O_RDONLY | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		return;
 	names->passwd = allocate(PASSWD_MAX);
