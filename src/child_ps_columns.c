@@ -230,9 +230,9 @@ static void show_args(struct ps_cell *cell, const struct ps_process *p, const st
 
 /* clang-format off */
 #define NUMBER(name, header, width, member) \
-	{name, header, width, false, offsetof(struct ps_process, member), NULL}
-#define SHOWN(name, header, width, show) {name, header, width, false, 0, show}
-#define CUT(name, header, width, show)   {name, header, width, true, 0, show}
+	{name, header, NULL, offsetof(struct ps_process, member), width, false}
+#define SHOWN(name, header, width, show) {name, header, show, 0, width, false}
+#define CUT(name, header, width, show)   {name, header, show, 0, width, true}
 /* clang-format on */
 
 static const struct ps_column columns[] = {
