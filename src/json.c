@@ -270,6 +270,7 @@ static int decode_value(
 	const char *string = "";
 	uint64_t magnitude = 0;
 	bool negative = false;
+	size_t *count = (size_t *)((char *)out + field->count_offset); /* of a list or a map */
 	void *objects = NULL; /* copied as bytes: the member is a pointer to some struct */
 	int result = -1;
 
@@ -306,22 +307,16 @@ static int decode_value(
 		return decode_object(d, field->schema, value, member);
 	case JSON_OBJECT_POINTER:
 		result = decode_pointer(d, field->schema, value, &objects);
-		if (result == 0)
-			memcpy(member, &objects, sizeof(objects));
 		break;
 	case JSON_LIST:
-		result = decode_list(d, field->schema, value, &objects,
-			(size_t *)((char *)out + field->count_offset));
-		if (result == 0)
-			memcpy(member, &objects, sizeof(objects));
+		result = decode_list(d, field->schema, value, &objects, count);
 		break;
 	case JSON_MAP:
-		result = decode_map(
-			d, value, &objects, (size_t *)((char *)out + field->count_offset));
-		if (result == 0)
-			memcpy(member, &objects, sizeof(objects));
+		result = decode_map(d, value, &objects, count);
 		break;
 	}
+	if (result == 0 && objects)
+		memcpy(member, &objects, sizeof(objects));
 	if (result == 0 && field->required && token_is_empty(value))
 		return refuse(d, value, NULL, "must not be empty");
 	return result;
