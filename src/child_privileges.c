@@ -45,7 +45,7 @@ static void bounding_drop(uint64_t dropped)
 {
 	for (int i = 0; dropped >> i != 0; i++)
 		if (dropped >> i & 1 && prctl(PR_CAPBSET_DROP, i, 0, 0, 0) < 0)
-			die_errno("drop %s from the bounding set", capability_name(i));
+			die_errno("drop CAP_%s from the bounding set", capability_name(i));
 }
 
 static void sets_take(const uint64_t sets[CAPABILITY_SETS])
@@ -63,7 +63,7 @@ static void sets_take(const uint64_t sets[CAPABILITY_SETS])
 	for (int i = 0; sets[AMBIENT] >> i != 0; i++)
 		if (sets[AMBIENT] >> i & 1 &&
 			prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, i, 0, 0) < 0)
-			die_errno("set ambient %s", capability_name(i));
+			die_errno("set ambient CAP_%s", capability_name(i));
 }
 
 void child_privileges_take(const struct child_privileges *privileges)
