@@ -10,7 +10,7 @@
 
 #include <linux/rtnetlink.h>
 
-#include "assert.h"
+#include "invariant.h"
 
 /* The kernel fills its datagrams up to the size that it has seen us receive with. */
 #define ANSWER_BYTES 32768

@@ -15,11 +15,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "assert.h"
 #include "cgroup.h"
 #include "child_exec.h"
 #include "clock.h"
 #include "devpts.h"
+#include "invariant.h"
 #include "log.h"
 
 /* For the unmounting of a start that failed and was cut short: somebody waits for it. */

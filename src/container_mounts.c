@@ -4,8 +4,8 @@
 
 #include <unistd.h>
 
-#include "assert.h"
 #include "child_unmount.h"
+#include "invariant.h"
 #include "log.h"
 
 void container_mounts_init(struct container_mounts *mounts, struct spawner *spawner,

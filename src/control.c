@@ -21,9 +21,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "assert.h"
 #include "bytes.h"
 #include "format.h"
+#include "invariant.h"
 #include "log.h"
 
 /* Two ids, each byte of which may take six characters, and the rest of the object. */

@@ -19,8 +19,8 @@
 #define JSMN_PARENT_LINKS
 #include <jsmn.h>
 
-#include "assert.h"
 #include "format.h"
+#include "invariant.h"
 #include "json_scan.h"
 
 #define SPACE " \t\n\r"

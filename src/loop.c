@@ -19,8 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "assert.h"
 #include "clock.h"
+#include "invariant.h"
 #include "log.h"
 
 #define BATCH_MAX 16

@@ -17,7 +17,6 @@
  */
 #include "process.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -25,6 +24,7 @@
 #include <unistd.h>
 
 #include "count.h"
+#include "invariant.h"
 #include "log.h"
 #include "privilege.h"
 

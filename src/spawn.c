@@ -28,8 +28,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "assert.h"
 #include "child.h"
+#include "invariant.h"
 #include "log.h"
 #include "queue.h"
 
