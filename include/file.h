@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Small text files, as the kernel and an initrd have them. */
+/* Small text files, as the kernel and an initrd have them; and the end of an fd. */
 #ifndef FILE_H
 #define FILE_H
 
 #include <stddef.h>
 #include <sys/types.h>
+
+/* Closes it if there is one; then it is -1. Keeps errno. */
+void fd_close(int *fd);
 
 /* All of the file as a string. Its length, or -1 with errno: EFBIG when it is not shorter than
  * `size`. */

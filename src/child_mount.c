@@ -12,6 +12,7 @@
 #include "child.h"
 #include "child_path.h"
 #include "count.h"
+#include "file.h"
 
 static int option_set(int fs, const char *key, const char *value)
 {
@@ -33,15 +34,13 @@ static int plan_apply(int fs, const struct mount_plan *plan)
 
 int child_mount_make(const struct mount_plan *plan)
 {
-	int fs = (int)syscall(SYS_fsopen, plan->type, FSOPEN_CLOEXEC), fd = -1, why;
+	int fs = (int)syscall(SYS_fsopen, plan->type, FSOPEN_CLOEXEC), fd = -1;
 
 	if (fs < 0)
 		return -1;
 	if (plan_apply(fs, plan) == 0)
 		fd = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, plan->attributes);
-	why = errno;
-	close(fs);
-	errno = why;
+	fd_close(&fs);
 	return fd;
 }
 

@@ -10,6 +10,7 @@
 
 #include <linux/rtnetlink.h>
 
+#include "file.h"
 #include "invariant.h"
 
 /* The kernel fills its datagrams up to the size that it has seen us receive with. */
@@ -162,12 +163,11 @@ int netlink_socket(unsigned groups, struct error *err)
 	const struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_groups = groups};
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 
-	if (fd >= 0 && bind(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
-		return fd;
-	error_errno(err, "netlink");
-	if (fd >= 0)
-		close(fd);
-	return -1;
+	if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0) {
+		error_errno(err, "netlink");
+		fd_close(&fd);
+	}
+	return fd;
 }
 
 int netlink_open(struct netlink *netlink, struct error *err)

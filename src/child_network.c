@@ -355,8 +355,7 @@ int network_set_up(const struct child_network *network, struct network_state *be
 out:
 	free(s.plans);
 	free(s.routes);
-	if (s.events >= 0)
-		close(s.events);
+	fd_close(&s.events);
 	return rc;
 }
 

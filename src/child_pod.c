@@ -295,8 +295,7 @@ void child_pod_init(const void *child_pod)
 	setsid();
 	for (int fd = 0; fd < 3; fd++)
 		close(fd);
-	if (pod->cgroup_procs >= 0)
-		close(pod->cgroup_procs);
+	close(pod->cgroup_procs);
 	report_alive();
 	/* No other signal of the pod's own reaches the init of a PID namespace that has no handler
 	 * for it; the agent's SIGKILL does. */

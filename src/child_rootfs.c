@@ -20,6 +20,7 @@
 #include "child_sysctl.h"
 #include "child_volume.h"
 #include "count.h"
+#include "file.h"
 #include "format.h"
 
 static const struct mount_plan dev_plan = {
@@ -292,8 +293,7 @@ static void etc_bind(int root, int run, const struct etc_file *file)
 		if (child_mount_attach(source, target) < 0)
 			die_errno("bind /%s", file->path);
 	}
-	if (target >= 0)
-		close(target);
+	fd_close(&target);
 	close(source);
 }
 
@@ -317,8 +317,7 @@ static void init_layer_make(int root, const char *workdir)
 
 	for (size_t i = 0; etc >= 0 && i < COUNT(etc_files); i++) {
 		fd = child_path_file(root, etc_files[i].path);
-		if (fd >= 0)
-			close(fd);
+		fd_close(&fd);
 	}
 	if (etc >= 0) {
 		(void)!symlinkat("/proc/mounts", etc, "mtab");
@@ -326,8 +325,7 @@ static void init_layer_make(int root, const char *workdir)
 	}
 	/* A workdir that is missing in the end is told by who enters it. */
 	fd = workdir ? child_path_directory(root, workdir, 0755) : -1;
-	if (fd >= 0)
-		close(fd);
+	fd_close(&fd);
 }
 
 /* A root directory below the share, as a detached mount of its own. */

@@ -19,6 +19,7 @@
 #include "child_exec.h"
 #include "clock.h"
 #include "devpts.h"
+#include "file.h"
 #include "invariant.h"
 #include "log.h"
 
@@ -132,8 +133,7 @@ static void release(struct container *container, bool is_unmounted)
 {
 	container_cgroup_close(&container->cgroup);
 	container_mounts_close(&container->mounts, is_unmounted);
-	if (container->devpts >= 0)
-		close(container->devpts);
+	fd_close(&container->devpts);
 	list_remove(&container->node);
 	container->setting->table->kept -= container->arena.used;
 	arena_free(&container->arena);
@@ -324,8 +324,7 @@ static int start_process(struct container *container, struct process *process,
 			return -1;
 	}
 	rc = process_start(process, setting->table, plan, err);
-	if (plan->child.cgroup_procs >= 0)
-		close(plan->child.cgroup_procs);
+	fd_close(&plan->child.cgroup_procs);
 	return rc;
 }
 

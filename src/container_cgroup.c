@@ -3,10 +3,10 @@
 #include "container_cgroup.h"
 
 #include <errno.h>
-#include <unistd.h>
 
 #include "cgroup.h"
 #include "cgroup_limits.h"
+#include "file.h"
 #include "format.h"
 #include "log.h"
 
@@ -22,13 +22,6 @@ static int try_remove(const struct container_cgroup *cgroup, struct error *err)
 
 	format(name, sizeof(name), CGROUP_PREFIX "%s", cgroup->id);
 	return cgroup_remove(*cgroup->parent, name, err);
-}
-
-static void close_fd(struct container_cgroup *cgroup)
-{
-	if (cgroup->fd >= 0)
-		close(cgroup->fd);
-	cgroup->fd = -1;
 }
 
 /* That the cgroup can be removed is the kernel's word that no process is left in it. The orphans
@@ -50,7 +43,7 @@ void container_cgroup_remove(struct container_cgroup *cgroup)
 		}
 		log_error("container %s: a process is left: %s", cgroup->id, err.text);
 	}
-	close_fd(cgroup);
+	fd_close(&cgroup->fd);
 	cgroup->on_removed(cgroup);
 }
 
@@ -118,5 +111,5 @@ void container_cgroup_close(struct container_cgroup *cgroup)
 	timer_cancel(&cgroup->removal);
 	if (cgroup->fd >= 0 && try_remove(cgroup, &err) < 0)
 		log_warn("container %s: %s", cgroup->id, err.text);
-	close_fd(cgroup);
+	fd_close(&cgroup->fd);
 }

@@ -1,11 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Small text files, as the kernel and an initrd have them. */
+/* Small text files, as the kernel and an initrd have them; and the end of an fd. */
 #include "file.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
+
+void fd_close(int *fd)
+{
+	int why = errno;
+
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+	errno = why;
+}
 
 ssize_t file_read(const char *path, char *text, size_t size)
 {

@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "bytes.h"
+#include "file.h"
 #include "log.h"
 #include "protocol.h"
 
@@ -75,8 +76,7 @@ static void input_shut(struct input *input)
 	if (input->source.fd < 0)
 		return;
 	input_drop_queue(input);
-	close(input->source.fd);
-	input->source.fd = -1;
+	fd_close(&input->source.fd);
 }
 
 void input_close(struct input *input)
@@ -198,8 +198,7 @@ void output_close(struct output *output)
 	if (output->source.fd < 0)
 		return;
 	gate_remove(&output->mux->outputs, &output->source);
-	close(output->source.fd);
-	output->source.fd = -1;
+	fd_close(&output->source.fd);
 }
 
 static void output_end(struct output *output)

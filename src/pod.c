@@ -12,12 +12,12 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cgroup.h"
 #include "child_pod.h"
 #include "clock.h"
 #include "count.h"
+#include "file.h"
 #include "format.h"
 #include "log.h"
 #include "writeback.h"
@@ -68,26 +68,19 @@ static void forget_before(struct pod *pod)
 	pod->before = NULL;
 }
 
-static void close_fd(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-	*fd = -1;
-}
-
 /* All that the daemon itself holds of a pod. */
 static void pod_clear(struct pod *pod)
 {
 	struct error err;
 
-	close_fd(&pod->setting.pid_ns);
-	close_fd(&pod->setting.uts_ns);
-	close_fd(&pod->setting.ipc_ns);
+	fd_close(&pod->setting.pid_ns);
+	fd_close(&pod->setting.uts_ns);
+	fd_close(&pod->setting.ipc_ns);
 	if (pod->setting.cgroup >= 0 &&
 		(cgroup_remove(pod->setting.cgroup, "init", &err) < 0 ||
 			cgroup_remove(pod->cgroup_parent, "pod", &err) < 0))
 		log_warn("pod: %s", err.text);
-	close_fd(&pod->setting.cgroup);
+	fd_close(&pod->setting.cgroup);
 	forget_before(pod);
 	arena_free(&pod->arena);
 	pod->setting.hostname = pod->setting.cgroup_path = NULL;
@@ -332,8 +325,8 @@ static int fork_init(struct pod *pod, struct error *err)
 	}
 	rc = spawn_fork(pod->worker->spawner, &pod->init, &plan, err);
 out:
-	close_fd(&leaf);
-	close_fd(&child.cgroup_procs);
+	fd_close(&leaf);
+	fd_close(&child.cgroup_procs);
 	return rc;
 }
 

@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "count.h"
+#include "file.h"
 #include "invariant.h"
 #include "log.h"
 #include "privilege.h"
@@ -114,19 +115,12 @@ static void err_closed(struct output *output)
 	process_set(list_entry(output, struct process, err), PROCESS_ERR_CLOSED);
 }
 
-static void close_slave(struct process *process)
-{
-	if (process->slave >= 0)
-		close(process->slave);
-	process->slave = -1;
-}
-
 static void process_reaped(struct process *process)
 {
 	process_set(process, PROCESS_REAPED);
 	list_push_back(&process->table->ending, &process->ending);
 	input_close(&process->in);
-	close_slave(process);
+	fd_close(&process->slave);
 	process->on_reaped(process);
 	output_last_call(&process->out);
 	output_last_call(&process->err);
@@ -146,7 +140,7 @@ static void close_streams(struct process *process)
 	input_close(&process->in);
 	output_close(&process->out);
 	output_close(&process->err);
-	close_slave(process);
+	fd_close(&process->slave);
 }
 
 static void process_failed(struct process *process)
@@ -229,16 +223,15 @@ static int open_stdio(
 	return 0;
 }
 
-static void close_all(const int *fds, size_t count)
+static void close_all(int fds[3])
 {
-	for (size_t i = 0; i < count; i++)
-		if (fds[i] >= 0)
-			close(fds[i]);
+	for (size_t i = 0; i < 3; i++)
+		fd_close(&fds[i]);
 }
 
 /* Hands the daemon's ends to the mux. On -1 they are closed. */
-static int open_streams(struct process *process, const struct process_spec *spec, const int ours[3],
-	struct error *err)
+static int open_streams(
+	struct process *process, const struct process_spec *spec, int ours[3], struct error *err)
 {
 	struct mux *mux = process->table->mux;
 
@@ -248,7 +241,7 @@ static int open_streams(struct process *process, const struct process_spec *spec
 		process_set(process, PROCESS_ERR_CLOSED);
 	if (output_open(&process->out, mux, spec->stdio_seq, ours[1], spec->terminal, out_closed,
 		    err) < 0) {
-		close_all(&ours[2], 1);
+		fd_close(&ours[2]);
 	} else if (!spec->stderr_seq ||
 		output_open(&process->err, mux, spec->stderr_seq, ours[2], false, err_closed,
 			err) == 0) {
@@ -299,7 +292,7 @@ int process_start(struct process *process, struct process_table *table,
 	if (table->count >= PROCESSES_MAX)
 		return error_set(err, EAGAIN, "too many processes: %u", PROCESSES_MAX);
 	if (open_stdio(plan, ours, &child, err) < 0) {
-		close_all(ours, 3);
+		close_all(ours);
 	} else if (open_streams(process, plan->spec, ours, err) == 0) {
 		const int keep[] = {child.uts_ns, child.ipc_ns, child.mount_ns, child.cgroup_procs,
 			child.devpts, child.terminal, child.stdio[0], child.stdio[1],
@@ -321,13 +314,13 @@ int process_start(struct process *process, struct process_table *table,
 		else
 			close_streams(process);
 	}
-	close_all(child.stdio, 3);
+	close_all(child.stdio);
 	/* Held: with no slave open a terminal is at its end, but a program may close its own and
 	 * open it again, as systemd does. */
 	if (rc == 0)
 		process->slave = child.terminal;
 	else
-		close_all(&child.terminal, 1);
+		fd_close(&child.terminal);
 	return rc;
 }
 

@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #include "child.h"
+#include "file.h"
 #include "invariant.h"
 #include "log.h"
 #include "queue.h"
@@ -118,12 +119,9 @@ int spawner_open(struct spawner *spawner, struct loop *loop, struct error *err)
 void spawner_close(struct spawner *spawner)
 {
 	loop_remove(spawner->loop, &spawner->signals);
-	if (spawner->signals.fd >= 0)
-		close(spawner->signals.fd);
-	if (spawner->pid_ns >= 0)
-		close(spawner->pid_ns);
-	if (spawner->mount_ns >= 0)
-		close(spawner->mount_ns);
+	fd_close(&spawner->signals.fd);
+	fd_close(&spawner->pid_ns);
+	fd_close(&spawner->mount_ns);
 }
 
 bool spawn_is_reported(const struct spawn *spawn)
@@ -134,8 +132,7 @@ bool spawn_is_reported(const struct spawn *spawn)
 static void close_pipe(struct spawn *spawn)
 {
 	loop_remove(spawn->spawner->loop, &spawn->source);
-	close(spawn->source.fd);
-	spawn->source.fd = -1;
+	fd_close(&spawn->source.fd);
 }
 
 static uint32_t report_wants(struct source *source)
@@ -331,10 +328,8 @@ int spawn_fork(struct spawner *spawner, struct spawn *spawn, const struct spawn_
 
 close_report:
 	close(report[0]);
-	if (plan->mount_ns && *plan->mount_ns >= 0) {
-		close(*plan->mount_ns);
-		*plan->mount_ns = -1;
-	}
+	if (plan->mount_ns)
+		fd_close(plan->mount_ns);
 free_report:
 	spawn_forget_report(spawn);
 	return -1;

@@ -30,17 +30,6 @@
 
 #define BACKLOG 8
 
-/* Closes, and keeps errno. */
-static int give_up(int fd)
-{
-	int why = errno;
-
-	if (fd >= 0)
-		close(fd);
-	errno = why;
-	return -1;
-}
-
 /* --- virtio-serial ------------------------------------------------------------------------------ */
 
 /* The device node of the directory below /sys/class/virtio-ports, if that is the port `name`. The
@@ -89,7 +78,9 @@ static int serial_find(const char *path)
 	};
 	int fd = open(path, O_RDWR | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 
-	return fd < 0 || tcsetattr(fd, TCSANOW, &raw) < 0 ? give_up(fd) : fd;
+	if (fd >= 0 && tcsetattr(fd, TCSANOW, &raw) < 0)
+		fd_close(&fd);
+	return fd;
 }
 
 /* --- vsock -------------------------------------------------------------------------------------- */
@@ -120,9 +111,10 @@ static int vsock_listen(unsigned int port)
 	};
 	int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
-	if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
-		listen(fd, BACKLOG) < 0)
-		return give_up(fd);
+	if (fd >= 0 &&
+		(bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
+			listen(fd, BACKLOG) < 0))
+		fd_close(&fd);
 	return fd;
 }
 
