@@ -136,7 +136,7 @@ static const char *names_find(struct names *names, uid_t uid)
 	return user->name[0] ? user->name : NULL;
 }
 
-static size_t file_read(int directory, const char *name, char *to, size_t size)
+static size_t procfs_read(int directory, const char *name, char *to, size_t size)
 {
 	int fd = openat(directory, name, O_RDONLY | O_CLOEXEC);
 	size_t length;
@@ -163,11 +163,11 @@ static size_t process_line(int proc, pid_t pid, struct names *names,
 	if (directory < 0)
 		return 0;
 	is_there =
-		ps_stat_parse(stat, file_read(directory, "stat", stat, sizeof(stat)), &process) &&
+		ps_stat_parse(stat, procfs_read(directory, "stat", stat, sizeof(stat)), &process) &&
 		ps_status_parse(
-			status, file_read(directory, "status", status, sizeof(status)), &process);
+			status, procfs_read(directory, "status", status, sizeof(status)), &process);
 	process.args_length =
-		file_read(directory, "cmdline", args, size < sizeof(args) ? size : sizeof(args));
+		procfs_read(directory, "cmdline", args, size < sizeof(args) ? size : sizeof(args));
 	close(directory);
 	if (!is_there)
 		return 0;

@@ -193,7 +193,7 @@ static char *file_load(int root, const char *path, size_t *length)
 	return file;
 }
 
-static enum id_kind number_parse(const char *what, const char *text, uint32_t *id)
+static enum id_kind id_check(const char *what, const char *text, uint32_t *id)
 {
 	enum id_kind kind = id_parse(text, strlen(text), id);
 
@@ -206,7 +206,7 @@ static void find_user(int root, const char *name, struct child_user *user)
 {
 	size_t length;
 	char *file = file_load(root, "/etc/passwd", &length);
-	bool is_number = number_parse("user", name, &user->uid) == ID_NUMBER;
+	bool is_number = id_check("user", name, &user->uid) == ID_NUMBER;
 
 	/* A number needs no entry. */
 	if (!passwd_find(file, length, is_number ? NULL : name, user) && !is_number)
@@ -220,7 +220,7 @@ static gid_t find_group(const char *file, size_t length, const char *name)
 {
 	gid_t gid;
 
-	if (number_parse("group", name, &gid) == ID_NAME && !group_find(file, length, name, &gid))
+	if (id_check("group", name, &gid) == ID_NAME && !group_find(file, length, name, &gid))
 		die("group '%s': no such group in the container's /etc/group", name);
 	return gid;
 }
