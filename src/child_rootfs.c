@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/limits.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -15,6 +14,7 @@
 
 #include "child.h"
 #include "child_device.h"
+#include "child_etc.h"
 #include "child_mount.h"
 #include "child_path.h"
 #include "child_sysctl.h"
@@ -70,18 +70,6 @@ static const struct link {
 	{"stdin", "/proc/self/fd/0"},
 	{"stdout", "/proc/self/fd/1"},
 	{"stderr", "/proc/self/fd/2"},
-};
-
-/* What STARTPOD wrote into run_dir. */
-static const struct etc_file {
-	const char *name, *path;
-	bool replace; /* the image's own, too; else only one that is missing or empty */
-} etc_files[] = {
-	/* Written only when the host gave name servers: then they are meant. */
-	{"resolv.conf", "etc/resolv.conf", true},
-	/* cc's runtime has put Docker's own, with its links, into the image. */
-	{"hosts", "etc/hosts", false},
-	{"hostname", "etc/hostname", false},
 };
 
 /* What tells of the whole guest, or works on it. */
@@ -244,59 +232,6 @@ static void modules_bind(int root)
 	close(modules);
 }
 
-/* Where to mount one. An image's own may be a link to what a service would have made, as systemd's
- * resolved does: then it is made. An fd, or -1 with errno. */
-static int etc_file_open(int root, const char *path)
-{
-	char target[PATH_MAX], text[PATH_MAX];
-	int fd = child_path_file(root, path), link;
-	ssize_t length;
-
-	if (fd >= 0 || errno != ENOENT)
-		return fd;
-	link = child_path_open(root, path, O_PATH | O_NOFOLLOW);
-	if (link < 0)
-		return -1;
-	length = readlinkat(link, "", text, sizeof(text) - 1);
-	close(link);
-	if (length < 0)
-		return -1;
-	text[length] = '\0';
-	if (format(target, sizeof(target), "%s%s", text[0] == '/' ? "" : "etc/", text) >=
-		(int)sizeof(target)) {
-		errno = ENAMETOOLONG;
-		return -1;
-	}
-	return child_path_file(root, target);
-}
-
-static void etc_bind(int root, int run, const struct etc_file *file)
-{
-	struct stat st;
-	int source, target;
-
-	source = child_mount_clone(run, file->name, false);
-	if (source < 0 && errno == ENOENT)
-		return;
-	if (source < 0)
-		die_errno("pod's %s", file->name);
-	target = etc_file_open(root, file->path);
-	/* A read-only image without the file: then the container has none. Nor, of what the host did
-	 * not ask for, has any other that cannot. */
-	if (target < 0 && errno != EROFS && file->replace)
-		die_errno("bind /%s", file->path);
-	if (target >= 0 && fstat(target, &st) < 0)
-		die_errno("/%s", file->path);
-	if (target >= 0 && (file->replace || st.st_size == 0)) {
-		/* Shared by the whole pod: no container rewrites it for the others. */
-		child_mount_limit(source, MOUNT_NOTHING_SPECIAL | MOUNT_ATTR_RDONLY, false);
-		if (child_mount_attach(source, target) < 0)
-			die_errno("bind /%s", file->path);
-	}
-	fd_close(&target);
-	close(source);
-}
-
 static int run_open(const char *run_dir)
 {
 	int fd = open(run_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -309,20 +244,12 @@ static int run_open(const char *run_dir)
 	return fd;
 }
 
-/* A container's first start: what Docker lays over an image. On one that cannot be written to there
- * is nothing to do. */
+/* What there is to be at a container's first start. */
 static void init_layer_make(int root, const char *workdir)
 {
-	int etc = child_path_directory(root, "etc", 0755), fd;
+	int fd;
 
-	for (size_t i = 0; etc >= 0 && i < COUNT(etc_files); i++) {
-		fd = child_path_file(root, etc_files[i].path);
-		fd_close(&fd);
-	}
-	if (etc >= 0) {
-		(void)!symlinkat("/proc/mounts", etc, "mtab");
-		close(etc);
-	}
+	child_etc_make(root);
 	/* A workdir that is missing in the end is told by who enters it. */
 	fd = workdir ? child_path_directory(root, workdir, 0755) : -1;
 	fd_close(&fd);
@@ -433,8 +360,7 @@ void child_rootfs_build(const struct child_rootfs *rootfs)
 	proc_build(container, root);
 	sys_build(rootfs, root);
 	modules_bind(root);
-	for (size_t i = 0; i < COUNT(etc_files); i++)
-		etc_bind(root, run, &etc_files[i]);
+	child_etc_bind(root, run);
 	/* What the host asks for lies above all that. */
 	child_volume_attach_all(&volumes);
 	if (container->initialize)
