@@ -33,6 +33,7 @@ int cgroup_signal(int cgroup, int signal, pid_t except, struct error *err);
  * with err. */
 int cgroup_enable(int cgroup, const char *controller, struct error *err);
 
+/* Whether it has this file: a controller, or a kernel, may be missing. */
 bool cgroup_has(int cgroup, const char *file);
 
 /* Into one of its files. 0, or -1 with err. */

@@ -52,6 +52,7 @@ struct ps_column {
 /* The column of that name as `ps -o` takes it, or NULL. */
 const struct ps_column *ps_column_find(const char *name, size_t length);
 
+/* Into `cell`, which it empties first. */
 void ps_column_show(const struct ps_column *column, const struct ps_process *process,
 	const struct ps_machine *machine, struct ps_cell *cell);
 
