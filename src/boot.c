@@ -45,7 +45,7 @@ static const struct daemon_config *running;
 static uint64_t entered_ms, ports_ms;
 static pid_t agent;
 
-/* --- The end ------------------------------------------------------------------------------------ */
+/* --- The end ---------------------------------------------------------------------------------- */
 
 void boot_power_off(void)
 {
@@ -104,7 +104,7 @@ static void faults_catch(void)
 		sigaction(faults[i], &action, NULL);
 }
 
-/* --- Mounts ------------------------------------------------------------------------------------- */
+/* --- Mounts ----------------------------------------------------------------------------------- */
 
 static bool is_mount_point(const char *at)
 {
@@ -166,7 +166,7 @@ static void stdio_open(void)
 		close(fd);
 }
 
-/* --- The kernel --------------------------------------------------------------------------------- */
+/* --- The kernel ------------------------------------------------------------------------------- */
 
 static void kernel_check_version(void)
 {
@@ -293,7 +293,7 @@ void boot_raise_nofile(struct daemon_config *config)
 		log_warn("boot: limit of open files: %s", strerror(errno));
 }
 
-/* --- As a service -------------------------------------------------------------------------------- */
+/* --- As a service ----------------------------------------------------------------------------- */
 
 /* The cgroup that is ours, by its path; NULL with errno. In a VM of our own that is all of the tree,
  * as a service the part that we were started in. One that gives controllers to those below it may
@@ -322,7 +322,7 @@ static const char *cgroup_take(void)
 	return path;
 }
 
-/* --- Before and after READY --------------------------------------------------------------------- */
+/* --- Before and after READY ------------------------------------------------------------------- */
 
 void boot_start(struct daemon_config *config)
 {

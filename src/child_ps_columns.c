@@ -11,7 +11,7 @@
 #include "count.h"
 #include "format.h"
 
-/* --- What a column shows ------------------------------------------------------------------------ */
+/* --- What a column shows ---------------------------------------------------------------------- */
 
 static void cell_add(struct ps_cell *cell, const char *text, size_t length)
 {
@@ -226,7 +226,7 @@ static void show_args(struct ps_cell *cell, const struct ps_process *p, const st
 	show_defunct(cell, p);
 }
 
-/* --- The columns there are ---------------------------------------------------------------------- */
+/* --- The columns there are -------------------------------------------------------------------- */
 
 /* clang-format off */
 #define NUMBER(name, header, width, member) \

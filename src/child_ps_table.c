@@ -8,7 +8,7 @@
 #include "file.h"
 #include "json_scan.h"
 
-/* --- What ps is asked for ----------------------------------------------------------------------- */
+/* --- What ps is asked for --------------------------------------------------------------------- */
 
 /* What -f and u stand for. */
 #define FORMAT_FULL "user=UID,pid,ppid,c,stime,tname,time,cmd"
@@ -85,7 +85,7 @@ int ps_format_parse(struct ps_format *format, const char *const *psargs, struct 
 	return format->count > 0 ? 0 : format_add_list(format, implied, err);
 }
 
-/* --- What procfs says --------------------------------------------------------------------------- */
+/* --- What procfs says ------------------------------------------------------------------------- */
 
 /* Larger ones are cut to this, so that sums and shares of them do not overflow. */
 #define NUMBER_MAX ((int64_t)1 << 52)
@@ -184,7 +184,7 @@ bool ps_status_parse(const char *text, size_t length, struct ps_process *p)
 		status_number(text, length, "Gid:", 1, &p->gid);
 }
 
-/* --- The line ----------------------------------------------------------------------------------- */
+/* --- The line --------------------------------------------------------------------------------- */
 
 struct line {
 	char *at, *end; /* where the newline goes at the latest */

@@ -195,7 +195,7 @@ static enum outcome command_removecontainer(
 	return later(containers_remove(&commands->pod->containers, spec.container, err));
 }
 
-/* --- commands that a worker does ------------------------------------------------------------- */
+/* --- Commands that a worker does -------------------------------------------------------------- */
 
 static void work_done(void *context, const struct error *err)
 {

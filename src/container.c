@@ -219,7 +219,7 @@ void container_kill(struct container *container)
 	container_cgroup_remove(&container->cgroup);
 }
 
-/* --- the first process --- */
+/* --- The first process ------------------------------------------------------------------------ */
 
 static void init_started(struct process *process, const struct error *err)
 {
@@ -259,7 +259,7 @@ static void init_finished(struct process *process)
 	container_settle(of_init(process));
 }
 
-/* --- more processes --- */
+/* --- More processes --------------------------------------------------------------------------- */
 
 static void exec_free(struct exec *exec)
 {

@@ -134,11 +134,11 @@ void timer_cancel(struct timer *timer)
 
 static void run_timers(struct loop *loop)
 {
+	uint64_t now;
+
 	if (list_is_empty(&loop->timers))
 		return;
-
-	uint64_t now = clock_now();
-
+	now = clock_now();
 	while (!list_is_empty(&loop->timers)) {
 		struct timer *timer = list_entry(loop->timers.next, struct timer, node);
 

@@ -88,7 +88,7 @@ static void parse_arguments(char **argv, struct daemon_config *config)
 	}
 	if (config->control_fd < 0 || config->tty_fd < 0 || !config->run_dir)
 		usage_exit();
-	log_open(STDERR_FILENO, 0, log_threshold);
+	log_open(STDERR_FILENO, false, log_threshold);
 }
 
 int main(int argc, char **argv)

@@ -51,7 +51,7 @@ struct input *mux_find_input(struct mux *mux, uint64_t seq)
 	return NULL;
 }
 
-/* --- host to process --- */
+/* --- Host to process -------------------------------------------------------------------------- */
 
 /* Once, until input_drop_queue(): input_ready() when the fd takes more. */
 static void input_await(struct input *input)
@@ -183,7 +183,7 @@ void mux_pump(struct mux *mux)
 	port_pump(&mux->port);
 }
 
-/* --- process to host --- */
+/* --- Process to host -------------------------------------------------------------------------- */
 
 static size_t outputs_admitted(struct gate *gate)
 {

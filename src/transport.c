@@ -30,7 +30,7 @@
 
 #define BACKLOG 8
 
-/* --- virtio-serial ------------------------------------------------------------------------------ */
+/* --- Virtio-serial ---------------------------------------------------------------------------- */
 
 /* The device node of the directory below /sys/class/virtio-ports, if that is the port `name`. The
  * fd, or -1 when it is another or not ready: then there will be an event. */
@@ -67,7 +67,7 @@ static int virtio_find(const char *name)
 	return fd;
 }
 
-/* --- ISA serial --------------------------------------------------------------------------------- */
+/* --- ISA serial ------------------------------------------------------------------------------- */
 
 /* A UART that is not there can be opened all the same, but not be set. */
 static int serial_find(const char *path)
@@ -83,7 +83,7 @@ static int serial_find(const char *path)
 	return fd;
 }
 
-/* --- vsock -------------------------------------------------------------------------------------- */
+/* --- Vsock ------------------------------------------------------------------------------------ */
 
 /* The guest has an address of its own only by a device; without one it is that of the loopback, or
  * none. */
@@ -131,7 +131,7 @@ static int vsock_open(uint32_t host_cid, struct daemon_config *config)
 	return config->tty_fd < 0 ? -1 : 0;
 }
 
-/* --- Which -------------------------------------------------------------------------------------- */
+/* --- Which ------------------------------------------------------------------------------------ */
 
 /* A way of two devices that the kernel has or will have. */
 struct way {
