@@ -46,14 +46,14 @@ bool cgroup_has(int cgroup, const char *file)
 
 int cgroup_set(int cgroup, const char *file, const char *value, struct error *err)
 {
-	int fd = openat(cgroup, file, O_WRONLY | O_CLOEXEC), result = 0;
+	int fd = openat(cgroup, file, O_WRONLY | O_CLOEXEC), rc = 0;
 
 	if (fd < 0)
 		return error_errno(err, "open %s", file);
 	if (write(fd, value, strlen(value)) < 0)
-		result = error_errno(err, "write '%s' to %s", value, file);
+		rc = error_errno(err, "write '%s' to %s", value, file);
 	close(fd);
-	return result;
+	return rc;
 }
 
 int cgroup_set_number(int cgroup, const char *file, uint64_t number, struct error *err)
@@ -67,18 +67,18 @@ int cgroup_set_number(int cgroup, const char *file, uint64_t number, struct erro
 /* A small file as a string. */
 static int text_read(int cgroup, const char *file, char *text, size_t size, struct error *err)
 {
-	int fd = openat(cgroup, file, O_RDONLY | O_CLOEXEC), result = 0;
+	int fd = openat(cgroup, file, O_RDONLY | O_CLOEXEC), rc = 0;
 	ssize_t n;
 
 	if (fd < 0)
 		return error_errno(err, "open %s", file);
 	n = read(fd, text, size - 1);
 	if (n < 0)
-		result = error_errno(err, "read %s", file);
+		rc = error_errno(err, "read %s", file);
 	else
 		text[n] = '\0';
 	close(fd);
-	return result;
+	return rc;
 }
 
 int cgroup_get_number(
@@ -121,7 +121,7 @@ int cgroup_kill(int cgroup, struct error *err)
 int cgroup_visit(
 	int cgroup, void (*visit)(void *context, pid_t pid), void *context, struct error *err)
 {
-	int fd = openat(cgroup, "cgroup.procs", O_RDONLY | O_CLOEXEC), result = 0;
+	int fd = openat(cgroup, "cgroup.procs", O_RDONLY | O_CLOEXEC), rc = 0;
 	char text[4096];
 	ssize_t n;
 	pid_t pid = 0;
@@ -141,9 +141,9 @@ int cgroup_visit(
 		}
 	}
 	if (n < 0)
-		result = error_errno(err, "read cgroup.procs");
+		rc = error_errno(err, "read cgroup.procs");
 	close(fd);
-	return result;
+	return rc;
 }
 
 struct signalling {

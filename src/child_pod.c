@@ -120,13 +120,13 @@ static void directory_create(int run, const char *name)
 /* A file system that has a tag and comes over virtio. 0, or -1 with errno. */
 static int tag_mount(const char *tag, const char *type, const char *options)
 {
-	int result = mount(tag, "share", type, 0, options);
+	int rc = mount(tag, "share", type, 0, options);
 
-	if (result < 0 && errno == ENODEV) {
+	if (rc < 0 && errno == ENODEV) {
 		module_load_for(type);
-		result = mount(tag, "share", type, 0, options);
+		rc = mount(tag, "share", type, 0, options);
 	}
-	return result;
+	return rc;
 }
 
 static void share_mount(const struct child_pod *pod)

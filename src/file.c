@@ -38,14 +38,14 @@ ssize_t file_read(const char *path, char *text, size_t size)
 
 int file_write(const char *path, const char *text)
 {
-	int fd = open(path, O_WRONLY | O_CLOEXEC), result = 0;
+	int fd = open(path, O_WRONLY | O_CLOEXEC), rc = 0;
 
 	if (fd < 0)
 		return -1;
 	if (write(fd, text, strlen(text)) < 0)
-		result = -1;
+		rc = -1;
 	close(fd);
-	return result;
+	return rc;
 }
 
 const char *file_line(const char *text, size_t length, const char *key)

@@ -13,15 +13,15 @@
 
 int module_load(const char *path)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC), result = -1;
+	int fd = open(path, O_RDONLY | O_CLOEXEC), rc = -1;
 
 	if (fd < 0)
 		return -1;
 	/* EEXIST: it is there, loaded or built in. */
 	if (syscall(SYS_finit_module, fd, "", 0) == 0 || errno == EEXIST)
-		result = 0;
+		rc = 0;
 	fd_close(&fd);
-	return result;
+	return rc;
 }
 
 void module_load_for(const char *name)
