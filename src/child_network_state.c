@@ -39,7 +39,7 @@ static const struct nlmsghdr *message_after(
 	for (const struct nlmsghdr *message = message_at(state, 0); message; \
 		message = message_after(state, message))
 
-static void keep(void *context, const struct nlmsghdr *message)
+static void message_keep(void *context, const struct nlmsghdr *message)
 {
 	const struct rtmsg *route = netlink_head(message, sizeof(*route));
 	size_t size = NLMSG_ALIGN(message->nlmsg_len);
@@ -76,7 +76,7 @@ static int read_once(struct network_state *state, struct netlink *netlink, struc
 	for (size_t i = 0; i < COUNT(dumps); i++) {
 		netlink_begin(&request, dumps[i], NLM_F_DUMP, &head, sizeof(head));
 		netlink_put(&request, IFLA_EXT_MASK, &mask, sizeof(mask));
-		if (netlink_dump(netlink, &request, keep, state, err) < 0)
+		if (netlink_dump(netlink, &request, message_keep, state, err) < 0)
 			return -1;
 	}
 	return state->is_cut ? error_set(err, ENOMEM, "the network's state takes too much memory")
@@ -160,7 +160,7 @@ struct key {
 	uint8_t address[16], gateway[16], source[16];
 };
 
-static void copy(
+static void attribute_copy(
 	void *to, const struct nlmsghdr *message, size_t head, uint16_t type, size_t length)
 {
 	const void *from = netlink_find(message, head, type, length, NULL);
@@ -182,8 +182,8 @@ static bool key_of(const struct nlmsghdr *message, struct key *key)
 		key->prefix = address->ifa_prefixlen;
 		key->index = (int32_t)address->ifa_index;
 		length = ip_length(key->family);
-		copy(key->address, message, sizeof(*address), IFA_ADDRESS, length);
-		copy(key->address, message, sizeof(*address), IFA_LOCAL, length);
+		attribute_copy(key->address, message, sizeof(*address), IFA_ADDRESS, length);
+		attribute_copy(key->address, message, sizeof(*address), IFA_LOCAL, length);
 		return true;
 	}
 	if (message->nlmsg_type == RTM_NEWROUTE && route) {
@@ -191,11 +191,12 @@ static bool key_of(const struct nlmsghdr *message, struct key *key)
 		key->prefix = route->rtm_dst_len;
 		key->tos = route->rtm_tos;
 		length = ip_length(key->family);
-		copy(&key->index, message, sizeof(*route), RTA_OIF, sizeof(key->index));
-		copy(&key->priority, message, sizeof(*route), RTA_PRIORITY, sizeof(key->priority));
-		copy(key->address, message, sizeof(*route), RTA_DST, length);
-		copy(key->gateway, message, sizeof(*route), RTA_GATEWAY, length);
-		copy(key->source, message, sizeof(*route), RTA_PREFSRC, length);
+		attribute_copy(&key->index, message, sizeof(*route), RTA_OIF, sizeof(key->index));
+		attribute_copy(&key->priority, message, sizeof(*route), RTA_PRIORITY,
+			sizeof(key->priority));
+		attribute_copy(key->address, message, sizeof(*route), RTA_DST, length);
+		attribute_copy(key->gateway, message, sizeof(*route), RTA_GATEWAY, length);
+		attribute_copy(key->source, message, sizeof(*route), RTA_PREFSRC, length);
 		return true;
 	}
 	return false;
@@ -344,7 +345,7 @@ static bool is_ours(const struct nlmsghdr *message)
 }
 
 /* As a request it must not tell what is found out by the kernel itself. */
-static int make(struct netlink *netlink, const struct nlmsghdr *message, struct error *err)
+static int message_make(struct netlink *netlink, const struct nlmsghdr *message, struct error *err)
 {
 	struct netlink_request copy;
 	struct rtmsg *route = (void *)(copy.bytes + NLMSG_HDRLEN);
@@ -371,7 +372,7 @@ void network_state_refill(const struct network_state *before, struct netlink *ne
 			break;
 		for_each_message (message, before)
 			if (is_ours(message) && !contains(&now, message) &&
-				make(netlink, message, &ignored) == 0)
+				message_make(netlink, message, &ignored) == 0)
 				progress = true;
 	} while (progress);
 	network_state_free(&now);
