@@ -104,12 +104,17 @@ static int parse_all(struct set_up *s, struct error *err)
 {
 	const struct child_network *network = s->network;
 
-	if (network->interfaces_count > INTERFACES_MAX)
-		return error_set(err, E2BIG, "%zu interfaces: more than %u",
-			network->interfaces_count, INTERFACES_MAX);
+	/* -1 in words: the analyzer does not see into error_set(). */
+	if (network->interfaces_count > INTERFACES_MAX) {
+		error_set(err, E2BIG, "%zu interfaces: more than %u", network->interfaces_count,
+			INTERFACES_MAX);
+		return -1;
+	}
 	s->plans = calloc(network->interfaces_count + 1, sizeof(*s->plans));
-	if (!s->plans)
-		return error_memory(err);
+	if (!s->plans) {
+		error_memory(err);
+		return -1;
+	}
 	for (size_t i = 0; i < network->interfaces_count; i++)
 		if (parse_interface(&network->interfaces[i], &s->plans[i], err) < 0)
 			return -1;
