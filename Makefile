@@ -22,10 +22,10 @@ ARCH :=
 O := build$(ARCH:%=/%)
 
 # Every room, lowest layer first. Nothing is built that does not stand here.
-ROOMS := version format number clock file log error arena queue uevent module writeback loop json_scan json port \
+ROOMS := format version number clock file log error arena queue uevent module writeback loop json_scan json port \
 	control mux address privilege spec report cgroup cgroup_limits child child_path child_user \
-	child_mount child_device child_copy child_volume child_sysctl child_privileges child_rootfs \
-	child_unmount child_exec child_clock child_netlink child_network_state child_route \
+	child_mount child_device child_copy child_volume child_sysctl child_privileges child_etc \
+	child_rootfs child_unmount child_exec child_clock child_netlink child_network_state child_route \
 	child_network child_portmap child_pod child_files child_hotplug child_ps_columns child_ps_table \
 	child_ps spawn worker process devpts container_mounts container_cgroup container portmap \
 	containers pod commands daemon transport boot main
@@ -62,11 +62,11 @@ UNIT_child_path := child_path
 UNIT_portmap := portmap arena log error
 UNIT_child_sysctl := child_sysctl child report queue error
 UNIT_child_user := child_user child_path child report queue error
-UNIT_child_ps := child_ps child_ps_table child_ps_columns child_user child_path child report \
+UNIT_child_ps := cgroup child_ps child_ps_table child_ps_columns child_user child_mount child_path child report \
 	queue json_scan error
 UNIT_boot := version writeback transport loop log module uevent error
 UNIT_module := module
-UNIT_child_exec := child_rootfs child_volume child_device child_copy child_mount child_sysctl \
+UNIT_child_exec := child_rootfs child_etc child_volume child_device child_copy child_mount child_sysctl \
 	child_privileges child_user child_path child privilege module uevent report queue error
 UNIT_worker := worker spawn child report queue loop log error
 UNIT_cgroup := cgroup error
@@ -275,7 +275,7 @@ $(O)/host/%.o: src/%.c Makefile | build/setup-build build/setup-test
 rig := build/musl/hyperstart build/host/hyperstart build/faults/hyperstart build/rootfs $(PROG:%=build/prog/%)
 
 # The same with each call in turn failing: tests/faults/faults.c.
-FAULTS := malloc calloc realloc strdup pipe2 read readv write writev epoll_ctl epoll_wait accept4 setns \
+FAULTS := malloc calloc strdup pipe2 read readv write writev epoll_ctl epoll_wait accept4 setns \
 	unshare mkdirat unlinkat fork open openat ioctl syscall
 
 build/faults/hyperstart: tests/faults/faults.c $(ROOMS:%=build/host/%.o) Makefile

@@ -20,6 +20,11 @@ int cgroup_open_procs(int cgroup, struct error *err);
  * has yet to join. 0, or -1 with err. */
 int cgroup_kill(int cgroup, struct error *err);
 
+/* Tells every process in it by its pid in our PID namespace; one that comes and goes perhaps twice. 0, or
+ * -1 with err. */
+int cgroup_visit(
+	int cgroup, void (*visit)(void *context, pid_t pid), void *context, struct error *err);
+
 /* `signal` to every process in it but `except`. One that is forked meanwhile may be missed. 0, or -1
  * with err. */
 int cgroup_signal(int cgroup, int signal, pid_t except, struct error *err);
@@ -28,14 +33,15 @@ int cgroup_signal(int cgroup, int signal, pid_t except, struct error *err);
  * with err. */
 int cgroup_enable(int cgroup, const char *controller, struct error *err);
 
+/* Whether it has this file: a controller, or a kernel, may be missing. */
 bool cgroup_has(int cgroup, const char *file);
 
 /* Into one of its files. 0, or -1 with err. */
 int cgroup_set(int cgroup, const char *file, const char *value, struct error *err);
 int cgroup_set_number(int cgroup, const char *file, uint64_t number, struct error *err);
 
-/* Out of one of its files: the number that stands behind `key`, "" at its beginning. 0, or -1 with
- * err. */
+/* Out of one of its files: the number on the line that begins with `key`; "" is the first one. 0, or -1
+ * with err. */
 int cgroup_get_number(
 	int cgroup, const char *file, const char *key, uint64_t *number, struct error *err);
 

@@ -6,6 +6,8 @@
 
 #include <stddef.h>
 
+#include "error.h"
+
 /* Closes every fd but stdio, the report pipe and the `count` fds of `keep` (in any order, -1 for
  * none; all stay close-on-exec); resets every signal that the daemon catches, unblocks all.
  * Stdio is the daemon's console: a child that runs a program replaces it. */
@@ -17,14 +19,14 @@ _Noreturn void die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* die, with ": " and what errno means behind the text. */
 _Noreturn void die_errno(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/* What a room that does not die itself has made of it. */
+_Noreturn void die_error(const struct error *err);
+
 /* A worker's good end: DONE with `length` bytes of result, then _exit(0). */
 _Noreturn void report_done(const void *result, size_t length);
 
 /* DONE from a child that lives on: the report pipe is closed behind it. */
 void report_alive(void);
-
-/* Writes to a file of procfs or sysfs, if the guest has it and takes it. */
-void setting_write(const char *path, const char *text);
 
 /* EXECUTING, then execve; on its failure die("exec '<path>': …"). */
 _Noreturn void child_execve(const char *path, char *const argv[], char *const envp[]);

@@ -37,4 +37,7 @@ int child_mount_attach(int mount, int at);
 /* Attaches on the directory `name` of `parent`, made when missing. A symlink is no directory. */
 void child_mount_attach_below(int mount, int parent, const char *name);
 
+/* Steps into the mounts that a container has; -1: into none but the caller's own. Its root, an O_PATH fd. */
+int child_mount_enter(int mount_ns);
+
 #endif

@@ -13,8 +13,8 @@
 /* Links, addresses, and the routes of the main table: netlink messages one behind the other. */
 struct network_state {
 	uint8_t *messages; /* owned, malloc */
-	size_t length, capacity;
-	bool is_cut; /* while it is read: there was no memory for all of it */
+	size_t length;
+	bool is_cut; /* while it is read: there was no room for all of it */
 };
 
 struct network_link {

@@ -41,17 +41,18 @@ struct ps_cell {
 
 struct ps_column {
 	const char *name, *header;
-	int width;     /* at least; negative: to the left */
-	bool is_cut;   /* to its width, unless it is the last one */
-	size_t number; /* what it shows: the int64_t there in the process, */
-	/* or, not NULL, what this adds to the cell. */
+	/* What it shows: what this adds to the cell; or, where it is NULL, */
 	void (*show)(struct ps_cell *cell, const struct ps_process *process,
 		const struct ps_machine *machine);
+	uint16_t number; /* the int64_t at this offset in the process. */
+	int8_t width;    /* at least; negative: to the left */
+	bool is_cut;     /* to its width, unless it is the last one */
 };
 
 /* The column of that name as `ps -o` takes it, or NULL. */
 const struct ps_column *ps_column_find(const char *name, size_t length);
 
+/* Into `cell`, which it empties first. */
 void ps_column_show(const struct ps_column *column, const struct ps_process *process,
 	const struct ps_machine *machine, struct ps_cell *cell);
 

@@ -37,7 +37,7 @@ struct container_events {
 };
 
 struct container {
-	struct list node; /* in pod->containers */
+	struct list node; /* in containers->list */
 	const struct container_setting *setting;
 	struct arena arena; /* owned: ids and envs */
 	const char *id;

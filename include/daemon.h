@@ -16,7 +16,7 @@ struct daemon_config {
 	uint32_t peer_cid;      /* who may connect, by vsock; 0: anyone who can */
 	bool ready_again;       /* READY is each host's, not only the first one's */
 	const char *run_dir;    /* an empty directory of the agent's own */
-	const char *share_dir;  /* bound in place of the 9p share; NULL: 9p by tag */
+	const char *share_dir;  /* bound in place of the share; NULL: 9p or virtiofs, by its tag */
 	const char *cgroup_dir; /* cgroup v2 directory that is ours; NULL: no cgroups */
 	uint32_t api;           /* GETVERSION's answer */
 	uint32_t deadline_ms;   /* for a child that sets something up */

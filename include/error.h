@@ -3,6 +3,8 @@
 #ifndef ERROR_H
 #define ERROR_H
 
+#include <stdarg.h>
+
 #include "limits.h"
 
 /* Untouched on success; set once where it failed, wrapped with context on the way up. */
@@ -15,10 +17,15 @@ struct error {
  * that does not fit is cut at a character. */
 int error_set(struct error *err, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+int error_vset(struct error *err, int code, const char *fmt, va_list args);
 
-/* error_set, with ": " and what `code` (an errno) means behind it. */
-int error_errno(struct error *err, int code, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
+/* For a call that has just failed: its errno, and behind the text ": " and what that means. Returns
+ * -1. */
+int error_errno(struct error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int error_verrno(struct error *err, const char *fmt, va_list args);
+
+/* ENOMEM, "out of memory". Returns -1. */
+int error_memory(struct error *err);
 
 /* Puts "context: " before the text. Returns -1. */
 int error_wrap(struct error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "arena.h"
+#include "count.h"
 #include "error.h"
 
 /* A field that is REQ must be given and, where it can be empty, must not be. */
@@ -121,10 +122,9 @@ struct json_field {
 	JSON_FIELD(tag, member, struct json_member *, name, JSON_MAP, required, \
 		.count_offset = JSON_MEMBER(tag, count, size_t))
 
-#define JSON_SCHEMA(tag, fields_)                                                            \
-	{                                                                                    \
-		.fields = (fields_), .fields_count = sizeof(fields_) / sizeof((fields_)[0]), \
-		.size = sizeof(struct tag)                                                   \
+#define JSON_SCHEMA(tag, fields_)                                                               \
+	{                                                                                       \
+		.fields = (fields_), .fields_count = COUNT(fields_), .size = sizeof(struct tag) \
 	}
 
 /* The one object that `text` is, into `out`, the schema's struct; what that points to is in the

@@ -3,10 +3,12 @@
 #ifndef LOG_H
 #define LOG_H
 
+#include <stdbool.h>
+
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
 /* Where lines go: an fd of /dev/kmsg (each line gets a "<n>" priority) or any other. Not owned. */
-void log_open(int fd, int is_kmsg, enum log_level level);
+void log_open(int fd, bool is_kmsg, enum log_level level);
 
 /* "error", "warn", "info" or "debug"; -1 on anything else. */
 int log_level_parse(const char *name, enum log_level *level);

@@ -74,9 +74,12 @@ void source_init(struct source *source, int fd, uint32_t (*wants)(struct source 
 	void (*ready)(struct source *, uint32_t));
 
 void timer_init(struct timer *timer, void (*fire)(struct timer *));
+/* Fires in so many ms from now, and not when it was to fire before. */
 void timer_set(struct loop *loop, struct timer *timer, uint64_t in_ms);
+/* Harmless on one that is idle. */
 void timer_cancel(struct timer *timer);
 
+/* `admits` is asked before every sleep, and again when members are ready. 0, or -1 with err. */
 int gate_open(
 	struct gate *gate, struct loop *loop, size_t (*admits)(struct gate *), struct error *err);
 void gate_close(struct gate *gate);

@@ -46,7 +46,7 @@ struct pod_options {
 	struct process_table *table;
 	struct worker *worker;
 	const char *run_dir;
-	const char *share_dir;  /* instead of 9p, or NULL */
+	const char *share_dir;  /* instead of what has its tag, or NULL */
 	int cgroup_parent;      /* -1: no cgroups */
 	const char *cgroup_dir; /* where it is */
 	struct rlimit nofile;

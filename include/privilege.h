@@ -10,7 +10,7 @@
 /* The number of "CAP_CHOWN" or "CHOWN"; -1: no Linux ever had it. */
 int capability_find(const char *name);
 
-/* "CAP_CHOWN"; the number is one that capability_find() returns. */
+/* "CHOWN"; the number is one that capability_find() returns. */
 const char *capability_name(int number);
 
 /* The caller's own, as bits: for root in a VM, all that the running kernel has. */

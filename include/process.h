@@ -76,6 +76,7 @@ void process_table_retell(struct process_table *table);
 int process_start(struct process *process, struct process_table *table,
 	const struct process_plan *plan, struct error *err);
 
+/* Whether that has happened. */
 bool process_is(const struct process *process, enum process_fact fact);
 /* STARTED and not REAPED. */
 bool process_is_running(const struct process *process);

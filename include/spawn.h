@@ -62,6 +62,7 @@ void spawn_cancel(struct spawn *spawn, const char *reason);
 /* A signal to the child itself; nothing once it was reaped. */
 void spawn_signal(const struct spawn *spawn, int signal);
 
+/* The report pipe is at its end. */
 bool spawn_is_reported(const struct spawn *spawn);
 /* Reported, not cancelled, and what it set out to do was done (EXECUTING, or DONE). */
 bool spawn_succeeded(const struct spawn *spawn);

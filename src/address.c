@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "bytes.h"
+#include "count.h"
 #include "number.h"
 
 unsigned ip_length(int family)
@@ -18,7 +19,7 @@ unsigned ip_length(int family)
 int ip_parse(const char *text, struct ip_address *out, struct error *err)
 {
 	out->family = strchr(text, ':') ? AF_INET6 : AF_INET;
-	memset(out->bytes, 0, sizeof out->bytes);
+	memset(out->bytes, 0, sizeof(out->bytes));
 	if (inet_pton(out->family, text, out->bytes) != 1)
 		return error_set(err, EINVAL, "'%s' is no IP address", text);
 	return 0;
@@ -61,7 +62,7 @@ int network_parse(const char *text, struct ip_network *out, struct error *err)
 	char address[64]; /* longer than any address */
 	struct error why;
 
-	if (length >= sizeof address)
+	if (length >= sizeof(address))
 		return error_set(err, EINVAL, "'%s' is no network", text);
 	memcpy(address, text, length);
 	address[length] = '\0';
@@ -77,7 +78,7 @@ int destination_parse(const char *text, struct ip_network *out, struct error *er
 {
 	static const char *const everything[] = {"", "default", "any", "all"};
 
-	for (size_t i = 0; i < sizeof everything / sizeof *everything; i++) {
+	for (size_t i = 0; i < COUNT(everything); i++) {
 		if (!text || strcmp(text, everything[i]) == 0) {
 			*out = (struct ip_network){.address = {.family = AF_UNSPEC}};
 			return 0;

@@ -21,6 +21,7 @@
 #include <linux/magic.h>
 
 #include "clock.h"
+#include "count.h"
 #include "file.h"
 #include "format.h"
 #include "limits.h"
@@ -40,14 +41,12 @@
 
 #define NOTHING_SPECIAL (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
-#define COUNT(table) (sizeof(table) / sizeof((table)[0]))
-
 /* What the rest is for, and when it came how far: there is one machine. */
 static const struct daemon_config *running;
 static uint64_t entered_ms, ports_ms;
 static pid_t agent;
 
-/* --- The end ------------------------------------------------------------------------------------ */
+/* --- The end ---------------------------------------------------------------------------------- */
 
 void boot_power_off(void)
 {
@@ -106,7 +105,7 @@ static void faults_catch(void)
 		sigaction(faults[i], &action, NULL);
 }
 
-/* --- Mounts ------------------------------------------------------------------------------------- */
+/* --- Mounts ----------------------------------------------------------------------------------- */
 
 static bool is_mount_point(const char *at)
 {
@@ -168,7 +167,7 @@ static void stdio_open(void)
 		close(fd);
 }
 
-/* --- The kernel --------------------------------------------------------------------------------- */
+/* --- The kernel ------------------------------------------------------------------------------- */
 
 static void kernel_check_version(void)
 {
@@ -253,10 +252,9 @@ static void command_line_apply(struct daemon_config *config, struct transport *t
 			transport->isa_serial = true;
 		if (strncmp(word, prefix, sizeof(prefix) - 1) != 0)
 			continue;
-		if (value != NULL)
+		if (value)
 			*value++ = '\0';
-		if (value == NULL ||
-			!word_apply(config, transport, word + sizeof(prefix) - 1, value))
+		if (!value || !word_apply(config, transport, word + sizeof(prefix) - 1, value))
 			log_warn("boot: kernel command line: %s is not understood", word);
 	}
 }
@@ -286,8 +284,8 @@ void boot_raise_nofile(struct daemon_config *config)
 	const char *at = text;
 	uint64_t most;
 
-	if (getrlimit(RLIMIT_NOFILE, &config->nofile) < 0)
-		fail("getrlimit");
+	if (prlimit(0, RLIMIT_NOFILE, NULL, &config->nofile) < 0)
+		fail("limit of open files");
 	if (config->nofile.rlim_cur >= NOFILE_NEEDED)
 		return;
 	if (config->nofile.rlim_max > raised.rlim_max)
@@ -299,7 +297,7 @@ void boot_raise_nofile(struct daemon_config *config)
 		log_warn("boot: limit of open files: %s", strerror(errno));
 }
 
-/* --- As a service -------------------------------------------------------------------------------- */
+/* --- As a service ----------------------------------------------------------------------------- */
 
 /* The cgroup that is ours, by its path; NULL with errno. In a VM of our own that is all of the tree,
  * as a service the part that we were started in. One that gives controllers to those below it may
@@ -307,30 +305,28 @@ void boot_raise_nofile(struct daemon_config *config)
 static const char *cgroup_take(void)
 {
 	static char path[PATH_MAX];
-	char text[PATH_MAX], *own;
-	int procs;
+	char text[PATH_MAX];
+	const char *own;
+	int length;
 
 	/* v2 is the hierarchy 0, of no named controllers. */
 	if (file_read("/proc/self/cgroup", text, sizeof(text)) < 0 ||
-		(own = memmem(text, strlen(text), "0::/", strlen("0::/"))) == NULL)
+		!(own = file_line(text, strlen(text), "0::/")))
 		return NULL;
-	own += strlen("0::/");
-	own[strcspn(own, "\n")] = '\0';
-	if (own[0] == '\0')
+	length = (int)strcspn(own, "\n");
+	if (length == 0)
 		return CGROUP_DIR;
-	format(path, sizeof(path), CGROUP_DIR "/%.3000s/agent", own);
+	format(path, sizeof(path), CGROUP_DIR "/%.*s/agent", length < 3000 ? length : 3000, own);
 	if (mkdir(path, 0755) < 0 && errno != EEXIST)
 		return NULL;
 	format(text, sizeof(text), "%.4000s/cgroup.procs", path);
-	procs = open(text, O_WRONLY | O_CLOEXEC);
-	if (procs < 0 || write(procs, "0", 1) < 0)
+	if (file_write(text, "0") < 0)
 		return NULL;
-	close(procs);
 	*strrchr(path, '/') = '\0';
 	return path;
 }
 
-/* --- Before and after READY --------------------------------------------------------------------- */
+/* --- Before and after READY ------------------------------------------------------------------- */
 
 void boot_start(struct daemon_config *config)
 {
@@ -376,13 +372,8 @@ void boot_start(struct daemon_config *config)
 /* Whatever the containers take: our pages stay, and another is killed. */
 static void stay(void)
 {
-	static const char path[] = "/proc/self/oom_score_adj", never[] = "-1000";
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0 || write(fd, never, sizeof(never) - 1) < 0)
-		log_error("boot: write %s: %s", path, strerror(errno));
-	if (fd >= 0)
-		close(fd);
+	if (file_write("/proc/self/oom_score_adj", "-1000") < 0)
+		log_error("boot: write /proc/self/oom_score_adj: %s", strerror(errno));
 	/* On fault: what is not used need not be there. */
 	if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
 		log_error("boot: lock memory: %s", strerror(errno));
@@ -402,7 +393,7 @@ void boot_finish(struct daemon_config *config)
 	if (mount_at("cgroup2", CGROUP_DIR, NOTHING_SPECIAL, "favordynmods") == 0 ||
 		(errno == EINVAL && mount_at("cgroup2", CGROUP_DIR, NOTHING_SPECIAL, NULL) == 0))
 		config->cgroup_dir = cgroup_take();
-	if (config->cgroup_dir == NULL)
+	if (!config->cgroup_dir)
 		log_error("boot: take cgroup2: %s: containers cannot be killed as a whole",
 			strerror(errno));
 	kernel_check_options();

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "file.h"
 #include "format.h"
 #include "number.h"
 
@@ -18,10 +19,10 @@ int cgroup_create(int parent, const char *name, struct error *err)
 	int fd;
 
 	if (mkdirat(parent, name, 0755) < 0 && errno != EEXIST)
-		return error_errno(err, errno, "create cgroup '%s'", name);
+		return error_errno(err, "create cgroup '%s'", name);
 	fd = openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0) {
-		error_errno(err, errno, "open cgroup '%s'", name);
+		error_errno(err, "open cgroup '%s'", name);
 		unlinkat(parent, name, AT_REMOVEDIR); /* without one that is in use */
 	}
 	return fd;
@@ -32,7 +33,7 @@ int cgroup_open_procs(int cgroup, struct error *err)
 	int fd = openat(cgroup, "cgroup.procs", O_WRONLY | O_CLOEXEC);
 
 	if (fd < 0)
-		return error_errno(err, errno, "open cgroup.procs");
+		return error_errno(err, "open cgroup.procs");
 	return fd;
 }
 
@@ -45,14 +46,14 @@ bool cgroup_has(int cgroup, const char *file)
 
 int cgroup_set(int cgroup, const char *file, const char *value, struct error *err)
 {
-	int fd = openat(cgroup, file, O_WRONLY | O_CLOEXEC), result = 0;
+	int fd = openat(cgroup, file, O_WRONLY | O_CLOEXEC), rc = 0;
 
 	if (fd < 0)
-		return error_errno(err, errno, "open %s", file);
+		return error_errno(err, "open %s", file);
 	if (write(fd, value, strlen(value)) < 0)
-		result = error_errno(err, errno, "write '%s' to %s", value, file);
+		rc = error_errno(err, "write '%s' to %s", value, file);
 	close(fd);
-	return result;
+	return rc;
 }
 
 int cgroup_set_number(int cgroup, const char *file, uint64_t number, struct error *err)
@@ -66,18 +67,18 @@ int cgroup_set_number(int cgroup, const char *file, uint64_t number, struct erro
 /* A small file as a string. */
 static int text_read(int cgroup, const char *file, char *text, size_t size, struct error *err)
 {
-	int fd = openat(cgroup, file, O_RDONLY | O_CLOEXEC), result = 0;
+	int fd = openat(cgroup, file, O_RDONLY | O_CLOEXEC), rc = 0;
 	ssize_t n;
 
 	if (fd < 0)
-		return error_errno(err, errno, "open %s", file);
+		return error_errno(err, "open %s", file);
 	n = read(fd, text, size - 1);
 	if (n < 0)
-		result = error_errno(err, errno, "read %s", file);
+		rc = error_errno(err, "read %s", file);
 	else
 		text[n] = '\0';
 	close(fd);
-	return result;
+	return rc;
 }
 
 int cgroup_get_number(
@@ -88,10 +89,9 @@ int cgroup_get_number(
 
 	if (text_read(cgroup, file, text, sizeof(text), err) < 0)
 		return -1;
-	at = memmem(text, strlen(text), key, strlen(key));
+	at = file_line(text, strlen(text), key);
 	if (!at)
 		return error_set(err, EPROTO, "%s has no %s", file, key);
-	at += strlen(key);
 	at += strspn(at, " ");
 	if (!number_take(&at, UINT64_MAX, number))
 		return error_set(err, EPROTO, "%s: expected a number", file);
@@ -118,34 +118,57 @@ int cgroup_kill(int cgroup, struct error *err)
 	return cgroup_set(cgroup, "cgroup.kill", "1", err);
 }
 
-int cgroup_signal(int cgroup, int signal, pid_t except, struct error *err)
+int cgroup_visit(
+	int cgroup, void (*visit)(void *context, pid_t pid), void *context, struct error *err)
 {
-	int fd = openat(cgroup, "cgroup.procs", O_RDONLY | O_CLOEXEC);
+	int fd = openat(cgroup, "cgroup.procs", O_RDONLY | O_CLOEXEC), rc = 0;
 	char text[4096];
 	ssize_t n;
 	pid_t pid = 0;
 
 	if (fd < 0)
-		return error_errno(err, errno, "open cgroup.procs");
-	/* One pid a line, in our PID namespace; 0 is one that lives in none below it. */
+		return error_errno(err, "open cgroup.procs");
 	while ((n = read(fd, text, sizeof(text))) > 0) {
 		for (ssize_t i = 0; i < n; i++) {
 			if (text[i] != '\n') {
 				pid = 10 * pid + (text[i] - '0');
 				continue;
 			}
-			if (pid > 0 && pid != except)
-				kill(pid, signal);
+			/* 0 is one that lives in none below ours. */
+			if (pid > 0)
+				visit(context, pid);
 			pid = 0;
 		}
 	}
+	if (n < 0)
+		rc = error_errno(err, "read cgroup.procs");
 	close(fd);
-	return n < 0 ? error_errno(err, errno, "read cgroup.procs") : 0;
+	return rc;
+}
+
+struct signalling {
+	int signal;
+	pid_t except;
+};
+
+static void signal_one(void *context, pid_t pid)
+{
+	const struct signalling *signalling = context;
+
+	if (pid != signalling->except)
+		kill(pid, signalling->signal);
+}
+
+int cgroup_signal(int cgroup, int signal, pid_t except, struct error *err)
+{
+	struct signalling signalling = {signal, except};
+
+	return cgroup_visit(cgroup, signal_one, &signalling, err);
 }
 
 int cgroup_remove(int parent, const char *name, struct error *err)
 {
 	if (unlinkat(parent, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
-		return error_errno(err, errno, "remove cgroup '%s'", name);
+		return error_errno(err, "remove cgroup '%s'", name);
 	return 0;
 }

@@ -7,12 +7,11 @@
 #include <limits.h>
 #include <linux/close_range.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "format.h"
+#include "count.h"
 #include "report.h"
 
 /* A child is a process of its own: what it reports to is its one global. */
@@ -53,13 +52,13 @@ void child_begin(int report_fd, const int *keep, size_t count)
 	}
 	close_from_to(from, INT_MAX);
 
-	for (size_t i = 0; i < sizeof(caught) / sizeof(*caught); i++)
+	for (size_t i = 0; i < COUNT(caught); i++)
 		signal(caught[i], SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static _Noreturn void die_with(const struct error *err)
+void die_error(const struct error *err)
 {
 	struct {
 		uint32_t code;
@@ -74,30 +73,24 @@ static _Noreturn void die_with(const struct error *err)
 
 void die(const char *fmt, ...)
 {
-	int code = errno;
-	char text[ERROR_TEXT_MAX];
 	struct error err;
 	va_list args;
 
 	va_start(args, fmt);
-	vformat(text, sizeof(text), fmt, args);
+	error_vset(&err, errno, fmt, args);
 	va_end(args);
-	error_set(&err, code, "%s", text);
-	die_with(&err);
+	die_error(&err);
 }
 
 void die_errno(const char *fmt, ...)
 {
-	int code = errno;
-	char text[ERROR_TEXT_MAX];
 	struct error err;
 	va_list args;
 
 	va_start(args, fmt);
-	vformat(text, sizeof(text), fmt, args);
+	error_verrno(&err, fmt, args);
 	va_end(args);
-	error_errno(&err, code, "%s", text);
-	die_with(&err);
+	die_error(&err);
 }
 
 void report_done(const void *result, size_t length)
@@ -111,16 +104,6 @@ void report_alive(void)
 	report_write(report_pipe, REPORT_DONE, NULL, 0);
 	close(report_pipe);
 	report_pipe = -1;
-}
-
-void setting_write(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return;
-	(void)!write(fd, text, strlen(text));
-	close(fd);
 }
 
 void child_execve(const char *path, char *const argv[], char *const envp[])

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <linux/rtc.h>
 #include <sys/ioctl.h>
-#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -13,7 +12,7 @@ void child_clock_set(void)
 {
 	int fd = open("/dev/rtc0", O_RDONLY | O_CLOEXEC);
 	struct rtc_time rtc;
-	struct timeval now = {0};
+	struct timespec now = {0};
 
 	if (fd < 0)
 		return;
@@ -28,7 +27,7 @@ void child_clock_set(void)
 		};
 
 		now.tv_sec = timegm(&utc);
-		settimeofday(&now, NULL);
+		clock_settime(CLOCK_REALTIME, &now);
 	}
 	close(fd);
 }

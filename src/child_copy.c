@@ -64,14 +64,14 @@ static int linked_compare(const void *a, const void *b)
 	return 0;
 }
 
-static int close_with(int fd, int result)
+static int close_with(int fd, int rc)
 {
 	int why = errno;
 
 	if (fd >= 0)
 		close(fd);
 	errno = why;
-	return result;
+	return rc;
 }
 
 /* The file that is at `path` below the root of the copy once more. */
@@ -92,16 +92,16 @@ static int link_copy(struct copy *copy, const struct item *item)
 	if (item->status.st_nlink < 2)
 		return 0;
 	linked = malloc(sizeof(*linked) + copy->length + 1);
-	if (linked == NULL)
+	if (!linked)
 		return -1;
 	linked->device = item->status.st_dev;
 	linked->inode = item->status.st_ino;
 	memcpy(linked->path, copy->path, copy->length + 1);
 	found = tsearch(linked, &copy->linked, linked_compare);
-	if (found != NULL && *found == linked)
+	if (found && *found == linked)
 		return 0;
 	free(linked);
-	if (found == NULL)
+	if (!found)
 		return -1;
 	return link_make(copy, (*found)->path, item) < 0 ? -1 : 1;
 }
@@ -200,13 +200,13 @@ static int file_copy(const struct item *item)
 	char path[FD_PATH_MAX];
 	int from = open(fd_path(item->from, path), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	int to = openat(item->parent, item->name, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
-	int result = from >= 0 && to >= 0 ? bytes_copy(from, to, &item->status) : -1;
+	int rc = from >= 0 && to >= 0 ? bytes_copy(from, to, &item->status) : -1;
 
 	close_with(from, 0);
 	/* Where a full disk only shows on close. */
-	if (result == 0)
+	if (rc == 0)
 		return close(to);
-	return close_with(to, result);
+	return close_with(to, rc);
 }
 
 static int symlink_copy(const struct item *item)
@@ -222,7 +222,7 @@ static int symlink_copy(const struct item *item)
 
 static int subdirectory_copy(struct copy *copy, const struct item *item)
 {
-	int to, result;
+	int to, rc;
 
 	if (copy->depth >= COPY_DEPTH_MAX) {
 		errno = ELOOP;
@@ -235,9 +235,9 @@ static int subdirectory_copy(struct copy *copy, const struct item *item)
 		return -1;
 	copy->depth++;
 	/* A mount point is copied, what is mounted there is not. */
-	result = item->status.st_dev == copy->device ? directory_copy(copy, item->from, to) : 0;
+	rc = item->status.st_dev == copy->device ? directory_copy(copy, item->from, to) : 0;
 	copy->depth--;
-	return close_with(to, result);
+	return close_with(to, rc);
 }
 
 static int contents_copy(struct copy *copy, const struct item *item)
@@ -255,12 +255,12 @@ static int contents_copy(struct copy *copy, const struct item *item)
 
 static int opened_copy(struct copy *copy, struct item *item)
 {
-	int result = fstat(item->from, &item->status), to;
+	int rc = fstat(item->from, &item->status), to;
 
-	if (result == 0 && !S_ISDIR(item->status.st_mode))
-		result = link_copy(copy, item);
-	if (result != 0)
-		return result < 0 ? -1 : 0;
+	if (rc == 0 && !S_ISDIR(item->status.st_mode))
+		rc = link_copy(copy, item);
+	if (rc != 0)
+		return rc < 0 ? -1 : 0;
 	if (contents_copy(copy, item) < 0)
 		return -1;
 	to = openat(item->parent, item->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
@@ -303,9 +303,8 @@ static const char *name_next(DIR *entries)
 	do {
 		errno = 0;
 		entry = readdir(entries);
-	} while (entry != NULL &&
-		(strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0));
-	return entry != NULL ? entry->d_name : NULL;
+	} while (entry && (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0));
+	return entry ? entry->d_name : NULL;
 }
 
 static DIR *directory_read(int directory)
@@ -313,7 +312,7 @@ static DIR *directory_read(int directory)
 	int fd = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *entries = fd >= 0 ? fdopendir(fd) : NULL;
 
-	if (entries == NULL && fd >= 0)
+	if (!entries && fd >= 0)
 		close(fd);
 	return entries;
 }
@@ -326,7 +325,7 @@ static int directory_copy(struct copy *copy, int from, int to)
 	const char *name;
 	int why;
 
-	if (entries == NULL)
+	if (!entries)
 		return -1;
 	while ((name = name_next(entries)) != NULL) {
 		if (!path_append(copy, name) || item_copy(copy, from, to, name) < 0)
@@ -344,26 +343,26 @@ int child_copy_tree(int from, int to, char failed[PATH_MAX])
 {
 	struct copy copy = {.to = to, .path = failed};
 	struct stat st;
-	int result, why;
+	int rc, why;
 
 	failed[0] = '\0';
 	if (fstat(from, &st) < 0)
 		return -1;
 	copy.device = st.st_dev;
-	result = directory_copy(&copy, from, to);
-	if (result == 0)
-		result = status_set(from, to, &st);
+	rc = directory_copy(&copy, from, to);
+	if (rc == 0)
+		rc = status_set(from, to, &st);
 	why = errno;
 	tdestroy(copy.linked, free);
 	errno = why;
-	return result;
+	return rc;
 }
 
 static int remove_entries(int directory, unsigned depth);
 
 static int remove_entry(int parent, const char *name, unsigned depth)
 {
-	int fd, result;
+	int fd, rc;
 
 	if (unlinkat(parent, name, 0) == 0 || errno == ENOENT)
 		return 0;
@@ -372,22 +371,22 @@ static int remove_entry(int parent, const char *name, unsigned depth)
 	fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return -1;
-	result = remove_entries(fd, depth);
+	rc = remove_entries(fd, depth);
 	close(fd);
-	return result < 0 ? -1 : unlinkat(parent, name, AT_REMOVEDIR);
+	return rc < 0 ? -1 : unlinkat(parent, name, AT_REMOVEDIR);
 }
 
 static int remove_entries(int directory, unsigned depth)
 {
 	DIR *entries = directory_read(directory);
 	const char *name;
-	int result = entries == NULL ? -1 : 0;
+	int rc = entries ? 0 : -1;
 
-	while (result == 0 && (name = name_next(entries)) != NULL)
-		result = remove_entry(directory, name, depth + 1);
-	if (entries != NULL)
+	while (rc == 0 && (name = name_next(entries)) != NULL)
+		rc = remove_entry(directory, name, depth + 1);
+	if (entries)
 		closedir(entries);
-	return result;
+	return rc;
 }
 
 int child_copy_remove(int parent, const char *name)

@@ -12,6 +12,7 @@
 #include "child.h"
 #include "child_mount.h"
 #include "clock.h"
+#include "count.h"
 #include "format.h"
 #include "module.h"
 #include "uevent.h"
@@ -38,7 +39,7 @@ static const char *scsi_block_name(const char *addr, char name[DEVICE_PATH_MAX])
 
 	format(directory, sizeof(directory), SCSI_DISK, addr);
 	entries = opendir(directory);
-	if (entries == NULL)
+	if (!entries)
 		return NULL;
 	name[0] = '\0';
 	while ((entry = readdir(entries)) != NULL)
@@ -55,11 +56,11 @@ static bool device_look(const struct child_device *device, char path[DEVICE_PATH
 	const char *name = device->name;
 	struct stat st;
 
-	if (device->scsi_addr != NULL)
+	if (device->scsi_addr)
 		name = scsi_block_name(device->scsi_addr, found);
 	else if (strncmp(name, "/dev/", strlen("/dev/")) == 0)
 		name += strlen("/dev/");
-	if (name == NULL)
+	if (!name)
 		return false;
 	format(path, DEVICE_PATH_MAX, "/dev/%.50s", name);
 	return stat(path, &st) == 0 && S_ISBLK(st.st_mode);
@@ -108,7 +109,7 @@ int child_device_mount(const struct child_device *device, const char *fstype, bo
 	struct mount_plan plan = {.type = fstype, .source = path, .attributes = MOUNT_ATTR_NODEV};
 	int fd;
 
-	for (size_t i = 0; i < sizeof(fs_options) / sizeof(fs_options[0]); i++)
+	for (size_t i = 0; i < COUNT(fs_options); i++)
 		if (strcmp(fstype, fs_options[i].type) == 0) {
 			plan.options[0][0] = fs_options[i].key;
 			plan.options[0][1] = fs_options[i].value;

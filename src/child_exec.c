@@ -15,10 +15,12 @@
 #include <linux/limits.h>
 
 #include "child.h"
+#include "child_mount.h"
 #include "child_path.h"
 #include "child_privileges.h"
 #include "child_rootfs.h"
 #include "child_user.h"
+#include "file.h"
 #include "format.h"
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -34,7 +36,7 @@ static void environment_set(struct environment *env, const char *name, const cha
 	size_t length = strlen(name), size = length + strlen(value) + 2, i = 0;
 	char *variable = malloc(size);
 
-	if (variable == NULL)
+	if (!variable)
 		die_errno("environment");
 	format(variable, size, "%s=%s", name, value);
 	while (i < env->count && strncmp(env->variables[i], variable, length + 1) != 0)
@@ -62,7 +64,7 @@ static struct environment environment_make(
 	size_t defaults = 5, most = defaults + exec->container_envs_count + process->envs_count;
 	struct environment env = {.variables = calloc(most + 1, sizeof(char *))};
 
-	if (env.variables == NULL)
+	if (!env.variables)
 		die_errno("environment");
 	environment_set(&env, "PATH", DEFAULT_PATH);
 	environment_set(&env, "HOME", user->home);
@@ -89,12 +91,8 @@ static void namespace_join(int fd, int type, const char *what)
  * anything of the container's is in sight. */
 static void oom_score_reset(void)
 {
-	static const char path[] = "/proc/self/oom_score_adj";
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0 || write(fd, "0", 1) < 0)
-		die_errno("write %s", path);
-	close(fd);
+	if (file_write("/proc/self/oom_score_adj", "0") < 0)
+		die_errno("write /proc/self/oom_score_adj");
 }
 
 static void cgroup_join(int procs)
@@ -147,9 +145,9 @@ static const char *program_find(const char *name, const char *path, char *found,
 	int why = ENOENT;
 	struct stat st;
 
-	if (strchr(name, '/') != NULL)
+	if (strchr(name, '/'))
 		return name;
-	for (const char *at = path; at != NULL; at = strchr(at, ':')) {
+	for (const char *at = path; at; at = strchr(at, ':')) {
 		int length;
 
 		at += at != path;
@@ -185,7 +183,7 @@ void child_exec_main(const void *child_exec)
 {
 	const struct child_exec *exec = child_exec;
 	const struct process_spec *process = exec->process;
-	const char *workdir = process->workdir != NULL ? process->workdir : "/", *program;
+	const char *workdir = process->workdir ? process->workdir : "/", *program;
 	char found[PATH_MAX];
 	struct child_user user;
 	struct child_privileges privileges = {
@@ -201,14 +199,11 @@ void child_exec_main(const void *child_exec)
 	cgroup_join(exec->cgroup_procs);
 	namespace_join(exec->uts_ns, CLONE_NEWUTS, "UTS");
 	namespace_join(exec->ipc_ns, CLONE_NEWIPC, "IPC");
-	namespace_join(exec->mount_ns, CLONE_NEWNS, "mount");
-	if (exec->container != NULL)
+	if (exec->container)
 		root_build(exec);
 
-	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (root < 0)
-		die_errno("open the container's root");
-	if (exec->container != NULL && !child_privileges_may_mount(process, exec->docker_caps))
+	root = child_mount_enter(exec->mount_ns);
+	if (exec->container && !child_privileges_may_mount(process, exec->docker_caps))
 		child_rootfs_guard(root);
 	child_user_find(root, process, &user);
 	env = environment_make(exec, &user);
@@ -221,10 +216,10 @@ void child_exec_main(const void *child_exec)
 
 	program =
 		program_find(process->args[0], environment_get(&env, "PATH"), found, sizeof(found));
-	if (program == NULL && errno == ENOENT)
+	if (!program && errno == ENOENT)
 		die("exec '%s': not found in PATH '%s'", process->args[0],
 			environment_get(&env, "PATH"));
-	if (program == NULL)
+	if (!program)
 		die_errno("exec '%s'", process->args[0]);
 	child_execve(program, (char *const *)process->args, env.variables);
 }

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -13,6 +12,7 @@
 #include <linux/magic.h>
 
 #include "child.h"
+#include "child_mount.h"
 #include "child_path.h"
 #include "limits.h"
 #include "queue.h"
@@ -24,14 +24,9 @@
 static int open_file(const struct child_files *files, int flags)
 {
 	struct stat st;
-	int root, fd;
+	int root = child_mount_enter(files->mount_ns);
+	int fd = child_path_open(root, files->file, flags | O_NONBLOCK | O_NOCTTY);
 
-	if (setns(files->mount_ns, CLONE_NEWNS) < 0)
-		die_errno("enter the container's mounts");
-	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (root < 0)
-		die_errno("open the container's root");
-	fd = child_path_open(root, files->file, flags | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0 && errno == ELOOP)
 		die("'%s': too many symlinks, or a magic one of /proc", files->file);
 	/* ENXIO: a fifo that nobody reads. */

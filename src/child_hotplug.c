@@ -4,26 +4,20 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/sysinfo.h>
-#include <unistd.h>
 
 #include "cgroup_limits.h"
 #include "child.h"
 #include "child_clock.h"
+#include "file.h"
 #include "format.h"
 
-/* Writes to a file of sysfs. ENOENT, no such hardware, is no failure. */
+/* ENOENT, no such hardware, is no failure. */
 static void sysfs_write(const char *path, const char *text)
 {
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0 && errno == ENOENT)
-		return;
-	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+	if (file_write(path, text) < 0 && errno != ENOENT)
 		die_errno("write '%s'", path);
-	close(fd);
 }
 
 /* For each entry of `directory` that begins with `prefix`. */
@@ -47,23 +41,17 @@ static void scsi_host_scan(const char *directory, const char *name)
 {
 	char path[512];
 
-	format(path, sizeof path, "%s/%s/scan", directory, name);
+	format(path, sizeof(path), "%s/%s/scan", directory, name);
 	sysfs_write(path, "- - -");
 }
 
 static void bring_online(const char *directory, const char *name)
 {
-	char path[512], state = '1';
-	int fd;
+	char path[512], state[4];
 
-	format(path, sizeof path, "%s/%s/online", directory, name);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+	format(path, sizeof(path), "%s/%s/online", directory, name);
 	/* The boot CPU has no such file where it cannot be taken off. */
-	if (fd < 0)
-		return;
-	(void)!read(fd, &state, 1);
-	close(fd);
-	if (state == '0')
+	if (file_read(path, state, sizeof(state)) > 0 && state[0] == '0')
 		sysfs_write(path, "1");
 }
 

@@ -4,12 +4,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "child.h"
 #include "child_path.h"
+#include "count.h"
+#include "file.h"
 
 static int option_set(int fs, const char *key, const char *value)
 {
@@ -19,13 +22,11 @@ static int option_set(int fs, const char *key, const char *value)
 
 static int plan_apply(int fs, const struct mount_plan *plan)
 {
-	const size_t count = sizeof(plan->options) / sizeof(plan->options[0]);
-
 	if (option_set(fs, "source", plan->source ? plan->source : plan->type) < 0)
 		return -1;
 	if (plan->superblock_is_read_only && option_set(fs, "ro", NULL) < 0)
 		return -1;
-	for (size_t i = 0; i < count && plan->options[i][0] != NULL; i++)
+	for (size_t i = 0; i < COUNT(plan->options) && plan->options[i][0]; i++)
 		if (option_set(fs, plan->options[i][0], plan->options[i][1]) < 0)
 			return -1;
 	return (int)syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
@@ -33,15 +34,13 @@ static int plan_apply(int fs, const struct mount_plan *plan)
 
 int child_mount_make(const struct mount_plan *plan)
 {
-	int fs = (int)syscall(SYS_fsopen, plan->type, FSOPEN_CLOEXEC), fd = -1, why;
+	int fs = (int)syscall(SYS_fsopen, plan->type, FSOPEN_CLOEXEC), fd = -1;
 
 	if (fs < 0)
 		return -1;
 	if (plan_apply(fs, plan) == 0)
 		fd = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, plan->attributes);
-	why = errno;
-	close(fs);
-	errno = why;
+	fd_close(&fs);
 	return fd;
 }
 
@@ -91,4 +90,16 @@ void child_mount_attach_below(int mount, int parent, const char *name)
 	if (child_mount_attach(mount, at) < 0)
 		die_errno("mount on '%s'", name);
 	close(at);
+}
+
+int child_mount_enter(int mount_ns)
+{
+	int root;
+
+	if (mount_ns >= 0 && setns(mount_ns, CLONE_NEWNS) < 0)
+		die_errno("enter the container's mounts");
+	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (root < 0)
+		die_errno("open the container's root");
+	return root;
 }

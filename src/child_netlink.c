@@ -10,7 +10,8 @@
 
 #include <linux/rtnetlink.h>
 
-#include "assert.h"
+#include "file.h"
+#include "invariant.h"
 
 /* The kernel fills its datagrams up to the size that it has seen us receive with. */
 #define ANSWER_BYTES 32768
@@ -73,14 +74,15 @@ static void refuse(
 	char text[128] = "";
 
 	if (words) {
-		length = strnlen(words, length < sizeof text ? length : sizeof text - 1);
+		length = strnlen(words, length < sizeof(text) ? length : sizeof(text) - 1);
 		memcpy(text, words, length);
 	}
 	while (length > 0 && (text[length - 1] == '.' || isspace((unsigned char)text[length - 1])))
 		text[--length] = '\0';
 	if (isupper((unsigned char)text[0]) && islower((unsigned char)text[1]))
 		text[0] = (char)tolower((unsigned char)text[0]);
-	error_errno(err, code, "%s", text);
+	errno = code;
+	error_errno(err, "%s", text);
 	if (length == 0)
 		memmove(err->text, err->text + 2, strlen(err->text + 2) + 1); /* ": " */
 }
@@ -89,8 +91,8 @@ static void refuse(
  * the kernel cut it, then the attributes. */
 static enum netlink_progress parse_error(const struct nlmsghdr *message, struct error *err)
 {
-	const struct nlmsgerr *answer = netlink_head(message, sizeof *answer);
-	size_t head = sizeof *answer;
+	const struct nlmsgerr *answer = netlink_head(message, sizeof(*answer));
+	size_t head = sizeof(*answer);
 
 	if (!answer) {
 		error_set(err, EPROTO, "unreadable answer of the kernel");
@@ -109,7 +111,7 @@ static enum netlink_progress parse_error(const struct nlmsghdr *message, struct 
 static enum netlink_progress parse_done(
 	const struct nlmsghdr *message, bool is_interrupted, struct error *err)
 {
-	const int *result = netlink_head(message, sizeof *result);
+	const int *result = netlink_head(message, sizeof(*result));
 
 	if (!result || *result >= 0) {
 		if (!is_interrupted)
@@ -117,7 +119,7 @@ static enum netlink_progress parse_done(
 		error_set(err, EINTR, "it changed while it was read");
 		return NETLINK_REFUSED;
 	}
-	refuse(message, sizeof *result, *result > -4096 ? -*result : EPROTO,
+	refuse(message, sizeof(*result), *result > -4096 ? -*result : EPROTO,
 		message->nlmsg_flags & NLM_F_ACK_TLVS, err);
 	return NETLINK_REFUSED;
 }
@@ -161,12 +163,11 @@ int netlink_socket(unsigned groups, struct error *err)
 	const struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_groups = groups};
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 
-	if (fd >= 0 && bind(fd, (const struct sockaddr *)&address, sizeof address) == 0)
-		return fd;
-	error_errno(err, errno, "netlink");
-	if (fd >= 0)
-		close(fd);
-	return -1;
+	if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0) {
+		error_errno(err, "netlink");
+		fd_close(&fd);
+	}
+	return fd;
 }
 
 int netlink_open(struct netlink *netlink, struct error *err)
@@ -178,8 +179,8 @@ int netlink_open(struct netlink *netlink, struct error *err)
 	if (netlink->fd < 0)
 		return -1;
 	/* Without them an errno is all that is told. */
-	setsockopt(netlink->fd, SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof on);
-	setsockopt(netlink->fd, SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof on);
+	setsockopt(netlink->fd, SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof(on));
+	setsockopt(netlink->fd, SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof(on));
 	return 0;
 }
 
@@ -191,7 +192,7 @@ static struct nlmsghdr *header_of(struct netlink_request *request)
 void netlink_begin(struct netlink_request *request, uint16_t type, uint16_t flags, const void *head,
 	size_t length)
 {
-	memset(request, 0, sizeof *request);
+	memset(request, 0, sizeof(*request));
 	*header_of(request) = (struct nlmsghdr){
 		.nlmsg_len = (uint32_t)(NLMSG_HDRLEN + NLMSG_ALIGN(length)),
 		.nlmsg_type = type,
@@ -209,8 +210,8 @@ void netlink_put(struct netlink_request *request, uint16_t type, const void *dat
 	};
 	uint8_t *to = request->bytes + header->nlmsg_len;
 
-	assert(header->nlmsg_len + NLA_HDRLEN + NLA_ALIGN(length) <= sizeof request->bytes);
-	memcpy(to, &attribute, sizeof attribute);
+	assert(header->nlmsg_len + NLA_HDRLEN + NLA_ALIGN(length) <= sizeof(request->bytes));
+	memcpy(to, &attribute, sizeof(attribute));
 	memcpy(to + NLA_HDRLEN, data, length);
 	header->nlmsg_len += (uint32_t)(NLA_HDRLEN + NLA_ALIGN(length));
 }
@@ -223,7 +224,7 @@ static ssize_t receive(int fd, void *bytes, size_t size)
 	ssize_t n;
 
 	do {
-		length = sizeof sender;
+		length = sizeof(sender);
 		n = recvfrom(fd, bytes, size, MSG_TRUNC, (struct sockaddr *)&sender, &length);
 	} while ((n < 0 && errno == EINTR) || (n >= 0 && sender.nl_pid != 0));
 	if (n > (ssize_t)size) {
@@ -248,13 +249,13 @@ static int exchange(struct netlink *netlink, struct netlink_request *request,
 
 	header->nlmsg_seq = answer.sequence;
 	if (sendto(netlink->fd, header, header->nlmsg_len, 0, (const struct sockaddr *)&kernel,
-		    sizeof kernel) < 0)
-		return error_errno(err, errno, "netlink: send");
+		    sizeof(kernel)) < 0)
+		return error_errno(err, "netlink: send");
 	while (progress == NETLINK_MORE) {
-		ssize_t n = receive(netlink->fd, datagram, sizeof datagram);
+		ssize_t n = receive(netlink->fd, datagram, sizeof(datagram));
 
 		if (n < 0)
-			return error_errno(err, errno, "netlink: receive");
+			return error_errno(err, "netlink: receive");
 		progress = netlink_parse(datagram, (size_t)n, &answer, err);
 	}
 	return progress == NETLINK_DONE ? 0 : -1;
@@ -277,7 +278,7 @@ int netlink_return(struct netlink *netlink, const struct nlmsghdr *message, uint
 {
 	struct netlink_request request;
 
-	if (message->nlmsg_len > sizeof request.bytes)
+	if (message->nlmsg_len > sizeof(request.bytes))
 		return error_set(
 			err, EMSGSIZE, "netlink: a message of %u bytes", message->nlmsg_len);
 	netlink_begin(&request, type, flags, (const uint8_t *)message + NLMSG_HDRLEN,

@@ -14,9 +14,10 @@
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 
+#include "count.h"
 #include "format.h"
 
-/* More than any guest has; a bound all the same. */
+/* More than any guest has. malloc leaves the pages untouched that it does not need. */
 #define STATE_BYTES_MAX (2 * MIB)
 
 /* --- Reading ---------------------------------------------------------------------------------- */
@@ -38,9 +39,9 @@ static const struct nlmsghdr *message_after(
 	for (const struct nlmsghdr *message = message_at(state, 0); message; \
 		message = message_after(state, message))
 
-static void keep(void *context, const struct nlmsghdr *message)
+static void message_keep(void *context, const struct nlmsghdr *message)
 {
-	const struct rtmsg *route = netlink_head(message, sizeof *route);
+	const struct rtmsg *route = netlink_head(message, sizeof(*route));
 	size_t size = NLMSG_ALIGN(message->nlmsg_len);
 	struct network_state *state = context;
 
@@ -49,16 +50,9 @@ static void keep(void *context, const struct nlmsghdr *message)
 			(!route || route->rtm_table != RT_TABLE_MAIN ||
 				route->rtm_flags & RTM_F_CLONED)))
 		return;
-	if (state->length + size > state->capacity) {
-		size_t capacity = state->capacity ? state->capacity * 2 : 16384;
-		uint8_t *bigger =
-			capacity > STATE_BYTES_MAX ? NULL : realloc(state->messages, capacity);
-
-		state->is_cut = !bigger;
-		if (!bigger)
-			return;
-		state->messages = bigger;
-		state->capacity = capacity;
+	if (size > STATE_BYTES_MAX - state->length) {
+		state->is_cut = true;
+		return;
 	}
 	memcpy(state->messages + state->length, message, message->nlmsg_len);
 	state->length += size;
@@ -73,12 +67,16 @@ static int read_once(struct network_state *state, struct netlink *netlink, struc
 	const uint32_t mask = RTEXT_FILTER_SKIP_STATS;
 	struct netlink_request request;
 
+	if (!state->messages)
+		state->messages = malloc(STATE_BYTES_MAX);
+	if (!state->messages)
+		return error_memory(err);
 	state->length = 0;
 	state->is_cut = false;
-	for (size_t i = 0; i < sizeof dumps / sizeof *dumps; i++) {
-		netlink_begin(&request, dumps[i], NLM_F_DUMP, &head, sizeof head);
-		netlink_put(&request, IFLA_EXT_MASK, &mask, sizeof mask);
-		if (netlink_dump(netlink, &request, keep, state, err) < 0)
+	for (size_t i = 0; i < COUNT(dumps); i++) {
+		netlink_begin(&request, dumps[i], NLM_F_DUMP, &head, sizeof(head));
+		netlink_put(&request, IFLA_EXT_MASK, &mask, sizeof(mask));
+		if (netlink_dump(netlink, &request, message_keep, state, err) < 0)
 			return -1;
 	}
 	return state->is_cut ? error_set(err, ENOMEM, "the network's state takes too much memory")
@@ -106,7 +104,7 @@ void network_state_free(struct network_state *state)
 
 static bool link_parse(const struct nlmsghdr *message, struct network_link *link)
 {
-	const struct ifinfomsg *head = netlink_head(message, sizeof *head);
+	const struct ifinfomsg *head = netlink_head(message, sizeof(*head));
 	const char *name;
 	const uint8_t *mac;
 	const uint32_t *mtu;
@@ -118,16 +116,16 @@ static bool link_parse(const struct nlmsghdr *message, struct network_link *link
 		.index = head->ifi_index,
 		.is_up = head->ifi_flags & IFF_UP,
 	};
-	name = netlink_find(message, sizeof *head, IFLA_IFNAME, 1, &length);
-	if (!name || length > sizeof link->name)
+	name = netlink_find(message, sizeof(*head), IFLA_IFNAME, 1, &length);
+	if (!name || length > sizeof(link->name))
 		return false;
 	memcpy(link->name, name, length);
-	link->name[sizeof link->name - 1] = '\0';
-	mac = netlink_find(message, sizeof *head, IFLA_ADDRESS, MAC_BYTES, &length);
+	link->name[sizeof(link->name) - 1] = '\0';
+	mac = netlink_find(message, sizeof(*head), IFLA_ADDRESS, MAC_BYTES, &length);
 	link->has_mac = mac && length == MAC_BYTES;
 	if (link->has_mac)
 		memcpy(link->mac, mac, MAC_BYTES);
-	mtu = netlink_find(message, sizeof *head, IFLA_MTU, sizeof *mtu, NULL);
+	mtu = netlink_find(message, sizeof(*head), IFLA_MTU, sizeof(*mtu), NULL);
 	if (mtu)
 		link->mtu = *mtu;
 	return true;
@@ -136,8 +134,7 @@ static bool link_parse(const struct nlmsghdr *message, struct network_link *link
 bool network_state_find(const struct network_state *state, const char *name, const uint8_t *mac,
 	struct network_link *link)
 {
-	for_each_message(message, state)
-	{
+	for_each_message (message, state) {
 		if (!link_parse(message, link))
 			continue;
 		if (name ? strcmp(link->name, name) == 0
@@ -149,8 +146,9 @@ bool network_state_find(const struct network_state *state, const char *name, con
 
 static bool find_index(const struct network_state *state, int index, struct network_link *link)
 {
-	for_each_message(
-		message, state) if (link_parse(message, link) && link->index == index) return true;
+	for_each_message (message, state)
+		if (link_parse(message, link) && link->index == index)
+			return true;
 	return false;
 }
 
@@ -162,7 +160,7 @@ struct key {
 	uint8_t address[16], gateway[16], source[16];
 };
 
-static void copy(
+static void attribute_copy(
 	void *to, const struct nlmsghdr *message, size_t head, uint16_t type, size_t length)
 {
 	const void *from = netlink_find(message, head, type, length, NULL);
@@ -173,19 +171,19 @@ static void copy(
 
 static bool key_of(const struct nlmsghdr *message, struct key *key)
 {
-	const struct ifaddrmsg *address = netlink_head(message, sizeof *address);
-	const struct rtmsg *route = netlink_head(message, sizeof *route);
+	const struct ifaddrmsg *address = netlink_head(message, sizeof(*address));
+	const struct rtmsg *route = netlink_head(message, sizeof(*route));
 	unsigned length;
 
-	memset(key, 0, sizeof *key);
+	memset(key, 0, sizeof(*key));
 	key->type = (uint8_t)message->nlmsg_type;
 	if (message->nlmsg_type == RTM_NEWADDR && address) {
 		key->family = address->ifa_family;
 		key->prefix = address->ifa_prefixlen;
 		key->index = (int32_t)address->ifa_index;
 		length = ip_length(key->family);
-		copy(key->address, message, sizeof *address, IFA_ADDRESS, length);
-		copy(key->address, message, sizeof *address, IFA_LOCAL, length);
+		attribute_copy(key->address, message, sizeof(*address), IFA_ADDRESS, length);
+		attribute_copy(key->address, message, sizeof(*address), IFA_LOCAL, length);
 		return true;
 	}
 	if (message->nlmsg_type == RTM_NEWROUTE && route) {
@@ -193,11 +191,12 @@ static bool key_of(const struct nlmsghdr *message, struct key *key)
 		key->prefix = route->rtm_dst_len;
 		key->tos = route->rtm_tos;
 		length = ip_length(key->family);
-		copy(&key->index, message, sizeof *route, RTA_OIF, sizeof key->index);
-		copy(&key->priority, message, sizeof *route, RTA_PRIORITY, sizeof key->priority);
-		copy(key->address, message, sizeof *route, RTA_DST, length);
-		copy(key->gateway, message, sizeof *route, RTA_GATEWAY, length);
-		copy(key->source, message, sizeof *route, RTA_PREFSRC, length);
+		attribute_copy(&key->index, message, sizeof(*route), RTA_OIF, sizeof(key->index));
+		attribute_copy(&key->priority, message, sizeof(*route), RTA_PRIORITY,
+			sizeof(key->priority));
+		attribute_copy(key->address, message, sizeof(*route), RTA_DST, length);
+		attribute_copy(key->gateway, message, sizeof(*route), RTA_GATEWAY, length);
+		attribute_copy(key->source, message, sizeof(*route), RTA_PREFSRC, length);
 		return true;
 	}
 	return false;
@@ -207,9 +206,8 @@ static bool contains_key(const struct network_state *state, const struct key *ke
 {
 	struct key other;
 
-	for_each_message(message, state)
-	{
-		if (key_of(message, &other) && memcmp(key, &other, sizeof other) == 0)
+	for_each_message (message, state) {
+		if (key_of(message, &other) && memcmp(key, &other, sizeof(other)) == 0)
 			return true;
 	}
 	return false;
@@ -241,7 +239,7 @@ bool network_state_has_address(const struct network_state *state, int index,
 		.index = index,
 	};
 
-	memcpy(key.address, address->bytes, sizeof key.address);
+	memcpy(key.address, address->bytes, sizeof(key.address));
 	return contains_key(state, &key);
 }
 
@@ -251,13 +249,14 @@ bool network_state_has_route(const struct network_state *state, const struct ip_
 	static const uint8_t none[16];
 	struct key key;
 
-	for_each_message(message, state) if (message->nlmsg_type == RTM_NEWROUTE &&
-		key_of(message, &key) && key.family == dest->address.family &&
-		key.prefix == dest->prefix &&
-		is_same_network(key.address, dest->address.bytes, dest->prefix) &&
-		memcmp(key.gateway, gateway ? gateway->bytes : none, sizeof none) == 0 &&
-		(index == 0 || key.index == index) &&
-		(!src || memcmp(key.source, src->bytes, sizeof key.source) == 0)) return true;
+	for_each_message (message, state)
+		if (message->nlmsg_type == RTM_NEWROUTE && key_of(message, &key) &&
+			key.family == dest->address.family && key.prefix == dest->prefix &&
+			is_same_network(key.address, dest->address.bytes, dest->prefix) &&
+			memcmp(key.gateway, gateway ? gateway->bytes : none, sizeof(none)) == 0 &&
+			(index == 0 || key.index == index) &&
+			(!src || memcmp(key.source, src->bytes, sizeof(key.source)) == 0))
+			return true;
 	return false;
 }
 
@@ -271,7 +270,7 @@ static void begin_link(struct netlink_request *request, int index, unsigned flag
 		.ifi_change = change,
 	};
 
-	netlink_begin(request, RTM_NEWLINK, 0, &head, sizeof head);
+	netlink_begin(request, RTM_NEWLINK, 0, &head, sizeof(head));
 }
 
 int network_link_set_up(
@@ -291,7 +290,7 @@ int network_link_set_mtu(
 	struct netlink_request request;
 
 	begin_link(&request, link->index, 0, 0);
-	netlink_put(&request, IFLA_MTU, &mtu, sizeof mtu);
+	netlink_put(&request, IFLA_MTU, &mtu, sizeof(mtu));
 	if (netlink_ask(netlink, &request, err) < 0)
 		return error_wrap(err, "mtu %u", mtu);
 	return 0;
@@ -317,7 +316,7 @@ int network_links_rename(struct netlink *netlink, const struct network_rename *r
 		const struct network_link *link = &renames[i].link;
 		char name[IFNAMSIZ];
 
-		format(name, sizeof name, "rename%d", link->index);
+		format(name, sizeof(name), "rename%d", link->index);
 		if ((link->is_up && network_link_set_up(netlink, link, false, err) < 0) ||
 			set_name(netlink, link->index, name, err) < 0)
 			return error_wrap(err, "interface '%s'", link->name);
@@ -337,7 +336,7 @@ int network_links_rename(struct netlink *netlink, const struct network_rename *r
 /* An address, or a route that somebody made: not one of those that the kernel keeps by itself. */
 static bool is_ours(const struct nlmsghdr *message)
 {
-	const struct rtmsg *route = netlink_head(message, sizeof *route);
+	const struct rtmsg *route = netlink_head(message, sizeof(*route));
 
 	if (message->nlmsg_type == RTM_NEWADDR)
 		return true;
@@ -346,12 +345,12 @@ static bool is_ours(const struct nlmsghdr *message)
 }
 
 /* As a request it must not tell what is found out by the kernel itself. */
-static int make(struct netlink *netlink, const struct nlmsghdr *message, struct error *err)
+static int message_make(struct netlink *netlink, const struct nlmsghdr *message, struct error *err)
 {
 	struct netlink_request copy;
 	struct rtmsg *route = (void *)(copy.bytes + NLMSG_HDRLEN);
 
-	if (message->nlmsg_len > sizeof copy.bytes)
+	if (message->nlmsg_len > sizeof(copy.bytes))
 		return -1;
 	memcpy(copy.bytes, message, message->nlmsg_len);
 	if (message->nlmsg_type == RTM_NEWROUTE)
@@ -371,9 +370,10 @@ void network_state_refill(const struct network_state *before, struct netlink *ne
 		progress = false;
 		if (network_state_read(&now, netlink, &ignored) < 0)
 			break;
-		for_each_message(message, before) if (is_ours(message) &&
-			!contains(&now, message) && make(netlink, message, &ignored) == 0)
-			progress = true;
+		for_each_message (message, before)
+			if (is_ours(message) && !contains(&now, message) &&
+				message_make(netlink, message, &ignored) == 0)
+				progress = true;
 	} while (progress);
 	network_state_free(&now);
 }
@@ -384,8 +384,10 @@ static bool has_lost_one(
 {
 	struct key key;
 
-	for_each_message(message, before) if (message->nlmsg_type == RTM_NEWADDR &&
-		key_of(message, &key) && key.index == index && !contains(now, message)) return true;
+	for_each_message (message, before)
+		if (message->nlmsg_type == RTM_NEWADDR && key_of(message, &key) &&
+			key.index == index && !contains(now, message))
+			return true;
 	return false;
 }
 
@@ -399,37 +401,35 @@ static void remove_new(const struct network_state *before, const struct network_
 	struct error ignored;
 	struct key key;
 
-	for_each_message(message, now) if (message->nlmsg_type == type && is_ours(message) &&
-		key_of(message, &key) && find_index(before, key.index, &link) &&
-		(!contains(before, message) ||
-			(type == RTM_NEWADDR && has_lost_one(before, now, key.index))))
-		netlink_return(netlink, message, type + 1, 0, &ignored);
+	for_each_message (message, now)
+		if (message->nlmsg_type == type && is_ours(message) && key_of(message, &key) &&
+			find_index(before, key.index, &link) &&
+			(!contains(before, message) ||
+				(type == RTM_NEWADDR && has_lost_one(before, now, key.index))))
+			netlink_return(netlink, message, type + 1, 0, &ignored);
 }
 
 static void restore_links(const struct network_state *before, const struct network_state *now,
 	struct netlink *netlink)
 {
-	struct network_rename *renames = NULL;
+	struct network_rename *renames;
 	struct network_link was, is;
 	struct error ignored;
-	size_t count = 0;
+	size_t count = 0, most = 0;
 
-	for_each_message(message, before)
-	{
+	for_each_message (message, before)
+		most++;
+	renames = calloc(most + 1, sizeof(*renames));
+	for_each_message (message, before) {
 		if (!link_parse(message, &was) || !find_index(now, was.index, &is))
 			continue;
 		if (was.is_up != is.is_up)
 			network_link_set_up(netlink, &was, was.is_up, &ignored);
 		if (was.mtu != is.mtu)
 			network_link_set_mtu(netlink, &was, was.mtu, &ignored);
-		if (strcmp(was.name, is.name) != 0) {
-			void *more = realloc(renames, (count + 1) * sizeof *renames);
-
-			if (!more)
-				break;
-			renames = more;
+		if (renames && strcmp(was.name, is.name) != 0) {
 			renames[count].link = was;
-			memcpy(renames[count++].to, was.name, sizeof was.name);
+			memcpy(renames[count++].to, was.name, sizeof(was.name));
 		}
 	}
 	network_links_rename(netlink, renames, count, &ignored);

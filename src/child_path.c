@@ -85,7 +85,7 @@ int child_path_file(int root, const char *path)
 
 	if (fd >= 0 || errno != ENOENT)
 		return fd;
-	if (slash != NULL) {
+	if (slash) {
 		if ((size_t)(slash - path) >= sizeof(parent)) {
 			errno = ENAMETOOLONG;
 			return -1;

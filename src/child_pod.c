@@ -22,6 +22,7 @@
 #include "child_portmap.h"
 #include "child_rootfs.h"
 #include "child_unmount.h"
+#include "count.h"
 #include "format.h"
 #include "limits.h"
 #include "module.h"
@@ -66,10 +67,10 @@ static void line(int fd, const char *fmt, ...)
 /* One line of all of `words`; none without any. */
 static void words(int fd, const char *keyword, const char *const *list)
 {
-	if (list == NULL || list[0] == NULL)
+	if (!list || !list[0])
 		return;
 	line(fd, "%s", keyword);
-	for (; *list != NULL; list++)
+	for (; *list; list++)
 		line(fd, " %s", *list);
 	line(fd, "\n");
 }
@@ -79,11 +80,11 @@ static void resolv_conf_write(int run, const struct pod_spec *spec)
 	int fd;
 
 	/* Without any of them the image's own file counts. */
-	if (spec->dns == NULL && spec->dns_search == NULL && spec->dns_options == NULL)
+	if (!spec->dns && !spec->dns_search && !spec->dns_options)
 		return;
 	fd = file_create(run, "resolv.conf");
 	words(fd, "search", spec->dns_search);
-	for (const char **server = spec->dns; server != NULL && *server != NULL; server++)
+	for (const char **server = spec->dns; server && *server; server++)
 		line(fd, "nameserver %s\n", *server);
 	words(fd, "options", spec->dns_options);
 	close(fd);
@@ -94,7 +95,7 @@ static void hosts_write(int run, const char *hostname)
 	int fd = file_create(run, "hosts");
 
 	line(fd, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
-	if (hostname != NULL)
+	if (hostname)
 		line(fd, "127.0.1.1\t%s\n", hostname);
 	close(fd);
 }
@@ -103,7 +104,7 @@ static void hostname_write(int run, const char *hostname)
 {
 	int fd;
 
-	if (hostname == NULL)
+	if (!hostname)
 		return;
 	fd = file_create(run, "hostname");
 	line(fd, "%s\n", hostname);
@@ -119,22 +120,22 @@ static void directory_create(int run, const char *name)
 /* A file system that has a tag and comes over virtio. 0, or -1 with errno. */
 static int tag_mount(const char *tag, const char *type, const char *options)
 {
-	int result = mount(tag, "share", type, 0, options);
+	int rc = mount(tag, "share", type, 0, options);
 
-	if (result < 0 && errno == ENODEV) {
+	if (rc < 0 && errno == ENODEV) {
 		module_load_for(type);
-		result = mount(tag, "share", type, 0, options);
+		rc = mount(tag, "share", type, 0, options);
 	}
-	return result;
+	return rc;
 }
 
 static void share_mount(const struct child_pod *pod)
 {
 	const char *tag = pod->spec->share_dir;
 
-	if (tag == NULL)
+	if (!tag)
 		return;
-	if (pod->share_dir != NULL) {
+	if (pod->share_dir) {
 		if (mount(pod->share_dir, "share", NULL, MS_BIND | MS_REC, NULL) < 0)
 			die_errno("bind '%s' as share '%s'", pod->share_dir, tag);
 		return;
@@ -196,11 +197,11 @@ static _Noreturn void network_prepare(const struct child_pod *pod)
 
 	if (netlink_open(&netlink, &err) < 0 ||
 		network_set_up(&network, &state, &netlink, &err) < 0)
-		die("%s", err.text);
+		die_error(&err);
 	if ((spec->iptable_rules || spec->white_lists) &&
 		portmap_begin(spec->iptable_rules, spec->white_lists, limit_ms, &undo, &err) < 0) {
 		network_state_restore(&state, &netlink);
-		die("%s", err.text);
+		die_error(&err);
 	}
 	undo_length = undo ? strlen(undo) : 0;
 	length = sizeof(*before) + state.length + undo_length + 1;
@@ -229,7 +230,7 @@ static void network_restore(const struct child_pod *pod)
 
 	portmap_undo((const char *)before->bytes + before->state_length, pod->deadline_ms / 8);
 	if (netlink_open(&netlink, &err) < 0)
-		die("%s", err.text);
+		die_error(&err);
 	network_state_restore(&state, &netlink);
 }
 
@@ -261,7 +262,7 @@ void child_pod_release(const void *child_pod)
 	int run = run_open(pod);
 	size_t failed;
 
-	for (size_t i = 0; i < sizeof(pod_files) / sizeof(pod_files[0]); i++)
+	for (size_t i = 0; i < COUNT(pod_files); i++)
 		unlinkat(run, pod_files[i], 0);
 	failed = child_unmount_all(pod->mount_ns, pod->mount_ns_count);
 	detach("shm");
@@ -285,7 +286,7 @@ void child_pod_init(const void *child_pod)
 		die_errno("join the pod's cgroup");
 	if (unshare(CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNS) < 0)
 		die_errno("make the pod's namespaces");
-	if (hostname != NULL && sethostname(hostname, strlen(hostname)) < 0)
+	if (hostname && sethostname(hostname, strlen(hostname)) < 0)
 		die_errno("set host name '%s'", hostname);
 	child_rootfs_empty(pod->run_dir);
 
@@ -294,8 +295,7 @@ void child_pod_init(const void *child_pod)
 	setsid();
 	for (int fd = 0; fd < 3; fd++)
 		close(fd);
-	if (pod->cgroup_procs >= 0)
-		close(pod->cgroup_procs);
+	close(pod->cgroup_procs);
 	report_alive();
 	/* No other signal of the pod's own reaches the init of a PID namespace that has no handler
 	 * for it; the agent's SIGKILL does. */

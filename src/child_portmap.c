@@ -28,6 +28,8 @@
 #include <unistd.h>
 
 #include "child.h"
+#include "count.h"
+#include "file.h"
 #include "format.h"
 
 #define NAT    "hyperstart-PREROUTING"
@@ -45,7 +47,7 @@ static int memory_open(struct error *err)
 {
 	int fd = memfd_create("rules", MFD_CLOEXEC);
 
-	return fd < 0 ? error_errno(err, errno, "memory for rules") : fd;
+	return fd < 0 ? error_errno(err, "memory for rules") : fd;
 }
 
 static _Noreturn void run_child(const char *const argv[], const int stdio[3], pid_t parent)
@@ -61,8 +63,8 @@ static _Noreturn void run_child(const char *const argv[], const int stdio[3], pi
 	for (int i = 0; i < 3; i++)
 		if (dup2(stdio[i], i) < 0)
 			_exit(1);
-	for (size_t i = 0; i < sizeof directories / sizeof *directories; i++) {
-		format(path, sizeof path, "%s/%s", directories[i], argv[0]);
+	for (size_t i = 0; i < COUNT(directories); i++) {
+		format(path, sizeof(path), "%s/%s", directories[i], argv[0]);
 		execve(path, (char *const *)argv, environment);
 	}
 	_exit(NOT_FOUND);
@@ -72,7 +74,7 @@ static _Noreturn void run_child(const char *const argv[], const int stdio[3], pi
 static int complain(const char *program, int complaints, struct error *err)
 {
 	char text[256];
-	ssize_t length = pread(complaints, text, sizeof text - 1, 0);
+	ssize_t length = pread(complaints, text, sizeof(text) - 1, 0);
 
 	text[length > 0 ? length : 0] = '\0';
 	text[strcspn(text, "\n")] = '\0';
@@ -95,7 +97,7 @@ static int await(pid_t pid, int *status, uint32_t limit_ms, struct error *err)
 		error_set(err, ETIMEDOUT, "not done in %u ms", limit_ms);
 		pid = -1;
 	} else if (waitpid(pid, status, 0) < 0) {
-		error_errno(err, errno, "wait");
+		error_errno(err, "wait");
 		pid = -1;
 	}
 	close(poller.fd);
@@ -116,7 +118,7 @@ static int run(
 	if (pid == 0)
 		run_child(argv, (const int[]){input, output, complaints}, parent);
 	if (pid < 0)
-		error_errno(err, errno, "run %s", argv[0]);
+		error_errno(err, "run %s", argv[0]);
 	else if (await(pid, &status, limit_ms, err) < 0)
 		error_wrap(err, "%s", argv[0]);
 	else if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
@@ -152,7 +154,7 @@ static void write_redirect(
 {
 	char rule[128];
 
-	format(rule, sizeof rule, "-p %s --dport %u -j REDIRECT --to-ports %u",
+	format(rule, sizeof(rule), "-p %s --dport %u -j REDIRECT --to-ports %u",
 		port->is_udp ? "udp" : "tcp", port->host, port->container);
 	write_rules(rules, NAT, lists->internal, rule);
 	write_rules(rules, NAT, lists->external, rule);
@@ -165,7 +167,7 @@ static void write_accept(
 {
 	char rule[128];
 
-	format(rule, sizeof rule, "-p %s --dport %u -m conntrack --ctorigdstport %u -j ACCEPT",
+	format(rule, sizeof(rule), "-p %s --dport %u -m conntrack --ctorigdstport %u -j ACCEPT",
 		port->is_udp ? "udp" : "tcp", port->container, port->host);
 	write_rules(rules, FILTER, lists->external, rule);
 }
@@ -203,10 +205,10 @@ void child_portmap_apply(const void *child_portmap)
 	int rules = memory_open(&err);
 
 	if (rules < 0)
-		die("%s", err.text);
+		die_error(&err);
 	write_all(rules, child_portmap, false);
 	if (restore(rules, UINT32_MAX, &err) < 0) /* this worker's deadline will do */
-		die("%s", err.text);
+		die_error(&err);
 	report_done(NULL, 0);
 }
 
@@ -227,14 +229,12 @@ static const struct {
 	{"*security\n", CHAIN("INPUT") CHAIN("FORWARD") CHAIN("OUTPUT")},
 };
 
-#define TABLES_COUNT (sizeof tables / sizeof *tables)
-
 unsigned portmap_tables(const char *rules)
 {
 	unsigned named = 0;
 
 	while (*rules) {
-		for (size_t i = 0; i < TABLES_COUNT; i++)
+		for (size_t i = 0; i < COUNT(tables); i++)
 			if (strncmp(rules, tables[i].name, strlen(tables[i].name)) == 0)
 				named |= 1u << i;
 		rules = strchrnul(rules, '\n');
@@ -275,7 +275,7 @@ static char *save(const char *rules, uint32_t limit_ms, struct error *err)
 		missing = portmap_tables(rules) & ~portmap_tables(text);
 		free(text);
 		lseek(fd, 0, SEEK_END);
-		for (size_t i = 0; i < TABLES_COUNT; i++)
+		for (size_t i = 0; i < COUNT(tables); i++)
 			if (missing & 1u << i)
 				dformat(fd, "%s%sCOMMIT\n", tables[i].name, tables[i].chains);
 		text = read_all(fd, err);
@@ -287,15 +287,14 @@ static char *save(const char *rules, uint32_t limit_ms, struct error *err)
 void portmap_undo(const char *undo, uint32_t limit_ms)
 {
 	static const char *const argv[] = {"iptables-restore", "-w", "5", NULL};
-	static const char end[] = "COMMIT\n";
 	const char *next;
 
 	/* Table by table: one that does not exist must not keep the others from being restored. */
-	for (const char *at = undo; (next = memmem(at, strlen(at), end, strlen(end))); at = next) {
+	for (const char *at = undo; (next = file_line(at, strlen(at), "COMMIT\n")) != NULL;
+		at = next) {
 		struct error err = {.code = 0};
 		int fd = memory_open(&err);
 
-		next += strlen(end);
 		if (fd < 0)
 			return;
 		dformat(fd, "%.*s", (int)(next - at), at);
@@ -328,8 +327,8 @@ int portmap_begin(const char *rules, const struct white_lists_spec *lists, uint3
 		rc = restore(fd, limit_ms, err);
 	if (rc == 0 && lists) {
 		/* Of as many connections as a server has. */
-		setting_write("/proc/sys/net/netfilter/nf_conntrack_buckets", CONNTRACK_BUCKETS);
-		setting_write("/proc/sys/net/netfilter/nf_conntrack_max", CONNTRACK_MAX);
+		(void)file_write("/proc/sys/net/netfilter/nf_conntrack_buckets", CONNTRACK_BUCKETS);
+		(void)file_write("/proc/sys/net/netfilter/nf_conntrack_max", CONNTRACK_MAX);
 	}
 	if (rc < 0 && *undo) {
 		portmap_undo(*undo, limit_ms);

@@ -32,7 +32,7 @@ static void limits_set(const struct process_spec *process, const struct rlimit *
 static bool sets_find(const struct process_spec *process, bool docker_caps,
 	struct capabilities_spec *capabilities)
 {
-	if (process->capabilities != NULL)
+	if (process->capabilities)
 		*capabilities = *process->capabilities;
 	else if (docker_caps)
 		*capabilities = (struct capabilities_spec){
@@ -40,7 +40,7 @@ static bool sets_find(const struct process_spec *process, bool docker_caps,
 			.sets[PERMITTED] = capability_docker(),
 			.sets[EFFECTIVE] = capability_docker(),
 		};
-	return process->capabilities != NULL || docker_caps;
+	return process->capabilities || docker_caps;
 }
 
 static bool sets_have(const struct capabilities_spec *capabilities, uint64_t wanted)
@@ -79,7 +79,7 @@ static void bounding_drop(uint64_t dropped)
 {
 	for (int i = 0; dropped >> i != 0; i++)
 		if (dropped >> i & 1 && prctl(PR_CAPBSET_DROP, i, 0, 0, 0) < 0)
-			die_errno("drop %s from the bounding set", capability_name(i));
+			die_errno("drop CAP_%s from the bounding set", capability_name(i));
 }
 
 static void sets_take(const uint64_t sets[CAPABILITY_SETS])
@@ -97,7 +97,7 @@ static void sets_take(const uint64_t sets[CAPABILITY_SETS])
 	for (int i = 0; sets[AMBIENT] >> i != 0; i++)
 		if (sets[AMBIENT] >> i & 1 &&
 			prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, i, 0, 0) < 0)
-			die_errno("set ambient %s", capability_name(i));
+			die_errno("set ambient CAP_%s", capability_name(i));
 }
 
 void child_privileges_take(const struct child_privileges *privileges)

@@ -3,7 +3,6 @@
 #include "child_ps.h"
 
 #include <fcntl.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -13,7 +12,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cgroup.h"
 #include "child.h"
+#include "child_mount.h"
 #include "child_path.h"
 #include "child_ps_table.h"
 #include "child_user.h"
@@ -61,35 +62,32 @@ static size_t read_all(int fd, char *to, size_t size)
 	return length;
 }
 
+/* A bit for each pid there may be: the kernel may list one twice that comes and goes. */
+struct listed {
+	uint8_t bits[PID_LIMIT / 8];
+	pid_t last;
+};
+
+static void pid_list(void *context, pid_t pid)
+{
+	struct listed *listed = context;
+
+	pid %= PID_LIMIT;
+	listed->bits[pid / 8] |= (uint8_t)(1u << pid % 8);
+	if (pid > listed->last)
+		listed->last = pid;
+}
+
 static void pids_read(int cgroup, struct pids *pids)
 {
-	int fd = openat(cgroup, "cgroup.procs", O_RDONLY | O_CLOEXEC);
-	/* A bit for each pid there may be: the kernel may list one twice that comes and goes. */
-	static uint8_t listed[PID_LIMIT / 8];
-	char text[4096];
-	ssize_t n;
-	pid_t pid = 0, last = 0;
+	static struct listed listed;
+	struct error err;
 
-	if (fd < 0)
-		die_errno("open cgroup.procs");
+	if (cgroup_visit(cgroup, pid_list, &listed, &err) < 0)
+		die_error(&err);
 	pids->count = 0;
-	/* One pid a line; 0 is one that is in no PID namespace of ours. */
-	while ((n = io_read(fd, text, sizeof(text))) > 0) {
-		for (ssize_t i = 0; i < n; i++) {
-			if (text[i] != '\n') {
-				pid = (10 * pid + (text[i] - '0')) % PID_LIMIT;
-				continue;
-			}
-			listed[pid / 8] |= (uint8_t)(1u << pid % 8);
-			last = pid > last ? pid : last;
-			pid = 0;
-		}
-	}
-	if (n == IO_ERROR)
-		die_errno("read cgroup.procs");
-	close(fd);
-	for (pid = 1; pid <= last; pid++) {
-		if (!(listed[pid / 8] & 1u << pid % 8))
+	for (pid_t pid = 1; pid <= listed.last; pid++) {
+		if (!(listed.bits[pid / 8] & 1u << pid % 8))
 			continue;
 		if (pids->count == PIDS_MAX)
 			die("list processes: more than %u", PIDS_MAX);
@@ -113,16 +111,11 @@ static _Noreturn void report_json(const struct pids *pids)
 /* From here on "/" is the container's: passwd may be anything, and ps does not fail for it. */
 static void names_read(struct names *names, int mount_ns)
 {
-	int root, fd;
+	int root = child_mount_enter(mount_ns);
+	int fd = child_path_open(root, "etc/passwd", O_RDONLY | O_NONBLOCK | O_NOCTTY);
 	struct stat st;
 
 	*names = (struct names){.last.uid = (uid_t)-1}; /* nobody has that one */
-	if (mount_ns >= 0 && setns(mount_ns, CLONE_NEWNS) < 0)
-		die_errno("enter the container's mounts");
-	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (root < 0)
-		die_errno("open the container's root");
-	fd = child_path_open(root, "etc/passwd", O_RDONLY | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		return;
 	names->passwd = allocate(PASSWD_MAX);
@@ -143,7 +136,7 @@ static const char *names_find(struct names *names, uid_t uid)
 	return user->name[0] ? user->name : NULL;
 }
 
-static size_t file_read(int directory, const char *name, char *to, size_t size)
+static size_t procfs_read(int directory, const char *name, char *to, size_t size)
 {
 	int fd = openat(directory, name, O_RDONLY | O_CLOEXEC);
 	size_t length;
@@ -170,11 +163,11 @@ static size_t process_line(int proc, pid_t pid, struct names *names,
 	if (directory < 0)
 		return 0;
 	is_there =
-		ps_stat_parse(stat, file_read(directory, "stat", stat, sizeof(stat)), &process) &&
+		ps_stat_parse(stat, procfs_read(directory, "stat", stat, sizeof(stat)), &process) &&
 		ps_status_parse(
-			status, file_read(directory, "status", status, sizeof(status)), &process);
+			status, procfs_read(directory, "status", status, sizeof(status)), &process);
 	process.args_length =
-		file_read(directory, "cmdline", args, size < sizeof(args) ? size : sizeof(args));
+		procfs_read(directory, "cmdline", args, size < sizeof(args) ? size : sizeof(args));
 	close(directory);
 	if (!is_there)
 		return 0;
@@ -229,7 +222,7 @@ void child_ps_main(const void *child_ps)
 	struct error err;
 
 	if (!ps->json && ps_format_parse(&format, ps->psargs, &err) < 0)
-		die("%s", err.text);
+		die_error(&err);
 	if (ps->cgroup < 0)
 		die("list processes: the container has no cgroup");
 	/* The container must not look into it: its memory is the agent's. */

@@ -8,9 +8,10 @@
 #include <sys/sysmacros.h>
 #include <sys/types.h>
 
+#include "count.h"
 #include "format.h"
 
-/* --- What a column shows ------------------------------------------------------------------------ */
+/* --- What a column shows ---------------------------------------------------------------------- */
 
 static void cell_add(struct ps_cell *cell, const char *text, size_t length)
 {
@@ -225,13 +226,13 @@ static void show_args(struct ps_cell *cell, const struct ps_process *p, const st
 	show_defunct(cell, p);
 }
 
-/* --- The columns there are ---------------------------------------------------------------------- */
+/* --- The columns there are -------------------------------------------------------------------- */
 
 /* clang-format off */
 #define NUMBER(name, header, width, member) \
-	{name, header, width, false, offsetof(struct ps_process, member), NULL}
-#define SHOWN(name, header, width, show) {name, header, width, false, 0, show}
-#define CUT(name, header, width, show)   {name, header, width, true, 0, show}
+	{name, header, NULL, offsetof(struct ps_process, member), width, false}
+#define SHOWN(name, header, width, show) {name, header, show, 0, width, false}
+#define CUT(name, header, width, show)   {name, header, show, 0, width, true}
 /* clang-format on */
 
 static const struct ps_column columns[] = {
@@ -275,7 +276,7 @@ static const struct ps_column columns[] = {
 
 const struct ps_column *ps_column_find(const char *name, size_t length)
 {
-	for (size_t i = 0; i < sizeof(columns) / sizeof(columns[0]); i++)
+	for (size_t i = 0; i < COUNT(columns); i++)
 		if (strlen(columns[i].name) == length && memcmp(columns[i].name, name, length) == 0)
 			return &columns[i];
 	return NULL;

@@ -5,9 +5,10 @@
 #include <errno.h>
 #include <string.h>
 
+#include "file.h"
 #include "json_scan.h"
 
-/* --- What ps is asked for ----------------------------------------------------------------------- */
+/* --- What ps is asked for --------------------------------------------------------------------- */
 
 /* What -f and u stand for. */
 #define FORMAT_FULL "user=UID,pid,ppid,c,stime,tname,time,cmd"
@@ -84,7 +85,7 @@ int ps_format_parse(struct ps_format *format, const char *const *psargs, struct 
 	return format->count > 0 ? 0 : format_add_list(format, implied, err);
 }
 
-/* --- What procfs says --------------------------------------------------------------------------- */
+/* --- What procfs says ------------------------------------------------------------------------- */
 
 /* Larger ones are cut to this, so that sums and shares of them do not overflow. */
 #define NUMBER_MAX ((int64_t)1 << 52)
@@ -159,16 +160,15 @@ bool ps_stat_parse(const char *text, size_t length, struct ps_process *p)
 	return p->cpu_ticks >= 0 && p->start_ticks >= 0 && p->vsz_bytes >= 0 && p->rss_pages >= 0;
 }
 
-/* The number at place `skip` behind "\nlabel:". The kernel escapes a newline in the name, which
+/* The number at place `skip` behind "label:". The kernel escapes a newline in the name, which
  * stands before all labels that are asked for. */
 static bool status_number(
 	const char *text, size_t length, const char *label, int skip, int64_t *number)
 {
-	const char *at = memmem(text, length, label, strlen(label));
+	const char *at = file_line(text, length, label);
 
 	if (!at)
 		return false;
-	at += strlen(label);
 	while (skip-- >= 0)
 		if (!number_next(&at, text + length, number))
 			return false;
@@ -178,13 +178,13 @@ static bool status_number(
 bool ps_status_parse(const char *text, size_t length, struct ps_process *p)
 {
 	/* Kernel threads and zombies have no memory to lock. */
-	if (!status_number(text, length, "\nVmLck:", 0, &p->locked_kib))
+	if (!status_number(text, length, "VmLck:", 0, &p->locked_kib))
 		p->locked_kib = 0;
-	return status_number(text, length, "\nUid:", 1, &p->uid) &&
-		status_number(text, length, "\nGid:", 1, &p->gid);
+	return status_number(text, length, "Uid:", 1, &p->uid) &&
+		status_number(text, length, "Gid:", 1, &p->gid);
 }
 
-/* --- The line ----------------------------------------------------------------------------------- */
+/* --- The line --------------------------------------------------------------------------------- */
 
 struct line {
 	char *at, *end; /* where the newline goes at the latest */

@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/limits.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -15,10 +14,13 @@
 
 #include "child.h"
 #include "child_device.h"
+#include "child_etc.h"
 #include "child_mount.h"
 #include "child_path.h"
 #include "child_sysctl.h"
 #include "child_volume.h"
+#include "count.h"
+#include "file.h"
 #include "format.h"
 
 static const struct mount_plan dev_plan = {
@@ -70,18 +72,6 @@ static const struct link {
 	{"stderr", "/proc/self/fd/2"},
 };
 
-/* What STARTPOD wrote into run_dir. */
-static const struct etc_file {
-	const char *name, *path;
-	bool replace; /* the image's own, too; else only one that is missing or empty */
-} etc_files[] = {
-	/* Written only when the host gave name servers: then they are meant. */
-	{"resolv.conf", "etc/resolv.conf", true},
-	/* cc's runtime has put Docker's own, with its links, into the image. */
-	{"hosts", "etc/hosts", false},
-	{"hostname", "etc/hostname", false},
-};
-
 /* What tells of the whole guest, or works on it. */
 static const struct guarded_path {
 	const char *path;
@@ -102,8 +92,6 @@ static const struct guarded_path {
 	{"proc/sys", true},
 	{"proc/sysrq-trigger", true},
 };
-
-#define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
 static int mount_new(const struct mount_plan *plan)
 {
@@ -214,7 +202,7 @@ static void sys_build(const struct child_rootfs *rootfs, int root)
 	int sys = mount_new(&sys_plan), cgroup, at;
 
 	child_mount_attach_below(sys, root, "sys");
-	if (rootfs->cgroup_path != NULL) {
+	if (rootfs->cgroup_path) {
 		/* Its own part, and where /proc/self/cgroup says it is. */
 		cgroup = mount_clone(
 			AT_FDCWD, rootfs->cgroup_path, MOUNT_NOTHING_SPECIAL | MOUNT_ATTR_RDONLY);
@@ -244,60 +232,6 @@ static void modules_bind(int root)
 	close(modules);
 }
 
-/* Where to mount one. An image's own may be a link to what a service would have made, as systemd's
- * resolved does: then it is made. An fd, or -1 with errno. */
-static int etc_file_open(int root, const char *path)
-{
-	char target[PATH_MAX], text[PATH_MAX];
-	int fd = child_path_file(root, path), link;
-	ssize_t length;
-
-	if (fd >= 0 || errno != ENOENT)
-		return fd;
-	link = child_path_open(root, path, O_PATH | O_NOFOLLOW);
-	if (link < 0)
-		return -1;
-	length = readlinkat(link, "", text, sizeof(text) - 1);
-	close(link);
-	if (length < 0)
-		return -1;
-	text[length] = '\0';
-	if (format(target, sizeof(target), "%s%s", text[0] == '/' ? "" : "etc/", text) >=
-		(int)sizeof(target)) {
-		errno = ENAMETOOLONG;
-		return -1;
-	}
-	return child_path_file(root, target);
-}
-
-static void etc_bind(int root, int run, const struct etc_file *file)
-{
-	struct stat st;
-	int source, target;
-
-	source = child_mount_clone(run, file->name, false);
-	if (source < 0 && errno == ENOENT)
-		return;
-	if (source < 0)
-		die_errno("pod's %s", file->name);
-	target = etc_file_open(root, file->path);
-	/* A read-only image without the file: then the container has none. Nor, of what the host did
-	 * not ask for, has any other that cannot. */
-	if (target < 0 && errno != EROFS && file->replace)
-		die_errno("bind /%s", file->path);
-	if (target >= 0 && fstat(target, &st) < 0)
-		die_errno("/%s", file->path);
-	if (target >= 0 && (file->replace || st.st_size == 0)) {
-		/* Shared by the whole pod: no container rewrites it for the others. */
-		child_mount_limit(source, MOUNT_NOTHING_SPECIAL | MOUNT_ATTR_RDONLY, false);
-		if (child_mount_attach(source, target) < 0)
-			die_errno("bind /%s", file->path);
-	}
-	if (target >= 0)
-		close(target);
-	close(source);
-}
-
 static int run_open(const char *run_dir)
 {
 	int fd = open(run_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -310,25 +244,15 @@ static int run_open(const char *run_dir)
 	return fd;
 }
 
-/* A container's first start: what Docker lays over an image. On one that cannot be written to there
- * is nothing to do. */
+/* What there is to be at a container's first start. */
 static void init_layer_make(int root, const char *workdir)
 {
-	int etc = child_path_directory(root, "etc", 0755), fd;
+	int fd;
 
-	for (size_t i = 0; etc >= 0 && i < COUNT(etc_files); i++) {
-		fd = child_path_file(root, etc_files[i].path);
-		if (fd >= 0)
-			close(fd);
-	}
-	if (etc >= 0) {
-		(void)!symlinkat("/proc/mounts", etc, "mtab");
-		close(etc);
-	}
+	child_etc_make(root);
 	/* A workdir that is missing in the end is told by who enters it. */
-	fd = workdir != NULL ? child_path_directory(root, workdir, 0755) : -1;
-	if (fd >= 0)
-		close(fd);
+	fd = workdir ? child_path_directory(root, workdir, 0755) : -1;
+	fd_close(&fd);
 }
 
 /* A root directory below the share, as a detached mount of its own. */
@@ -378,9 +302,9 @@ static int image_from_disk(const struct child_rootfs *rootfs, int run, const cha
 static int image_open(const struct child_rootfs *rootfs, int run)
 {
 	const struct container_spec *container = rootfs->container;
-	const char *path = container->rootfs != NULL ? container->rootfs : "rootfs";
+	const char *path = container->rootfs ? container->rootfs : "rootfs";
 
-	if (container->fstype != NULL)
+	if (container->fstype)
 		return image_from_disk(rootfs, run, path);
 	return image_from_share(run, container->image, path);
 }
@@ -436,8 +360,7 @@ void child_rootfs_build(const struct child_rootfs *rootfs)
 	proc_build(container, root);
 	sys_build(rootfs, root);
 	modules_bind(root);
-	for (size_t i = 0; i < COUNT(etc_files); i++)
-		etc_bind(root, run, &etc_files[i]);
+	child_etc_bind(root, run);
 	/* What the host asks for lies above all that. */
 	child_volume_attach_all(&volumes);
 	if (container->initialize)

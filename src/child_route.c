@@ -53,7 +53,7 @@ int route_parse(const struct route_spec *spec, struct route *out, struct error *
 
 static bool is_same_address(const struct ip_address *a, const struct ip_address *b)
 {
-	return a->family == b->family && memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;
+	return a->family == b->family && memcmp(a->bytes, b->bytes, sizeof(a->bytes)) == 0;
 }
 
 static bool is_same_route(const struct route *a, const struct route *b)
@@ -72,9 +72,9 @@ struct route *routes_parse(const struct route_spec *specs, size_t count, struct 
 		error_set(err, E2BIG, "%zu routes: more than %u", count, ROUTES_MAX);
 		return NULL;
 	}
-	routes = calloc(count + 1, sizeof *routes);
+	routes = calloc(count + 1, sizeof(*routes));
 	if (!routes) {
-		error_set(err, ENOMEM, "out of memory");
+		error_memory(err);
 		return NULL;
 	}
 	for (size_t i = 0; i < count; i++) {
@@ -108,7 +108,7 @@ static int request_route(
 	unsigned length = ip_length(family);
 	struct netlink_request request;
 
-	netlink_begin(&request, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &head, sizeof head);
+	netlink_begin(&request, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &head, sizeof(head));
 	if (route->dest.prefix > 0)
 		netlink_put(&request, RTA_DST, route->dest.address.bytes, length);
 	if (route->has_gateway)
@@ -116,7 +116,7 @@ static int request_route(
 	if (route->has_src)
 		netlink_put(&request, RTA_PREFSRC, route->src.bytes, length);
 	if (index)
-		netlink_put(&request, RTA_OIF, &index, sizeof index);
+		netlink_put(&request, RTA_OIF, &index, sizeof(index));
 	return netlink_ask(netlink, &request, err);
 }
 

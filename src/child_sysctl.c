@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "child.h"
+#include "count.h"
 
 /* What the container's namespaces own, and what is about the guest as a whole, which is the pod's.
  * Not what decides over the agent: programs that the kernel would start outside of all containers
@@ -69,8 +70,8 @@ bool child_sysctl_path(const char *name, char path[SYSCTL_PATH_MAX])
 	for (const char *at = path; (at = strchr(at, '/')) != NULL; at++)
 		if (at[1] == '/' || at[1] == '.')
 			return false;
-	return is_listed(allowed, sizeof(allowed) / sizeof(allowed[0]), path) &&
-		!is_listed(refused, sizeof(refused) / sizeof(refused[0]), path);
+	return is_listed(allowed, COUNT(allowed), path) &&
+		!is_listed(refused, COUNT(refused), path);
 }
 
 void child_sysctl_set(int proc, const char *name, const char *value)

@@ -30,11 +30,11 @@ static bool slice_next(struct slice *rest, char separator, struct slice *piece)
 {
 	const char *end;
 
-	if (rest->start == NULL)
+	if (!rest->start)
 		return false;
 	end = memchr(rest->start, separator, rest->length);
 	*piece = *rest;
-	if (end == NULL) {
+	if (!end) {
 		rest->start = NULL;
 		return true;
 	}
@@ -57,7 +57,7 @@ static bool slice_is_id(const struct slice *slice, uint32_t *id)
 /* As a string; false when it does not fit or would end early. */
 static bool slice_copy(const struct slice *slice, char *to, size_t size)
 {
-	if (slice->length >= size || memchr(slice->start, '\0', slice->length) != NULL)
+	if (slice->length >= size || memchr(slice->start, '\0', slice->length))
 		return false;
 	memcpy(to, slice->start, slice->length);
 	to[slice->length] = '\0';
@@ -111,7 +111,7 @@ bool passwd_find(const char *file, size_t length, const char *name, struct child
 		if (!slice_is_id(&fields[PASSWD_UID], &uid) ||
 			!slice_is_id(&fields[PASSWD_GID], &gid))
 			continue;
-		if (name != NULL ? !slice_is(&fields[PASSWD_NAME], name) : uid != user->uid)
+		if (name ? !slice_is(&fields[PASSWD_NAME], name) : uid != user->uid)
 			continue;
 		if (!slice_copy(&fields[PASSWD_NAME], user->name, sizeof(user->name)) ||
 			!slice_copy(&fields[PASSWD_HOME], user->home, sizeof(user->home))) {
@@ -182,7 +182,7 @@ static char *file_load(int root, const char *path, size_t *length)
 	/* No more than there is: 9p takes its time for all that is asked for. */
 	size = (size_t)st.st_size;
 	file = malloc(size + 1);
-	if (file == NULL)
+	if (!file)
 		die_errno("read '%s'", path);
 	while (*length < size && (n = read(fd, file + *length, size - *length)) != 0) {
 		if (n < 0)
@@ -193,7 +193,7 @@ static char *file_load(int root, const char *path, size_t *length)
 	return file;
 }
 
-static enum id_kind number_parse(const char *what, const char *text, uint32_t *id)
+static enum id_kind id_check(const char *what, const char *text, uint32_t *id)
 {
 	enum id_kind kind = id_parse(text, strlen(text), id);
 
@@ -206,7 +206,7 @@ static void find_user(int root, const char *name, struct child_user *user)
 {
 	size_t length;
 	char *file = file_load(root, "/etc/passwd", &length);
-	bool is_number = number_parse("user", name, &user->uid) == ID_NUMBER;
+	bool is_number = id_check("user", name, &user->uid) == ID_NUMBER;
 
 	/* A number needs no entry. */
 	if (!passwd_find(file, length, is_number ? NULL : name, user) && !is_number)
@@ -220,23 +220,23 @@ static gid_t find_group(const char *file, size_t length, const char *name)
 {
 	gid_t gid;
 
-	if (number_parse("group", name, &gid) == ID_NAME && !group_find(file, length, name, &gid))
+	if (id_check("group", name, &gid) == ID_NAME && !group_find(file, length, name, &gid))
 		die("group '%s': no such group in the container's /etc/group", name);
 	return gid;
 }
 
 void child_user_find(int root, const struct process_spec *process, struct child_user *user)
 {
-	const char *text = process->user != NULL ? process->user : "";
+	const char *text = process->user ? process->user : "";
 	const char *colon = strchr(text, ':'), *group = process->group;
-	struct slice first = {text, colon != NULL ? (size_t)(colon - text) : strlen(text)};
+	struct slice first = {text, colon ? (size_t)(colon - text) : strlen(text)};
 	char name[USER_NAME_MAX] = "0";
 	size_t length;
 	char *file;
 
 	if (first.length > 0 && !slice_copy(&first, name, sizeof(name)))
 		die("user '%s': longer than %u bytes", text, USER_NAME_MAX - 1);
-	if (group == NULL && colon != NULL && colon[1] != '\0')
+	if (!group && colon && colon[1] != '\0')
 		group = colon + 1;
 
 	/* Not all of it: most of its pages are never touched. */
@@ -245,11 +245,11 @@ void child_user_find(int root, const struct process_spec *process, struct child_
 	user->name[0] = user->home[0] = '\0';
 	find_user(root, name, user);
 	file = file_load(root, "/etc/group", &length);
-	if (group != NULL)
+	if (group)
 		user->gid = find_group(file, length, group);
 	else if (user->name[0] != '\0' && !group_add_memberships(file, length, user))
 		die("user '%s': member of more than %u groups", name, USER_GROUPS_MAX);
-	for (const char **g = process->additional_groups; g != NULL && *g != NULL; g++)
+	for (const char **g = process->additional_groups; g && *g; g++)
 		if (!user_add_group(user, find_group(file, length, *g)))
 			die("more than %u groups", USER_GROUPS_MAX);
 	free(file);

@@ -34,12 +34,12 @@ static bool directory_holds(int parent, const char *name, const char *only)
 	unsigned wanted = 0, others = 0;
 	struct dirent *entry;
 
-	if (entries == NULL)
+	if (!entries)
 		return false;
 	while ((entry = readdir(entries)) != NULL) {
 		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
 			continue;
-		if (only != NULL && strcmp(entry->d_name, only) == 0)
+		if (only && strcmp(entry->d_name, only) == 0)
 			wanted++;
 		else
 			others++;

@@ -15,6 +15,7 @@
 #include "child_hotplug.h"
 #include "child_network.h"
 #include "child_ps.h"
+#include "count.h"
 #include "spec.h"
 
 enum outcome { NOW, LATER, ANSWERED, FAILED };
@@ -39,7 +40,7 @@ static void *message_alloc(struct message *message, size_t size, struct error *e
 	void *p = arena_alloc(&message->arena, size);
 
 	if (!p)
-		error_set(err, ENOMEM, "out of memory");
+		error_memory(err);
 	return p;
 }
 
@@ -51,7 +52,7 @@ static enum outcome command_getversion(
 	(void)message;
 	(void)err;
 	store_be32(version, commands->api);
-	control_ack(commands->control, version, sizeof version);
+	control_ack(commands->control, version, sizeof(version));
 	return ANSWERED;
 }
 
@@ -68,7 +69,7 @@ static enum outcome command_nothing(
 static enum outcome command_startpod(
 	struct commands *commands, struct message *message, struct error *err)
 {
-	struct pod_spec *spec = message_alloc(message, sizeof *spec, err);
+	struct pod_spec *spec = message_alloc(message, sizeof(*spec), err);
 
 	if (!spec || DECODE(spec_pod, message, spec, err) < 0)
 		return FAILED;
@@ -89,7 +90,7 @@ static enum outcome command_destroypod(
 static enum outcome command_newcontainer(
 	struct commands *commands, struct message *message, struct error *err)
 {
-	struct container_spec *spec = message_alloc(message, sizeof *spec, err);
+	struct container_spec *spec = message_alloc(message, sizeof(*spec), err);
 
 	if (!spec || DECODE(spec_container, message, spec, err) < 0)
 		return FAILED;
@@ -99,7 +100,7 @@ static enum outcome command_newcontainer(
 static enum outcome command_execcmd(
 	struct commands *commands, struct message *message, struct error *err)
 {
-	struct exec_spec *spec = message_alloc(message, sizeof *spec, err);
+	struct exec_spec *spec = message_alloc(message, sizeof(*spec), err);
 
 	if (!spec || DECODE(spec_exec, message, spec, err) < 0)
 		return FAILED;
@@ -194,7 +195,7 @@ static enum outcome command_removecontainer(
 	return later(containers_remove(&commands->pod->containers, spec.container, err));
 }
 
-/* --- commands that a worker does ------------------------------------------------------------- */
+/* --- Commands that a worker does -------------------------------------------------------------- */
 
 static void work_done(void *context, const struct error *err)
 {
@@ -381,7 +382,7 @@ static const struct command command_table[] = {
 
 static const struct command *command_find(uint32_t code)
 {
-	if (code >= sizeof command_table / sizeof *command_table || !command_table[code].run)
+	if (code >= COUNT(command_table) || !command_table[code].run)
 		return NULL;
 	return &command_table[code];
 }

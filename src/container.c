@@ -15,11 +15,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "assert.h"
 #include "cgroup.h"
 #include "child_exec.h"
 #include "clock.h"
 #include "devpts.h"
+#include "file.h"
+#include "invariant.h"
 #include "log.h"
 
 /* For the unmounting of a start that failed and was cut short: somebody waits for it. */
@@ -132,8 +133,7 @@ static void release(struct container *container, bool is_unmounted)
 {
 	container_cgroup_close(&container->cgroup);
 	container_mounts_close(&container->mounts, is_unmounted);
-	if (container->devpts >= 0)
-		close(container->devpts);
+	fd_close(&container->devpts);
 	list_remove(&container->node);
 	container->setting->table->kept -= container->arena.used;
 	arena_free(&container->arena);
@@ -219,7 +219,7 @@ void container_kill(struct container *container)
 	container_cgroup_remove(&container->cgroup);
 }
 
-/* --- the first process --- */
+/* --- The first process ------------------------------------------------------------------------ */
 
 static void init_started(struct process *process, const struct error *err)
 {
@@ -259,7 +259,7 @@ static void init_finished(struct process *process)
 	container_settle(of_init(process));
 }
 
-/* --- more processes --- */
+/* --- More processes --------------------------------------------------------------------------- */
 
 static void exec_free(struct exec *exec)
 {
@@ -324,8 +324,7 @@ static int start_process(struct container *container, struct process *process,
 			return -1;
 	}
 	rc = process_start(process, setting->table, plan, err);
-	if (plan->child.cgroup_procs >= 0)
-		close(plan->child.cgroup_procs);
+	fd_close(&plan->child.cgroup_procs);
 	return rc;
 }
 
@@ -351,10 +350,10 @@ int container_exec(struct container *container, const struct process_spec *spec,
 	if (spec->id && container_find_process(container, spec->id))
 		return error_set(err, EEXIST, "container '%s' has a process '%s' already",
 			container->id, spec->id);
-	exec = calloc(1, sizeof *exec);
+	exec = calloc(1, sizeof(*exec));
 	if (!exec || (spec->id && !(exec->id = strdup(spec->id)))) {
 		free(exec);
-		return error_set(err, ENOMEM, "out of memory");
+		return error_memory(err);
 	}
 	exec->container = container;
 	plan.id = exec->id;
@@ -375,12 +374,12 @@ static int keep_spec(
 	struct arena *arena = &container->arena;
 	bool complete;
 
-	container->failure = calloc(1, sizeof *container->failure);
+	container->failure = calloc(1, sizeof(*container->failure));
 	arena_init(arena, KEPT_ARENAS_MAX - table->kept);
 	container->id = arena_strndup(arena, spec->id, strlen(spec->id));
 	container->init_id =
 		process->id ? arena_strndup(arena, process->id, strlen(process->id)) : NULL;
-	container->envs = arena_calloc(arena, process->envs_count, sizeof *container->envs);
+	container->envs = arena_calloc(arena, process->envs_count, sizeof(*container->envs));
 	complete = container->failure && container->id && container->envs &&
 		(!process->id || container->init_id);
 	for (size_t i = 0; complete && i < process->envs_count; i++) {
@@ -403,10 +402,10 @@ static int keep_spec(
 static struct container *container_new(const struct container_setting *setting,
 	const struct container_events *events, struct error *err)
 {
-	struct container *container = calloc(1, sizeof *container);
+	struct container *container = calloc(1, sizeof(*container));
 
 	if (!container) {
-		error_set(err, ENOMEM, "out of memory");
+		error_memory(err);
 		return NULL;
 	}
 	container->setting = setting;

@@ -3,10 +3,10 @@
 #include "container_cgroup.h"
 
 #include <errno.h>
-#include <unistd.h>
 
 #include "cgroup.h"
 #include "cgroup_limits.h"
+#include "file.h"
 #include "format.h"
 #include "log.h"
 
@@ -18,17 +18,10 @@
 
 static int try_remove(const struct container_cgroup *cgroup, struct error *err)
 {
-	char name[sizeof CGROUP_PREFIX + ID_MAX];
+	char name[sizeof(CGROUP_PREFIX) + ID_MAX];
 
-	format(name, sizeof name, CGROUP_PREFIX "%s", cgroup->id);
+	format(name, sizeof(name), CGROUP_PREFIX "%s", cgroup->id);
 	return cgroup_remove(*cgroup->parent, name, err);
-}
-
-static void close_fd(struct container_cgroup *cgroup)
-{
-	if (cgroup->fd >= 0)
-		close(cgroup->fd);
-	cgroup->fd = -1;
 }
 
 /* That the cgroup can be removed is the kernel's word that no process is left in it. The orphans
@@ -50,7 +43,7 @@ void container_cgroup_remove(struct container_cgroup *cgroup)
 		}
 		log_error("container %s: a process is left: %s", cgroup->id, err.text);
 	}
-	close_fd(cgroup);
+	fd_close(&cgroup->fd);
 	cgroup->on_removed(cgroup);
 }
 
@@ -74,12 +67,12 @@ void container_cgroup_init(struct container_cgroup *cgroup, struct loop *loop, c
 int container_cgroup_open(struct container_cgroup *cgroup, const char *id,
 	const struct constraints_spec *constraints, struct error *err)
 {
-	char name[sizeof CGROUP_PREFIX + ID_MAX];
+	char name[sizeof(CGROUP_PREFIX) + ID_MAX];
 
 	if (*cgroup->parent < 0)
 		return 0;
 	cgroup->id = id;
-	format(name, sizeof name, CGROUP_PREFIX "%s", id);
+	format(name, sizeof(name), CGROUP_PREFIX "%s", id);
 	cgroup->fd = cgroup_create(*cgroup->parent, name, err);
 	if (cgroup->fd < 0)
 		return -1;
@@ -101,7 +94,7 @@ void container_cgroup_tell_oom(struct container_cgroup *cgroup, const char *proc
 	struct error err;
 
 	if (cgroup->fd < 0 ||
-		cgroup_get_number(cgroup->fd, "memory.events", "\noom_kill ", &kills, &err) < 0 ||
+		cgroup_get_number(cgroup->fd, "memory.events", "oom_kill ", &kills, &err) < 0 ||
 		kills == cgroup->oom_kills)
 		return;
 	cgroup->oom_kills = kills;
@@ -118,5 +111,5 @@ void container_cgroup_close(struct container_cgroup *cgroup)
 	timer_cancel(&cgroup->removal);
 	if (cgroup->fd >= 0 && try_remove(cgroup, &err) < 0)
 		log_warn("container %s: %s", cgroup->id, err.text);
-	close_fd(cgroup);
+	fd_close(&cgroup->fd);
 }

@@ -2,10 +2,9 @@
 /* A container's mount namespace, and its end: a child takes off what is mounted there. */
 #include "container_mounts.h"
 
-#include <unistd.h>
-
-#include "assert.h"
 #include "child_unmount.h"
+#include "file.h"
+#include "invariant.h"
 #include "log.h"
 
 void container_mounts_init(struct container_mounts *mounts, struct spawner *spawner,
@@ -70,7 +69,7 @@ void container_mounts_cancel(struct container_mounts *mounts, const char *reason
 void container_mounts_close(struct container_mounts *mounts, bool is_unmounted)
 {
 	assert(!mounts->worker.busy);
-	if (mounts->ns >= 0 && is_unmounted)
-		close(mounts->ns);
+	if (is_unmounted)
+		fd_close(&mounts->ns);
 	mounts->ns = -1;
 }

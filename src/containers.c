@@ -43,7 +43,7 @@ static int check_open(const struct containers *containers, struct error *err)
 	return containers->are_open ? 0 : error_set(err, ESRCH, "there is no pod");
 }
 
-/* --- removed --------------------------------------------------------------------------------- */
+/* --- Removed ---------------------------------------------------------------------------------- */
 
 static int begin(
 	struct containers *containers, const struct container_spec *spec, struct error *err);
@@ -134,7 +134,7 @@ int containers_remove(struct containers *containers, const char *id, struct erro
 	return 0;
 }
 
-/* --- started --------------------------------------------------------------------------------- */
+/* --- Started ---------------------------------------------------------------------------------- */
 
 static void answer(struct containers *containers, const struct error *err)
 {
@@ -284,7 +284,7 @@ void containers_cancel(struct containers *containers, const char *reason)
 	}
 }
 
-/* --- the end of the pod ---------------------------------------------------------------------- */
+/* --- The end of the pod ----------------------------------------------------------------------- */
 
 void containers_terminate(struct containers *containers)
 {
@@ -372,7 +372,7 @@ void containers_forget(struct containers *containers, bool are_unmounted)
 		container_free(list_entry(it, struct container, node), are_unmounted);
 }
 
-/* --- the beginning --------------------------------------------------------------------------- */
+/* --- The beginning ---------------------------------------------------------------------------- */
 
 void containers_init(struct containers *containers, const struct container_setting *setting,
 	void (*on_done)(struct containers *containers, const struct error *err))

@@ -21,9 +21,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "assert.h"
 #include "bytes.h"
 #include "format.h"
+#include "invariant.h"
 #include "log.h"
 
 /* Two ids, each byte of which may take six characters, and the rest of the object. */
@@ -35,7 +35,7 @@ static bool put_header(struct queue *out, uint32_t code, size_t length)
 
 	store_be32(header, code);
 	store_be32(header + 4, (uint32_t)(CONTROL_HEADER + length));
-	return queue_put(out, header, sizeof header);
+	return queue_put(out, header, sizeof(header));
 }
 
 /* A whole frame, and never within a reply that has begun. */
@@ -62,7 +62,7 @@ static void put_next(struct control *control)
 	uint8_t payload[4];
 
 	store_be32(payload, (uint32_t)owed);
-	if (owed && put_frame(control, NEXT, payload, sizeof payload))
+	if (owed && put_frame(control, NEXT, payload, sizeof(payload)))
 		control->nexted += owed;
 }
 
@@ -121,7 +121,7 @@ static bool reply_put(struct control *control)
 
 void control_ack(struct control *control, const void *payload, size_t length)
 {
-	assert(length <= sizeof control->reply);
+	assert(length <= sizeof(control->reply));
 	log_debug("control: command %u: ack", control->last_code);
 	if (length)
 		memcpy(control->reply, payload, length);

@@ -7,6 +7,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "count.h"
+
 int devpts_open(struct error *err)
 {
 	static const char *const options[][2] = {
@@ -17,15 +19,15 @@ int devpts_open(struct error *err)
 	int fs = (int)syscall(SYS_fsopen, "devpts", FSOPEN_CLOEXEC), devpts = -1;
 
 	if (fs < 0)
-		return error_errno(err, errno, "devpts");
+		return error_errno(err, "devpts");
 	syscall(SYS_fsconfig, fs, FSCONFIG_SET_FLAG, "newinstance", NULL, 0);
-	for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+	for (size_t i = 0; i < COUNT(options); i++)
 		syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, options[i][0], options[i][1], 0);
 	if (syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
 		devpts = (int)syscall(
 			SYS_fsmount, fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
 	if (devpts < 0)
-		error_errno(err, errno, "devpts");
+		error_errno(err, "devpts");
 	close(fs);
 	return devpts;
 }

@@ -3,7 +3,7 @@
 #include "error.h"
 
 #include <ctype.h>
-#include <stdarg.h>
+#include <errno.h>
 #include <string.h>
 
 #include "format.h"
@@ -32,34 +32,52 @@ static void text_append(char *text, const char *more)
 	format(text + used, ERROR_TEXT_MAX - used, "%s", more);
 }
 
-int error_set(struct error *err, int code, const char *fmt, ...)
+int error_vset(struct error *err, int code, const char *fmt, va_list args)
 {
-	va_list args;
-
 	err->code = code;
-	va_start(args, fmt);
 	vformat(err->text, sizeof(err->text), fmt, args);
-	va_end(args);
 	text_trim(err->text);
 	return -1;
 }
 
-int error_errno(struct error *err, int code, const char *fmt, ...)
+int error_set(struct error *err, int code, const char *fmt, ...)
 {
-	size_t why;
 	va_list args;
 
-	err->code = code;
 	va_start(args, fmt);
-	vformat(err->text, sizeof(err->text), fmt, args);
+	error_vset(err, code, fmt, args);
 	va_end(args);
+	return -1;
+}
+
+int error_memory(struct error *err)
+{
+	return error_set(err, ENOMEM, "out of memory");
+}
+
+int error_verrno(struct error *err, const char *fmt, va_list args)
+{
+	size_t why;
+
+	err->code = errno;
+	vformat(err->text, sizeof(err->text), fmt, args);
 	text_append(err->text, ": ");
 	why = strlen(err->text);
-	text_append(err->text, strerror(code));
+	text_append(err->text, strerror(err->code));
 	/* "No such file" reads on as "no such file", but "I/O error" stays. */
 	if (err->text[why] && islower((unsigned char)err->text[why + 1]))
 		err->text[why] = (char)tolower((unsigned char)err->text[why]);
 	text_trim(err->text);
+	return -1;
+}
+
+int error_errno(struct error *err, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	error_verrno(err, fmt, args);
+	va_end(args);
 	return -1;
 }
 

@@ -26,13 +26,13 @@ static void put(struct text *text, const char *bytes, size_t length)
 static void put_number(struct text *text, uint64_t number, unsigned base, size_t width)
 {
 	char digits[20]; /* of 2^64 */
-	size_t at = sizeof digits;
+	size_t at = sizeof(digits);
 
 	do {
 		digits[--at] = "0123456789abcdef"[number % base];
 		number /= base;
-	} while (number > 0 || sizeof digits - at < width);
-	put(text, digits + at, sizeof digits - at);
+	} while (number > 0 || sizeof(digits) - at < width);
+	put(text, digits + at, sizeof(digits) - at);
 }
 
 int vformat(char *to, size_t size, const char *fmt, va_list args)
@@ -64,7 +64,7 @@ int vformat(char *to, size_t size, const char *fmt, va_list args)
 		switch (*fmt++) {
 		case 's':
 			string = va_arg(args, const char *);
-			if (string == NULL) /* a mistake, but not one to die of */
+			if (!string) /* a mistake, but not one to die of */
 				string = "(null)";
 			put(&text, string, strnlen(string, most));
 			break;

@@ -19,8 +19,8 @@
 #define JSMN_PARENT_LINKS
 #include <jsmn.h>
 
-#include "assert.h"
 #include "format.h"
+#include "invariant.h"
 #include "json_scan.h"
 
 #define SPACE " \t\n\r"
@@ -47,7 +47,7 @@ static int refuse(
 
 static int refuse_memory(const struct decoder *d)
 {
-	return error_errno(d->err, ENOMEM, "decoding JSON");
+	return error_set(d->err, ENOMEM, "decoding JSON: out of memory");
 }
 
 /* The token behind `value` and all that is in it. */
@@ -270,61 +270,56 @@ static int decode_value(
 	const char *string = "";
 	uint64_t magnitude = 0;
 	bool negative = false;
+	size_t *count = (size_t *)((char *)out + field->count_offset); /* of a list or a map */
 	void *objects = NULL; /* copied as bytes: the member is a pointer to some struct */
-	int result = -1;
+	int rc = -1;
 
 	switch (field->kind) {
 	case JSON_STRING:
-		result = decode_string(d, value, &string);
-		if (result == 0 && *string)
+		rc = decode_string(d, value, &string);
+		if (rc == 0 && *string)
 			*(const char **)member = string;
 		break;
 	case JSON_STRINGS:
-		result = decode_strings(d, value, (const char ***)member);
+		rc = decode_strings(d, value, (const char ***)member);
 		break;
 	case JSON_U64:
-		result = decode_integer(d, field, value, &negative, (uint64_t *)member);
+		rc = decode_integer(d, field, value, &negative, (uint64_t *)member);
 		break;
 	case JSON_U32:
 	case JSON_U32_TEXT:
 		if (field->kind == JSON_U32_TEXT && value->type == JSMN_STRING &&
 			token_is_empty(value))
 			return 0;
-		result = decode_integer(d, field, value, &negative, &magnitude);
-		if (result == 0)
+		rc = decode_integer(d, field, value, &negative, &magnitude);
+		if (rc == 0)
 			*(uint32_t *)member = (uint32_t)magnitude;
 		break;
 	case JSON_INT:
-		result = decode_integer(d, field, value, &negative, &magnitude);
-		if (result == 0)
+		rc = decode_integer(d, field, value, &negative, &magnitude);
+		if (rc == 0)
 			*(int *)member = negative ? (int)-(int64_t)magnitude : (int)magnitude;
 		break;
 	case JSON_BOOL:
-		result = decode_bool(d, value, (bool *)member);
+		rc = decode_bool(d, value, (bool *)member);
 		break;
 	case JSON_OBJECT:
 		return decode_object(d, field->schema, value, member);
 	case JSON_OBJECT_POINTER:
-		result = decode_pointer(d, field->schema, value, &objects);
-		if (result == 0)
-			memcpy(member, &objects, sizeof(objects));
+		rc = decode_pointer(d, field->schema, value, &objects);
 		break;
 	case JSON_LIST:
-		result = decode_list(d, field->schema, value, &objects,
-			(size_t *)((char *)out + field->count_offset));
-		if (result == 0)
-			memcpy(member, &objects, sizeof(objects));
+		rc = decode_list(d, field->schema, value, &objects, count);
 		break;
 	case JSON_MAP:
-		result = decode_map(
-			d, value, &objects, (size_t *)((char *)out + field->count_offset));
-		if (result == 0)
-			memcpy(member, &objects, sizeof(objects));
+		rc = decode_map(d, value, &objects, count);
 		break;
 	}
-	if (result == 0 && field->required && token_is_empty(value))
+	if (rc == 0 && objects)
+		memcpy(member, &objects, sizeof(objects));
+	if (rc == 0 && field->required && token_is_empty(value))
 		return refuse(d, value, NULL, "must not be empty");
-	return result;
+	return rc;
 }
 
 int json_decode(const struct json_schema *schema, const char *text, size_t length,
@@ -335,7 +330,7 @@ int json_decode(const struct json_schema *schema, const char *text, size_t lengt
 	ssize_t end = json_scan(text, length, &tokens_count, err);
 	jsmn_parser parser;
 	jsmntok_t *tokens;
-	int result;
+	int rc;
 
 	if (end < 0)
 		return -1;
@@ -350,11 +345,11 @@ int json_decode(const struct json_schema *schema, const char *text, size_t lengt
 	if (!tokens)
 		return refuse_memory(&d);
 	jsmn_init(&parser);
-	result = jsmn_parse(&parser, text, length, tokens, (unsigned int)tokens_count);
-	assert(result == (int)tokens_count);
+	rc = jsmn_parse(&parser, text, length, tokens, (unsigned int)tokens_count);
+	assert(rc == (int)tokens_count);
 	d.tokens_end = tokens + tokens_count;
 	memset(out, 0, schema->size);
-	result = decode_object(&d, schema, tokens, out);
+	rc = decode_object(&d, schema, tokens, out);
 	free(tokens);
-	return result;
+	return rc;
 }

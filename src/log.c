@@ -5,10 +5,13 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "clock.h"
+#include "count.h"
 #include "format.h"
 #include "limits.h"
 
@@ -24,16 +27,14 @@ static const struct {
 	[LOG_LEVEL_DEBUG] = {"debug", 7},
 };
 
-#define LEVELS (sizeof(levels) / sizeof(levels[0]))
-
 static struct {
 	int fd; /* not owned */
-	int is_kmsg;
+	bool is_kmsg;
 	uint64_t second; /* the one `lines` and `lost` count in */
 	unsigned int lines, lost;
 } out = {.fd = -1};
 
-void log_open(int fd, int is_kmsg, enum log_level level)
+void log_open(int fd, bool is_kmsg, enum log_level level)
 {
 	out.fd = fd;
 	out.is_kmsg = is_kmsg;
@@ -42,7 +43,7 @@ void log_open(int fd, int is_kmsg, enum log_level level)
 
 int log_level_parse(const char *name, enum log_level *level)
 {
-	for (size_t i = 0; i < LEVELS; i++) {
+	for (size_t i = 0; i < COUNT(levels); i++) {
 		if (strcmp(name, levels[i].name) == 0) {
 			*level = (enum log_level)i;
 			return 0;
@@ -52,7 +53,7 @@ int log_level_parse(const char *name, enum log_level *level)
 }
 
 /* kmsg never blocks; of anything else we ask first, for its O_NONBLOCK may be shared with others. */
-static int out_has_room(void)
+static bool out_has_room(void)
 {
 	struct pollfd p = {.fd = out.fd, .events = POLLOUT};
 

@@ -19,8 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "assert.h"
 #include "clock.h"
+#include "invariant.h"
 #include "log.h"
 
 #define BATCH_MAX 16
@@ -64,7 +64,7 @@ int loop_open(struct loop *loop, struct error *err)
 	list_init(&loop->sources);
 	list_init(&loop->timers);
 	if (loop->epoll < 0)
-		return error_errno(err, errno, "epoll");
+		return error_errno(err, "epoll");
 	return 0;
 }
 
@@ -134,11 +134,11 @@ void timer_cancel(struct timer *timer)
 
 static void run_timers(struct loop *loop)
 {
+	uint64_t now;
+
 	if (list_is_empty(&loop->timers))
 		return;
-
-	uint64_t now = clock_now();
-
+	now = clock_now();
 	while (!list_is_empty(&loop->timers)) {
 		struct timer *timer = list_entry(loop->timers.next, struct timer, node);
 
@@ -236,7 +236,7 @@ int gate_open(
 	timer_init(&gate->retry, gate_retry);
 	source_init(&gate->source, epoll, gate_wants, gate_ready);
 	if (epoll < 0)
-		return error_errno(err, errno, "epoll");
+		return error_errno(err, "epoll");
 	loop_add(loop, &gate->source);
 	return 0;
 }
@@ -253,7 +253,7 @@ int gate_add(struct gate *gate, struct source *source, struct error *err)
 	struct epoll_event event = {.events = EPOLLHUP, .data.ptr = source};
 
 	if (epoll_ctl(gate->source.fd, EPOLL_CTL_ADD, source->fd, &event) < 0)
-		return error_errno(err, errno, "epoll");
+		return error_errno(err, "epoll");
 	source->armed = EPOLLHUP;
 	return 0;
 }

@@ -23,13 +23,13 @@ static const char usage[] =
 
 static _Noreturn void usage_exit(void)
 {
-	(void)!write(STDERR_FILENO, usage, sizeof usage - 1);
+	(void)!write(STDERR_FILENO, usage, sizeof(usage) - 1);
 	_exit(2);
 }
 
 static _Noreturn void help_exit(void)
 {
-	(void)!write(STDOUT_FILENO, usage, sizeof usage - 1);
+	(void)!write(STDOUT_FILENO, usage, sizeof(usage) - 1);
 	_exit(0);
 }
 
@@ -88,7 +88,7 @@ static void parse_arguments(char **argv, struct daemon_config *config)
 	}
 	if (config->control_fd < 0 || config->tty_fd < 0 || !config->run_dir)
 		usage_exit();
-	log_open(STDERR_FILENO, 0, log_threshold);
+	log_open(STDERR_FILENO, false, log_threshold);
 }
 
 int main(int argc, char **argv)

@@ -13,17 +13,15 @@
 
 int module_load(const char *path)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC), result = -1, why;
+	int fd = open(path, O_RDONLY | O_CLOEXEC), rc = -1;
 
 	if (fd < 0)
 		return -1;
 	/* EEXIST: it is there, loaded or built in. */
 	if (syscall(SYS_finit_module, fd, "", 0) == 0 || errno == EEXIST)
-		result = 0;
-	why = errno;
-	close(fd);
-	errno = why;
-	return result;
+		rc = 0;
+	fd_close(&fd);
+	return rc;
 }
 
 void module_load_for(const char *name)

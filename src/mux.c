@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "bytes.h"
+#include "file.h"
 #include "log.h"
 #include "protocol.h"
 
@@ -50,7 +51,7 @@ struct input *mux_find_input(struct mux *mux, uint64_t seq)
 	return NULL;
 }
 
-/* --- host to process --- */
+/* --- Host to process -------------------------------------------------------------------------- */
 
 /* Once, until input_drop_queue(): input_ready() when the fd takes more. */
 static void input_await(struct input *input)
@@ -75,8 +76,7 @@ static void input_shut(struct input *input)
 	if (input->source.fd < 0)
 		return;
 	input_drop_queue(input);
-	close(input->source.fd);
-	input->source.fd = -1;
+	fd_close(&input->source.fd);
 }
 
 void input_close(struct input *input)
@@ -183,7 +183,7 @@ void mux_pump(struct mux *mux)
 	port_pump(&mux->port);
 }
 
-/* --- process to host --- */
+/* --- Process to host -------------------------------------------------------------------------- */
 
 static size_t outputs_admitted(struct gate *gate)
 {
@@ -198,8 +198,7 @@ void output_close(struct output *output)
 	if (output->source.fd < 0)
 		return;
 	gate_remove(&output->mux->outputs, &output->source);
-	close(output->source.fd);
-	output->source.fd = -1;
+	fd_close(&output->source.fd);
 }
 
 static void output_end(struct output *output)
@@ -326,7 +325,7 @@ bool mux_put_end(struct mux *mux, uint64_t seq, int exit_code)
 	store_be64(exit_frame, seq);
 	store_be32(exit_frame + 8, TTY_HEADER + 1);
 	exit_frame[TTY_HEADER] = (uint8_t)exit_code;
-	return queue_put(&mux->port.out, frames, exit_code < 0 ? TTY_HEADER : sizeof frames);
+	return queue_put(&mux->port.out, frames, exit_code < 0 ? TTY_HEADER : sizeof(frames));
 }
 
 uint64_t mux_mark(const struct mux *mux)

@@ -12,11 +12,12 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cgroup.h"
 #include "child_pod.h"
 #include "clock.h"
+#include "count.h"
+#include "file.h"
 #include "format.h"
 #include "log.h"
 #include "writeback.h"
@@ -67,26 +68,19 @@ static void forget_before(struct pod *pod)
 	pod->before = NULL;
 }
 
-static void close_fd(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-	*fd = -1;
-}
-
 /* All that the daemon itself holds of a pod. */
 static void pod_clear(struct pod *pod)
 {
 	struct error err;
 
-	close_fd(&pod->setting.pid_ns);
-	close_fd(&pod->setting.uts_ns);
-	close_fd(&pod->setting.ipc_ns);
+	fd_close(&pod->setting.pid_ns);
+	fd_close(&pod->setting.uts_ns);
+	fd_close(&pod->setting.ipc_ns);
 	if (pod->setting.cgroup >= 0 &&
 		(cgroup_remove(pod->setting.cgroup, "init", &err) < 0 ||
 			cgroup_remove(pod->cgroup_parent, "pod", &err) < 0))
 		log_warn("pod: %s", err.text);
-	close_fd(&pod->setting.cgroup);
+	fd_close(&pod->setting.cgroup);
 	forget_before(pod);
 	arena_free(&pod->arena);
 	pod->setting.hostname = pod->setting.cgroup_path = NULL;
@@ -108,7 +102,7 @@ static struct child_pod describe(const struct pod *pod)
 	};
 }
 
-/* --- end ------------------------------------------------------------------------------------- */
+/* --- End -------------------------------------------------------------------------------------- */
 
 static bool init_is_alive(const struct pod *pod)
 {
@@ -220,16 +214,16 @@ void pod_pump(struct pod *pod)
 	}
 }
 
-/* --- begin ----------------------------------------------------------------------------------- */
+/* --- Begin ------------------------------------------------------------------------------------ */
 
 static int open_namespace(struct pod *pod, const char *name, struct error *err)
 {
 	char path[64];
 	int fd;
 
-	format(path, sizeof path, "/proc/%d/ns/%s", (int)pod->init.pid, name);
+	format(path, sizeof(path), "/proc/%d/ns/%s", (int)pod->init.pid, name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	return fd < 0 ? error_errno(err, errno, "open '%s'", path) : fd;
+	return fd < 0 ? error_errno(err, "open '%s'", path) : fd;
 }
 
 static int open_namespaces(struct pod *pod, struct error *err)
@@ -331,8 +325,8 @@ static int fork_init(struct pod *pod, struct error *err)
 	}
 	rc = spawn_fork(pod->worker->spawner, &pod->init, &plan, err);
 out:
-	close_fd(&leaf);
-	close_fd(&child.cgroup_procs);
+	fd_close(&leaf);
+	fd_close(&child.cgroup_procs);
 	return rc;
 }
 
@@ -361,7 +355,7 @@ static int prepare(struct pod *pod, struct error *err)
 		.main = child_pod_prepare,
 		.argument = &child,
 		.keep = keep,
-		.keep_count = sizeof keep / sizeof *keep,
+		.keep_count = COUNT(keep),
 		.deadline_ms = pod->setting.table->deadline_ms,
 		.on_done = prepared,
 		.context = pod,
@@ -375,7 +369,7 @@ static const char *cgroup_path(struct pod *pod)
 {
 	char path[PATH_MAX];
 
-	format(path, sizeof path, "%s/pod", pod->cgroup_dir ? pod->cgroup_dir : "");
+	format(path, sizeof(path), "%s/pod", pod->cgroup_dir ? pod->cgroup_dir : "");
 	return arena_strndup(&pod->arena, path, strlen(path));
 }
 
@@ -395,7 +389,7 @@ int pod_start(struct pod *pod, const struct pod_spec *spec, struct error *err)
 	pod->setting.hostname = arena_strndup(&pod->arena, hostname, strlen(hostname));
 	pod->setting.cgroup_path = cgroup_path(pod);
 	if (!pod->setting.hostname || !pod->setting.cgroup_path) {
-		error_set(err, ENOMEM, "out of memory");
+		error_memory(err);
 		goto fail;
 	}
 	if (pod->cgroup_parent >= 0) {

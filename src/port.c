@@ -11,6 +11,7 @@
 #include <linux/vm_sockets.h>
 
 #include "bytes.h"
+#include "file.h"
 #include "log.h"
 
 /* A virtio port without a host reports POLLHUP at once and for ever; so it is left alone and looked
@@ -86,7 +87,7 @@ static void port_hang_up(struct port *port)
 	 * `in` is the old host's, too: read now or never, for behind it the next host's first byte
 	 * begins a frame. */
 	port_fill(port);
-	while (!queue_room(&port->in) && (n = io_read(port->source.fd, scrap, sizeof scrap)) > 0)
+	while (!queue_room(&port->in) && (n = io_read(port->source.fd, scrap, sizeof(scrap))) > 0)
 		unread += (size_t)n;
 	if (unread)
 		log_warn("port %s: %zu bytes of the host that went are lost", port->name, unread);
@@ -94,8 +95,7 @@ static void port_hang_up(struct port *port)
 	port->started = 0;
 	if (port->listener.fd >= 0) {
 		loop_remove(port->loop, &port->source);
-		close(port->source.fd);
-		port->source.fd = -1;
+		fd_close(&port->source.fd);
 	} else {
 		timer_set(port->loop, &port->retry, RETRY_MS);
 	}
@@ -227,10 +227,8 @@ void port_close(struct port *port)
 	timer_cancel(&port->retry);
 	loop_remove(port->loop, &port->source);
 	loop_remove(port->loop, &port->listener);
-	if (port->source.fd >= 0)
-		close(port->source.fd);
-	if (port->listener.fd >= 0)
-		close(port->listener.fd);
+	fd_close(&port->source.fd);
+	fd_close(&port->listener.fd);
 	queue_close(&port->in);
 	queue_close(&port->out);
 }

@@ -33,7 +33,7 @@ static const char **copy_list(const char **list, struct arena *arena)
 
 	while (list && list[count])
 		count++;
-	copy = arena_calloc(arena, count + 1, sizeof *copy);
+	copy = arena_calloc(arena, count + 1, sizeof(*copy));
 	for (size_t i = 0; copy && i < count; i++) {
 		copy[i] = arena_strndup(arena, list[i], strlen(list[i]));
 		if (!copy[i])
@@ -178,13 +178,13 @@ int portmap_add(struct portmap *portmap, const struct container_spec *container,
 	if (container->ports_count > PORTS_MAX)
 		return error_set(
 			err, E2BIG, "%zu ports: more than %u", container->ports_count, PORTS_MAX);
-	entry = calloc(1, sizeof *entry + container->ports_count * sizeof *entry->ports);
+	entry = calloc(1, sizeof(*entry) + container->ports_count * sizeof(*entry->ports));
 	if (!entry)
-		return error_set(err, ENOMEM, "out of memory");
+		return error_memory(err);
 	list_init(&entry->node);
 	entry->id = strdup(container->id);
 	if (!entry->id) {
-		error_set(err, ENOMEM, "out of memory");
+		error_memory(err);
 		goto fail;
 	}
 	if (parse_ports(entry, container, err) < 0)

@@ -9,84 +9,84 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define COUNT(table) ((int)(sizeof(table) / sizeof((table)[0])))
-
-static const char prefix[] = "CAP_";
+#include "count.h"
 
 static const char *const capabilities[] = {
-	[CAP_CHOWN] = "CAP_CHOWN",
-	[CAP_DAC_OVERRIDE] = "CAP_DAC_OVERRIDE",
-	[CAP_DAC_READ_SEARCH] = "CAP_DAC_READ_SEARCH",
-	[CAP_FOWNER] = "CAP_FOWNER",
-	[CAP_FSETID] = "CAP_FSETID",
-	[CAP_KILL] = "CAP_KILL",
-	[CAP_SETGID] = "CAP_SETGID",
-	[CAP_SETUID] = "CAP_SETUID",
-	[CAP_SETPCAP] = "CAP_SETPCAP",
-	[CAP_LINUX_IMMUTABLE] = "CAP_LINUX_IMMUTABLE",
-	[CAP_NET_BIND_SERVICE] = "CAP_NET_BIND_SERVICE",
-	[CAP_NET_BROADCAST] = "CAP_NET_BROADCAST",
-	[CAP_NET_ADMIN] = "CAP_NET_ADMIN",
-	[CAP_NET_RAW] = "CAP_NET_RAW",
-	[CAP_IPC_LOCK] = "CAP_IPC_LOCK",
-	[CAP_IPC_OWNER] = "CAP_IPC_OWNER",
-	[CAP_SYS_MODULE] = "CAP_SYS_MODULE",
-	[CAP_SYS_RAWIO] = "CAP_SYS_RAWIO",
-	[CAP_SYS_CHROOT] = "CAP_SYS_CHROOT",
-	[CAP_SYS_PTRACE] = "CAP_SYS_PTRACE",
-	[CAP_SYS_PACCT] = "CAP_SYS_PACCT",
-	[CAP_SYS_ADMIN] = "CAP_SYS_ADMIN",
-	[CAP_SYS_BOOT] = "CAP_SYS_BOOT",
-	[CAP_SYS_NICE] = "CAP_SYS_NICE",
-	[CAP_SYS_RESOURCE] = "CAP_SYS_RESOURCE",
-	[CAP_SYS_TIME] = "CAP_SYS_TIME",
-	[CAP_SYS_TTY_CONFIG] = "CAP_SYS_TTY_CONFIG",
-	[CAP_MKNOD] = "CAP_MKNOD",
-	[CAP_LEASE] = "CAP_LEASE",
-	[CAP_AUDIT_WRITE] = "CAP_AUDIT_WRITE",
-	[CAP_AUDIT_CONTROL] = "CAP_AUDIT_CONTROL",
-	[CAP_SETFCAP] = "CAP_SETFCAP",
-	[CAP_MAC_OVERRIDE] = "CAP_MAC_OVERRIDE",
-	[CAP_MAC_ADMIN] = "CAP_MAC_ADMIN",
-	[CAP_SYSLOG] = "CAP_SYSLOG",
-	[CAP_WAKE_ALARM] = "CAP_WAKE_ALARM",
-	[CAP_BLOCK_SUSPEND] = "CAP_BLOCK_SUSPEND",
-	[CAP_AUDIT_READ] = "CAP_AUDIT_READ",
-	[CAP_PERFMON] = "CAP_PERFMON",
-	[CAP_BPF] = "CAP_BPF",
-	[CAP_CHECKPOINT_RESTORE] = "CAP_CHECKPOINT_RESTORE",
+	[CAP_CHOWN] = "CHOWN",
+	[CAP_DAC_OVERRIDE] = "DAC_OVERRIDE",
+	[CAP_DAC_READ_SEARCH] = "DAC_READ_SEARCH",
+	[CAP_FOWNER] = "FOWNER",
+	[CAP_FSETID] = "FSETID",
+	[CAP_KILL] = "KILL",
+	[CAP_SETGID] = "SETGID",
+	[CAP_SETUID] = "SETUID",
+	[CAP_SETPCAP] = "SETPCAP",
+	[CAP_LINUX_IMMUTABLE] = "LINUX_IMMUTABLE",
+	[CAP_NET_BIND_SERVICE] = "NET_BIND_SERVICE",
+	[CAP_NET_BROADCAST] = "NET_BROADCAST",
+	[CAP_NET_ADMIN] = "NET_ADMIN",
+	[CAP_NET_RAW] = "NET_RAW",
+	[CAP_IPC_LOCK] = "IPC_LOCK",
+	[CAP_IPC_OWNER] = "IPC_OWNER",
+	[CAP_SYS_MODULE] = "SYS_MODULE",
+	[CAP_SYS_RAWIO] = "SYS_RAWIO",
+	[CAP_SYS_CHROOT] = "SYS_CHROOT",
+	[CAP_SYS_PTRACE] = "SYS_PTRACE",
+	[CAP_SYS_PACCT] = "SYS_PACCT",
+	[CAP_SYS_ADMIN] = "SYS_ADMIN",
+	[CAP_SYS_BOOT] = "SYS_BOOT",
+	[CAP_SYS_NICE] = "SYS_NICE",
+	[CAP_SYS_RESOURCE] = "SYS_RESOURCE",
+	[CAP_SYS_TIME] = "SYS_TIME",
+	[CAP_SYS_TTY_CONFIG] = "SYS_TTY_CONFIG",
+	[CAP_MKNOD] = "MKNOD",
+	[CAP_LEASE] = "LEASE",
+	[CAP_AUDIT_WRITE] = "AUDIT_WRITE",
+	[CAP_AUDIT_CONTROL] = "AUDIT_CONTROL",
+	[CAP_SETFCAP] = "SETFCAP",
+	[CAP_MAC_OVERRIDE] = "MAC_OVERRIDE",
+	[CAP_MAC_ADMIN] = "MAC_ADMIN",
+	[CAP_SYSLOG] = "SYSLOG",
+	[CAP_WAKE_ALARM] = "WAKE_ALARM",
+	[CAP_BLOCK_SUSPEND] = "BLOCK_SUSPEND",
+	[CAP_AUDIT_READ] = "AUDIT_READ",
+	[CAP_PERFMON] = "PERFMON",
+	[CAP_BPF] = "BPF",
+	[CAP_CHECKPOINT_RESTORE] = "CHECKPOINT_RESTORE",
 };
 
-static const struct {
-	const char *name;
-	int resource;
-} rlimits[] = {
-	{"RLIMIT_AS", RLIMIT_AS},
-	{"RLIMIT_CORE", RLIMIT_CORE},
-	{"RLIMIT_CPU", RLIMIT_CPU},
-	{"RLIMIT_DATA", RLIMIT_DATA},
-	{"RLIMIT_FSIZE", RLIMIT_FSIZE},
-	{"RLIMIT_LOCKS", RLIMIT_LOCKS},
-	{"RLIMIT_MEMLOCK", RLIMIT_MEMLOCK},
-	{"RLIMIT_MSGQUEUE", RLIMIT_MSGQUEUE},
-	{"RLIMIT_NICE", RLIMIT_NICE},
-	{"RLIMIT_NOFILE", RLIMIT_NOFILE},
-	{"RLIMIT_NPROC", RLIMIT_NPROC},
-	{"RLIMIT_RSS", RLIMIT_RSS},
-	{"RLIMIT_RTPRIO", RLIMIT_RTPRIO},
-	{"RLIMIT_RTTIME", RLIMIT_RTTIME},
-	{"RLIMIT_SIGPENDING", RLIMIT_SIGPENDING},
-	{"RLIMIT_STACK", RLIMIT_STACK},
+static const char *const rlimits[] = {
+	[RLIMIT_AS] = "AS",
+	[RLIMIT_CORE] = "CORE",
+	[RLIMIT_CPU] = "CPU",
+	[RLIMIT_DATA] = "DATA",
+	[RLIMIT_FSIZE] = "FSIZE",
+	[RLIMIT_LOCKS] = "LOCKS",
+	[RLIMIT_MEMLOCK] = "MEMLOCK",
+	[RLIMIT_MSGQUEUE] = "MSGQUEUE",
+	[RLIMIT_NICE] = "NICE",
+	[RLIMIT_NOFILE] = "NOFILE",
+	[RLIMIT_NPROC] = "NPROC",
+	[RLIMIT_RSS] = "RSS",
+	[RLIMIT_RTPRIO] = "RTPRIO",
+	[RLIMIT_RTTIME] = "RTTIME",
+	[RLIMIT_SIGPENDING] = "SIGPENDING",
+	[RLIMIT_STACK] = "STACK",
 };
+
+static int find(const char *const *names, size_t count, const char *name)
+{
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(names[i], name) == 0)
+			return (int)i;
+	return -1;
+}
 
 int capability_find(const char *name)
 {
-	size_t skip = strncmp(name, prefix, sizeof(prefix) - 1) == 0 ? 0 : sizeof(prefix) - 1;
-
-	for (int i = 0; i < COUNT(capabilities); i++)
-		if (strcmp(capabilities[i] + skip, name) == 0)
-			return i;
-	return -1;
+	if (strncmp(name, "CAP_", strlen("CAP_")) == 0)
+		name += strlen("CAP_");
+	return find(capabilities, COUNT(capabilities), name);
 }
 
 const char *capability_name(int number)
@@ -116,8 +116,7 @@ uint64_t capability_docker(void)
 
 int rlimit_find(const char *name)
 {
-	for (int i = 0; i < COUNT(rlimits); i++)
-		if (strcmp(rlimits[i].name, name) == 0)
-			return rlimits[i].resource;
-	return -1;
+	if (strncmp(name, "RLIMIT_", strlen("RLIMIT_")) != 0)
+		return -1;
+	return find(rlimits, COUNT(rlimits), name + strlen("RLIMIT_"));
 }

@@ -17,13 +17,15 @@
  */
 #include "process.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "count.h"
+#include "file.h"
+#include "invariant.h"
 #include "log.h"
 #include "privilege.h"
 
@@ -36,7 +38,7 @@ static const char *const fact_names[] = {
 	[PROCESS_EVENT_QUEUED] = "EVENT_QUEUED",
 	[PROCESS_REPORTED] = "REPORTED",
 };
-static_assert(sizeof fact_names / sizeof *fact_names == PROCESS_FACTS, "a name for each fact");
+static_assert(COUNT(fact_names) == PROCESS_FACTS, "a name for each fact");
 
 bool process_is(const struct process *process, enum process_fact fact)
 {
@@ -113,19 +115,12 @@ static void err_closed(struct output *output)
 	process_set(list_entry(output, struct process, err), PROCESS_ERR_CLOSED);
 }
 
-static void close_slave(struct process *process)
-{
-	if (process->slave >= 0)
-		close(process->slave);
-	process->slave = -1;
-}
-
 static void process_reaped(struct process *process)
 {
 	process_set(process, PROCESS_REAPED);
 	list_push_back(&process->table->ending, &process->ending);
 	input_close(&process->in);
-	close_slave(process);
+	fd_close(&process->slave);
 	process->on_reaped(process);
 	output_last_call(&process->out);
 	output_last_call(&process->err);
@@ -145,7 +140,7 @@ static void close_streams(struct process *process)
 	input_close(&process->in);
 	output_close(&process->out);
 	output_close(&process->err);
-	close_slave(process);
+	fd_close(&process->slave);
 }
 
 static void process_failed(struct process *process)
@@ -180,7 +175,7 @@ static int open_pipe(int *ours, int *childs, bool child_writes, struct error *er
 	int ends[2];
 
 	if (pipe2(ends, O_CLOEXEC) < 0)
-		return error_errno(err, errno, "pipe");
+		return error_errno(err, "pipe");
 	*ours = ends[!child_writes];
 	*childs = ends[child_writes];
 	fcntl(*ours, F_SETFL, O_NONBLOCK);
@@ -199,13 +194,13 @@ static int open_terminal(
 
 	ours[0] = openat(plan->devpts, "ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
 	if (ours[0] < 0)
-		return error_errno(err, errno, "open a terminal");
+		return error_errno(err, "open a terminal");
 	ours[1] = fcntl(ours[0], F_DUPFD_CLOEXEC, 0);
 	/* Through its master: a path could lead to another. */
 	if (ours[1] < 0 || ioctl(ours[0], TIOCSPTLCK, &unlock) < 0 ||
 		(*slave = ioctl(ours[0], TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC)) < 0 ||
 		ioctl(ours[0], TIOCSWINSZ, &size) < 0)
-		return error_errno(err, errno, "open a terminal");
+		return error_errno(err, "open a terminal");
 	return 0;
 }
 
@@ -228,16 +223,15 @@ static int open_stdio(
 	return 0;
 }
 
-static void close_all(const int *fds, size_t count)
+static void close_all(int fds[3])
 {
-	for (size_t i = 0; i < count; i++)
-		if (fds[i] >= 0)
-			close(fds[i]);
+	for (size_t i = 0; i < 3; i++)
+		fd_close(&fds[i]);
 }
 
 /* Hands the daemon's ends to the mux. On -1 they are closed. */
-static int open_streams(struct process *process, const struct process_spec *spec, const int ours[3],
-	struct error *err)
+static int open_streams(
+	struct process *process, const struct process_spec *spec, int ours[3], struct error *err)
 {
 	struct mux *mux = process->table->mux;
 
@@ -247,7 +241,7 @@ static int open_streams(struct process *process, const struct process_spec *spec
 		process_set(process, PROCESS_ERR_CLOSED);
 	if (output_open(&process->out, mux, spec->stdio_seq, ours[1], spec->terminal, out_closed,
 		    err) < 0) {
-		close_all(&ours[2], 1);
+		fd_close(&ours[2]);
 	} else if (!spec->stderr_seq ||
 		output_open(&process->err, mux, spec->stderr_seq, ours[2], false, err_closed,
 			err) == 0) {
@@ -269,7 +263,7 @@ static void tell_missing_capabilities(const struct process_plan *plan)
 		missing &= ~capability_own();
 	for (int i = 0; missing >> i; i++)
 		if (missing >> i & 1)
-			log_warn("process %s/%s: %s is not to be had: skipped", plan->container,
+			log_warn("process %s/%s: CAP_%s is not to be had: skipped", plan->container,
 				plan->id ? plan->id : "-", capability_name(i));
 }
 
@@ -298,7 +292,7 @@ int process_start(struct process *process, struct process_table *table,
 	if (table->count >= PROCESSES_MAX)
 		return error_set(err, EAGAIN, "too many processes: %u", PROCESSES_MAX);
 	if (open_stdio(plan, ours, &child, err) < 0) {
-		close_all(ours, 3);
+		close_all(ours);
 	} else if (open_streams(process, plan->spec, ours, err) == 0) {
 		const int keep[] = {child.uts_ns, child.ipc_ns, child.mount_ns, child.cgroup_procs,
 			child.devpts, child.terminal, child.stdio[0], child.stdio[1],
@@ -309,7 +303,7 @@ int process_start(struct process *process, struct process_table *table,
 			.main = child_exec_main,
 			.argument = &child,
 			.keep = keep,
-			.keep_count = sizeof keep / sizeof *keep,
+			.keep_count = COUNT(keep),
 			.deadline_ms = table->deadline_ms,
 			.changed = process_changed,
 		};
@@ -320,13 +314,13 @@ int process_start(struct process *process, struct process_table *table,
 		else
 			close_streams(process);
 	}
-	close_all(child.stdio, 3);
+	close_all(child.stdio);
 	/* Held: with no slave open a terminal is at its end, but a program may close its own and
 	 * open it again, as systemd does. */
 	if (rc == 0)
 		process->slave = child.terminal;
 	else
-		close_all(&child.terminal, 1);
+		fd_close(&child.terminal);
 	return rc;
 }
 
@@ -358,6 +352,6 @@ int process_resize(
 		return error_set(err, ESRCH, "process '%s' of container '%s' is gone",
 			process->id ? process->id : "", process->container);
 	if (ioctl(process->in.source.fd, TIOCSWINSZ, &size) < 0)
-		return error_errno(err, errno, "resize the terminal");
+		return error_errno(err, "resize the terminal");
 	return 0;
 }

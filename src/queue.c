@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "assert.h"
+#include "invariant.h"
 
 /* A tail this long is worth a read of its own before the queued bytes are moved to make more:
  * virtio-serial gives no more than a page at a time. */

@@ -2,13 +2,13 @@
 /* The record on the report pipe: how a child tells the daemon what became of it. */
 #include "report.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <linux/limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
 
+#include "invariant.h"
 #include "queue.h"
 
 /* Writer and reader are one program on one machine: no byte order to care about. */

@@ -28,8 +28,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "assert.h"
 #include "child.h"
+#include "file.h"
+#include "invariant.h"
 #include "log.h"
 #include "queue.h"
 
@@ -84,7 +85,7 @@ static void signals_ready(struct source *source, uint32_t events)
 
 	(void)events;
 	/* SIGCHLDs merge: what counts is who can be waited for. */
-	(void)!read(source->fd, info, sizeof info);
+	(void)!read(source->fd, info, sizeof(info));
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
 		reap_one(spawner, pid, status);
 }
@@ -107,7 +108,7 @@ int spawner_open(struct spawner *spawner, struct loop *loop, struct error *err)
 	spawner->pid_ns = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
 	spawner->mount_ns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
 	if (spawner->signals.fd < 0 || spawner->pid_ns < 0 || spawner->mount_ns < 0) {
-		error_errno(err, errno, "spawner");
+		error_errno(err, "spawner");
 		spawner_close(spawner);
 		return -1;
 	}
@@ -118,12 +119,9 @@ int spawner_open(struct spawner *spawner, struct loop *loop, struct error *err)
 void spawner_close(struct spawner *spawner)
 {
 	loop_remove(spawner->loop, &spawner->signals);
-	if (spawner->signals.fd >= 0)
-		close(spawner->signals.fd);
-	if (spawner->pid_ns >= 0)
-		close(spawner->pid_ns);
-	if (spawner->mount_ns >= 0)
-		close(spawner->mount_ns);
+	fd_close(&spawner->signals.fd);
+	fd_close(&spawner->pid_ns);
+	fd_close(&spawner->mount_ns);
 }
 
 bool spawn_is_reported(const struct spawn *spawn)
@@ -134,8 +132,7 @@ bool spawn_is_reported(const struct spawn *spawn)
 static void close_pipe(struct spawn *spawn)
 {
 	loop_remove(spawn->spawner->loop, &spawn->source);
-	close(spawn->source.fd);
-	spawn->source.fd = -1;
+	fd_close(&spawn->source.fd);
 }
 
 static uint32_t report_wants(struct source *source)
@@ -248,16 +245,16 @@ int spawn_exit_code(const struct spawn *spawn)
 static int step_in(const struct spawn_plan *plan, struct error *err)
 {
 	if (plan->pid_ns >= 0 && setns(plan->pid_ns, CLONE_NEWPID) < 0)
-		return error_errno(err, errno, "enter the pod's PID namespace");
+		return error_errno(err, "enter the pod's PID namespace");
 	if (plan->new_pid_ns && unshare(CLONE_NEWPID) < 0)
-		return error_errno(err, errno, "make a PID namespace");
+		return error_errno(err, "make a PID namespace");
 	if (!plan->mount_ns)
 		return 0;
 	if (unshare(CLONE_NEWNS) < 0)
-		return error_errno(err, errno, "make a mount namespace");
+		return error_errno(err, "make a mount namespace");
 	*plan->mount_ns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
 	if (*plan->mount_ns < 0)
-		return error_errno(err, errno, "open the new mount namespace");
+		return error_errno(err, "open the new mount namespace");
 	return 0;
 }
 
@@ -296,11 +293,11 @@ int spawn_fork(struct spawner *spawner, struct spawn *spawn, const struct spawn_
 		*plan->mount_ns = -1;
 	if (too_many_abandoned(spawner))
 		return error_set(err, EAGAIN, "%u children hang in the kernel", ABANDONED_MAX);
-	spawn->report = calloc(1, sizeof *spawn->report);
+	spawn->report = calloc(1, sizeof(*spawn->report));
 	if (!spawn->report)
-		return error_set(err, ENOMEM, "out of memory");
+		return error_memory(err);
 	if (pipe2(report, O_CLOEXEC) < 0) {
-		error_errno(err, errno, "report pipe");
+		error_errno(err, "report pipe");
 		goto free_report;
 	}
 	rc = step_in(plan, err);
@@ -315,7 +312,7 @@ int spawn_fork(struct spawner *spawner, struct spawn *spawn, const struct spawn_
 		if (spawn->pid < 0 && errno == ENOMEM && plan->pid_ns >= 0)
 			rc = error_set(err, ESRCH, "pod is gone (or out of memory)");
 		else if (spawn->pid < 0)
-			rc = error_errno(err, errno, "fork");
+			rc = error_errno(err, "fork");
 	}
 	step_out(spawner, plan);
 	close(report[1]);
@@ -331,10 +328,8 @@ int spawn_fork(struct spawner *spawner, struct spawn *spawn, const struct spawn_
 
 close_report:
 	close(report[0]);
-	if (plan->mount_ns && *plan->mount_ns >= 0) {
-		close(*plan->mount_ns);
-		*plan->mount_ns = -1;
-	}
+	if (plan->mount_ns)
+		fd_close(plan->mount_ns);
 free_report:
 	spawn_forget_report(spawn);
 	return -1;

@@ -30,18 +30,7 @@
 
 #define BACKLOG 8
 
-/* Closes, and keeps errno. */
-static int give_up(int fd)
-{
-	int why = errno;
-
-	if (fd >= 0)
-		close(fd);
-	errno = why;
-	return -1;
-}
-
-/* --- virtio-serial ------------------------------------------------------------------------------ */
+/* --- Virtio-serial ---------------------------------------------------------------------------- */
 
 /* The device node of the directory below /sys/class/virtio-ports, if that is the port `name`. The
  * fd, or -1 when it is another or not ready: then there will be an event. */
@@ -69,7 +58,7 @@ static int virtio_find(const char *name)
 	struct dirent *entry;
 	int fd = -1;
 
-	if (ports == NULL)
+	if (!ports)
 		return -1;
 	while (fd < 0 && (entry = readdir(ports)) != NULL)
 		if (entry->d_name[0] != '.')
@@ -78,7 +67,7 @@ static int virtio_find(const char *name)
 	return fd;
 }
 
-/* --- ISA serial --------------------------------------------------------------------------------- */
+/* --- ISA serial ------------------------------------------------------------------------------- */
 
 /* A UART that is not there can be opened all the same, but not be set. */
 static int serial_find(const char *path)
@@ -89,10 +78,12 @@ static int serial_find(const char *path)
 	};
 	int fd = open(path, O_RDWR | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 
-	return fd < 0 || tcsetattr(fd, TCSANOW, &raw) < 0 ? give_up(fd) : fd;
+	if (fd >= 0 && tcsetattr(fd, TCSANOW, &raw) < 0)
+		fd_close(&fd);
+	return fd;
 }
 
-/* --- vsock -------------------------------------------------------------------------------------- */
+/* --- Vsock ------------------------------------------------------------------------------------ */
 
 /* The guest has an address of its own only by a device; without one it is that of the loopback, or
  * none. */
@@ -120,9 +111,10 @@ static int vsock_listen(unsigned int port)
 	};
 	int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
-	if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
-		listen(fd, BACKLOG) < 0)
-		return give_up(fd);
+	if (fd >= 0 &&
+		(bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
+			listen(fd, BACKLOG) < 0))
+		fd_close(&fd);
 	return fd;
 }
 
@@ -139,7 +131,7 @@ static int vsock_open(uint32_t host_cid, struct daemon_config *config)
 	return config->tty_fd < 0 ? -1 : 0;
 }
 
-/* --- Which -------------------------------------------------------------------------------------- */
+/* --- Which ------------------------------------------------------------------------------------ */
 
 /* A way of two devices that the kernel has or will have. */
 struct way {

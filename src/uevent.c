@@ -6,9 +6,10 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <linux/netlink.h>
+
+#include "file.h"
 
 #define KERNEL_GROUP 1
 #define EVENT_MAX    4096
@@ -18,14 +19,9 @@ int uevent_open(void)
 	const struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_groups = KERNEL_GROUP};
 	int fd = socket(
 		AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
-	int why;
 
-	if (fd >= 0 && bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0) {
-		why = errno;
-		close(fd);
-		errno = why;
-		return -1;
-	}
+	if (fd >= 0 && bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
+		fd_close(&fd);
 	return fd;
 }
 

@@ -6,18 +6,14 @@
 #include <link.h>
 #include <stddef.h>
 
+#include "format.h"
+
 extern const ElfW(Ehdr) __ehdr_start; /* the linker's: where our file begins in memory */
 
 static void hex_write(char hex[BUILD_ID_SIZE], const unsigned char *id, size_t length)
 {
-	static const char digits[] = "0123456789abcdef";
-	size_t i;
-
-	for (i = 0; i < length && 2 * i + 2 < BUILD_ID_SIZE; i++) {
-		hex[2 * i] = digits[id[i] >> 4];
-		hex[2 * i + 1] = digits[id[i] & 15];
-	}
-	hex[2 * i] = '\0';
+	for (size_t i = 0; i < length && 2 * i + 2 < BUILD_ID_SIZE; i++)
+		format(hex + 2 * i, sizeof("00"), "%02x", id[i]);
 }
 
 /* By offsets into the file, not by addresses: notes stand in the segment that begins with the ELF

@@ -15,13 +15,11 @@
 /* The number behind `key`, which begins a line; 0: there is none. */
 static uint64_t number_find(const char *text, const char *key)
 {
-	const char *at = memmem(text, strlen(text), key, strlen(key));
+	const char *at = file_line(text, strlen(text), key);
 	uint64_t number = 0;
 
-	if (!at)
-		return 0;
-	at += strlen(key);
-	number_take(&at, UINT64_MAX, &number);
+	if (at)
+		number_take(&at, UINT64_MAX, &number);
 	return number;
 }
 
@@ -30,10 +28,10 @@ uint64_t writeback_count(void)
 	/* Not on a stack: the one of a fault is small. */
 	static char text[8192];
 
-	if (file_read("/proc/vmstat", text, sizeof text) < 0)
+	if (file_read("/proc/vmstat", text, sizeof(text)) < 0)
 		return 0;
 	/* Pages of files that have been written; and what went to disks, a journal's blocks, too. */
-	return number_find(text, "\nnr_written ") + number_find(text, "\npgpgout ");
+	return number_find(text, "nr_written ") + number_find(text, "pgpgout ");
 }
 
 /* A child that syncs: another one, or the kernel, may be short of memory for a moment. */

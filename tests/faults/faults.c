@@ -41,7 +41,6 @@ static bool fails(const char *call, int code)
 
 WRAP(void *, malloc, NULL, ENOMEM, (size_t size), (size))
 WRAP(void *, calloc, NULL, ENOMEM, (size_t n, size_t size), (n, size))
-WRAP(void *, realloc, NULL, ENOMEM, (void *old, size_t size), (old, size))
 WRAP(char *, strdup, NULL, ENOMEM, (const char *text), (text))
 WRAP(int, pipe2, -1, EMFILE, (int fds[2], int flags), (fds, flags))
 WRAP(ssize_t, read, -1, EIO, (int fd, void *to, size_t size), (fd, to, size))

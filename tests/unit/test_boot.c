@@ -68,14 +68,14 @@ static int setup(void **state)
 {
 	(void)state;
 	log_fd = memfd_create("log", MFD_CLOEXEC);
-	log_open(log_fd, 1, LOG_LEVEL_INFO);
+	log_open(log_fd, true, LOG_LEVEL_INFO);
 	return log_fd < 0;
 }
 
 static int teardown(void **state)
 {
 	(void)state;
-	log_open(-1, 0, LOG_LEVEL_INFO);
+	log_open(-1, false, LOG_LEVEL_INFO);
 	return close(log_fd);
 }
 

@@ -37,7 +37,7 @@ static int pipe_open(void **state)
 static int pipe_close(void **state)
 {
 	(void)state;
-	log_open(-1, 0, LOG_LEVEL_INFO);
+	log_open(-1, false, LOG_LEVEL_INFO);
 	close(fds[0]);
 	return close(fds[1]);
 }
@@ -55,7 +55,7 @@ static const char *written(void)
 static void a_message_is_one_line_with_its_level(void **state)
 {
 	(void)state;
-	log_open(fds[1], 0, LOG_LEVEL_INFO);
+	log_open(fds[1], false, LOG_LEVEL_INFO);
 	log_warn("port %s: %d", "tty", 7);
 	assert_string_equal(written(), "hyperstart: warn: port tty: 7\n");
 }
@@ -63,7 +63,7 @@ static void a_message_is_one_line_with_its_level(void **state)
 static void kmsg_gets_a_priority(void **state)
 {
 	(void)state;
-	log_open(fds[1], 1, LOG_LEVEL_INFO);
+	log_open(fds[1], true, LOG_LEVEL_INFO);
 	log_error("port tty: gone");
 	assert_string_equal(written(), "<3>hyperstart: port tty: gone\n");
 }
@@ -73,7 +73,7 @@ static void messages_below_the_level_are_not_formatted(void **state)
 	int evaluated = 0;
 
 	(void)state;
-	log_open(fds[1], 0, LOG_LEVEL_WARN);
+	log_open(fds[1], false, LOG_LEVEL_WARN);
 	log_info("%d", ++evaluated);
 	log_debug("%d", ++evaluated);
 	assert_string_equal(written(), "");
@@ -83,7 +83,7 @@ static void messages_below_the_level_are_not_formatted(void **state)
 static void a_name_from_outside_cannot_forge_a_line(void **state)
 {
 	(void)state;
-	log_open(fds[1], 0, LOG_LEVEL_INFO);
+	log_open(fds[1], false, LOG_LEVEL_INFO);
 	log_info("container '%s'", "a\nhyperstart: error: b\x1b[2J\x7f");
 	assert_string_equal(
 		written(), "hyperstart: info: container 'a?hyperstart: error: b?[2J?'\n");
@@ -97,7 +97,7 @@ static void a_long_message_is_cut_and_still_a_line(void **state)
 	(void)state;
 	memset(text, 'x', sizeof(text) - 1);
 	text[sizeof(text) - 1] = '\0';
-	log_open(fds[1], 0, LOG_LEVEL_INFO);
+	log_open(fds[1], false, LOG_LEVEL_INFO);
 	log_info("%s", text);
 	line = written();
 	assert_int_equal(strlen(line), LOG_LINE_MAX);
@@ -107,7 +107,7 @@ static void a_long_message_is_cut_and_still_a_line(void **state)
 static void errno_is_printed_and_preserved(void **state)
 {
 	(void)state;
-	log_open(fds[1], 0, LOG_LEVEL_INFO);
+	log_open(fds[1], false, LOG_LEVEL_INFO);
 	errno = ENOENT;
 	log_info("open: %s", strerror(errno));
 	assert_int_equal(errno, ENOENT);
@@ -122,7 +122,7 @@ static void a_full_fd_loses_lines_instead_of_blocking(void **state)
 	while (write(fds[1], page, sizeof(page)) > 0)
 		;
 	fcntl(fds[1], F_SETFL, 0); /* a write would block for ever now */
-	log_open(fds[1], 0, LOG_LEVEL_INFO);
+	log_open(fds[1], false, LOG_LEVEL_INFO);
 	log_info("lost");
 	while (*written() || read(fds[0], page, sizeof(page)) > 0)
 		;
@@ -138,7 +138,7 @@ static void a_burst_is_held_back_and_counted(void **state)
 	unsigned int lines = 0;
 
 	(void)state;
-	log_open(fds[1], 0, LOG_LEVEL_INFO);
+	log_open(fds[1], false, LOG_LEVEL_INFO);
 	for (unsigned int i = 0; i < LOG_BURST + 7; i++)
 		log_info("%u", i);
 	for (text = written(); *text; text++)

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* assert() for our own faults, never compiled out. The C library's prints through stdio, 15 KB that
  * nothing else needs. A trap is reported like every fault (boot.c): the pc is the line, for addr2line. */
-#ifndef ASSERT_H
-#define ASSERT_H
+#ifndef INVARIANT_H
+#define INVARIANT_H
 
 #ifdef __SANITIZE_ADDRESS__ /* the tests' build, where nobody reports a pc */
 #include <assert.h>
 #else
 #define assert(holds) ((holds) ? (void)0 : __builtin_trap())
+#define static_assert _Static_assert
 #endif
 
 #endif
