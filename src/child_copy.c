@@ -9,6 +9,7 @@
 #include <search.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -357,6 +358,25 @@ int child_copy_tree(int from, int to, char failed[PATH_MAX])
 	tdestroy(copy.linked, free);
 	errno = why;
 	return result;
+}
+
+int child_copy_move(int from, int to)
+{
+	DIR *entries = directory_read(from);
+	const char *name;
+	struct stat st;
+	int why;
+
+	if (entries == NULL)
+		return -1;
+	if (fstat(from, &st) == 0)
+		while ((name = name_next(entries)) != NULL)
+			if (renameat(from, name, to, name) < 0)
+				break;
+	why = errno;
+	closedir(entries);
+	errno = why;
+	return why == 0 ? status_set(from, to, &st) : -1;
 }
 
 static int remove_entries(int directory, unsigned depth);
