@@ -117,7 +117,8 @@ static int xattrs_copy(const char *from, const char *to)
 	for (const char *name = names; name < names + length; name += strlen(name) + 1) {
 		ssize_t size = getxattr(from, name, value, XATTR_SIZE_MAX);
 
-		if (size < 0 && errno == ENODATA)
+		/* Gone by now; or listed, as 9p does with the ACLs of a server, but not to be had. */
+		if (size < 0 && (errno == ENODATA || errno == ENOTSUP))
 			continue;
 		/* Where the volume's file system has no such attributes, the copy has none. */
 		if (size < 0 ||
