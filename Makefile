@@ -74,12 +74,13 @@ UNIT_cgroup_limits := cgroup_limits cgroup error
 
 # Calls that a unit test answers itself: the power; the clock; where a path leads; module files and
 # their loading; allocations, to fail each in turn; moves, to count them; the kernel's answers to
-# netlink requests.
+# netlink requests; an extended attribute.
 UNIT_LDFLAGS_boot := -Wl,--wrap=reboot,--wrap=open,--wrap=module_load
 UNIT_LDFLAGS_log := -Wl,--wrap=clock_gettime
 UNIT_LDFLAGS_writeback := -Wl,--wrap=fork
 UNIT_LDFLAGS_loop := -Wl,--wrap=epoll_ctl
 UNIT_LDFLAGS_control := -Wl,--wrap=malloc
+UNIT_LDFLAGS_child_copy := -Wl,--wrap=getxattr
 UNIT_LDFLAGS_child_exec := -Wl,--wrap=child_path_open
 UNIT_LDFLAGS_module := -Wl,--wrap=syscall,--wrap=open
 UNIT_LDFLAGS_mux := -Wl,--wrap=memmove

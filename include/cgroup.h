@@ -45,7 +45,8 @@ int cgroup_set_number(int cgroup, const char *file, uint64_t number, struct erro
 int cgroup_get_number(
 	int cgroup, const char *file, const char *key, uint64_t *number, struct error *err);
 
-/* rmdir; -1 with err (EBUSY while a process is left in it). A missing one is no error. */
+/* rmdir, of those below it, too; -1 with err (EBUSY while a process is left in it). A missing one is no
+ * error. */
 int cgroup_remove(int parent, const char *name, struct error *err);
 
 #endif

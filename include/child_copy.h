@@ -11,6 +11,10 @@
  * and `failed` is the path below it that could not be copied. */
 int child_copy_tree(int from, int to, char failed[PATH_MAX]);
 
+/* Moves what is in the directory `from`, and copies how it is itself, to the directory `to` of the same
+ * file system. 0, or -1 with errno. */
+int child_copy_move(int from, int to);
+
 /* Removes `name` of `parent` with all that is in it; a missing one is no error. 0, or -1 with errno. */
 int child_copy_remove(int parent, const char *name);
 

@@ -38,14 +38,14 @@ struct spawn {
 
 struct spawn_plan {
 	int pid_ns;      /* the child's PID namespace; -1: ours */
-	bool is_worker;  /* only a word in its error */
+	bool is_worker;  /* when it has succeeded it ends */
 	bool new_pid_ns; /* the child becomes init of a new one */
 	int *mount_ns;   /* not NULL: the child gets a fresh copy of ours; its fd goes there */
 	void (*main)(const void *argument); /* never returns */
 	const void *argument;
 	const int *keep; /* fds that the child keeps */
 	size_t keep_count;
-	uint32_t deadline_ms; /* until the report is complete, then it is killed; 0: none */
+	uint32_t deadline_ms; /* until it is started or, if it is not, reaped: killed; 0: none */
 	void (*changed)(struct spawn *spawn);
 };
 
@@ -57,7 +57,7 @@ void spawner_close(struct spawner *spawner);
 int spawn_fork(struct spawner *spawner, struct spawn *spawn, const struct spawn_plan *plan,
 	struct error *err);
 
-/* SIGKILL with a reason, which becomes the outcome. Without effect once the report is complete. */
+/* SIGKILL with a reason, which becomes the outcome. Without effect on what has been started. */
 void spawn_cancel(struct spawn *spawn, const char *reason);
 /* A signal to the child itself; nothing once it was reaped. */
 void spawn_signal(const struct spawn *spawn, int signal);

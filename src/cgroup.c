@@ -2,6 +2,7 @@
 /* The pod's and containers' cgroups (v2). */
 #include "cgroup.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -13,6 +14,9 @@
 #include "file.h"
 #include "format.h"
 #include "number.h"
+
+/* Of cgroups below a container's that are removed with it. */
+#define DEPTH_MAX 32u
 
 int cgroup_create(int parent, const char *name, struct error *err)
 {
@@ -166,9 +170,33 @@ int cgroup_signal(int cgroup, int signal, pid_t except, struct error *err)
 	return cgroup_visit(cgroup, signal_one, &signalling, err);
 }
 
+/* Those below it first. 0, or -1 with errno. */
+static int tree_remove(int parent, const char *name, unsigned depth)
+{
+	struct dirent *entry;
+	DIR *entries;
+	int fd;
+
+	if (unlinkat(parent, name, AT_REMOVEDIR) == 0)
+		return 0;
+	if (errno != EBUSY || depth == 0)
+		return -1;
+	fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	entries = fd >= 0 ? fdopendir(fd) : NULL;
+	while (entries && (entry = readdir(entries)) != NULL)
+		if (entry->d_type == DT_DIR && strcmp(entry->d_name, ".") != 0 &&
+			strcmp(entry->d_name, "..") != 0)
+			tree_remove(fd, entry->d_name, depth - 1);
+	if (entries)
+		closedir(entries);
+	else if (fd >= 0)
+		close(fd);
+	return unlinkat(parent, name, AT_REMOVEDIR);
+}
+
 int cgroup_remove(int parent, const char *name, struct error *err)
 {
-	if (unlinkat(parent, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+	if (tree_remove(parent, name, DEPTH_MAX) < 0 && errno != ENOENT)
 		return error_errno(err, "remove cgroup '%s'", name);
 	return 0;
 }

@@ -9,6 +9,7 @@
 #include <search.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -116,7 +117,8 @@ static int xattrs_copy(const char *from, const char *to)
 	for (const char *name = names; name < names + length; name += strlen(name) + 1) {
 		ssize_t size = getxattr(from, name, value, XATTR_SIZE_MAX);
 
-		if (size < 0 && errno == ENODATA)
+		/* Gone by now; or listed, as 9p does with the ACLs of a server, but not to be had. */
+		if (size < 0 && (errno == ENODATA || errno == ENOTSUP))
 			continue;
 		/* Where the volume's file system has no such attributes, the copy has none. */
 		if (size < 0 ||
@@ -356,6 +358,25 @@ int child_copy_tree(int from, int to, char failed[PATH_MAX])
 	tdestroy(copy.linked, free);
 	errno = why;
 	return rc;
+}
+
+int child_copy_move(int from, int to)
+{
+	DIR *entries = directory_read(from);
+	const char *name;
+	struct stat st;
+	int why;
+
+	if (entries == NULL)
+		return -1;
+	if (fstat(from, &st) == 0)
+		while ((name = name_next(entries)) != NULL)
+			if (renameat(from, name, to, name) < 0)
+				break;
+	why = errno;
+	closedir(entries);
+	errno = why;
+	return why == 0 ? status_set(from, to, &st) : -1;
 }
 
 static int remove_entries(int directory, unsigned depth);

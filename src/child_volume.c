@@ -19,7 +19,7 @@
 #include "child_path.h"
 
 #define DATA "_data"
-/* Populated under this name, so that `_data` is there with all its files or not at all. */
+/* Populated under this name: a copy that is cut short leaves nothing in `_data`. */
 #define DATA_NEW "_data.new"
 /* A `_data` with nothing but this file is a volume for a file. */
 #define FILE_VOLUME ".hyper_file_volume_data_do_not_create_on_your_own"
@@ -48,6 +48,18 @@ static bool directory_holds(int parent, const char *name, const char *only)
 	return others == 0 && wanted == (only != NULL);
 }
 
+/* An empty `_data` that is there stays the same directory: another container may have it mounted. */
+static int data_replace(int volume, int new)
+{
+	int data = openat(volume, DATA, O_DIRECTORY_HERE | O_CLOEXEC), result;
+
+	if (data < 0)
+		return errno == ENOENT ? renameat(volume, DATA_NEW, volume, DATA) : -1;
+	result = child_copy_move(new, data);
+	close(data);
+	return result < 0 ? -1 : unlinkat(volume, DATA_NEW, AT_REMOVEDIR);
+}
+
 /* What the image has at the mount point becomes the volume's `_data`. */
 static void data_populate(const struct child_volume *place, int volume, const char *mount)
 {
@@ -61,9 +73,7 @@ static void data_populate(const struct child_volume *place, int volume, const ch
 	/* One that was killed may have left its own. */
 	if (child_copy_remove(volume, DATA_NEW) == 0 && mkdirat(volume, DATA_NEW, 0700) == 0)
 		to = openat(volume, DATA_NEW, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	/* Takes the place of an empty one. */
-	if (to < 0 || child_copy_tree(from, to, failed) < 0 ||
-		renameat(volume, DATA_NEW, volume, DATA) < 0) {
+	if (to < 0 || child_copy_tree(from, to, failed) < 0 || data_replace(volume, to) < 0) {
 		why = errno;
 		child_copy_remove(volume, DATA_NEW);
 		errno = why;

@@ -141,6 +141,12 @@ static uint32_t report_wants(struct source *source)
 	return EPOLLIN;
 }
 
+/* Of all others the end is awaited, and that may hang in the kernel although all is told. */
+static bool is_to_stay(const struct spawn *spawn)
+{
+	return !spawn->is_worker && spawn_succeeded(spawn);
+}
+
 static void report_ready(struct source *source, uint32_t events)
 {
 	struct spawn *spawn = list_entry(source, struct spawn, source);
@@ -149,7 +155,7 @@ static void report_ready(struct source *source, uint32_t events)
 	(void)events;
 	if (n == IO_EOF || n == IO_ERROR) {
 		close_pipe(spawn);
-		if (spawn_succeeded(spawn))
+		if (is_to_stay(spawn))
 			timer_cancel(&spawn->deadline);
 		spawn->changed(spawn);
 	}
@@ -190,7 +196,7 @@ void spawn_signal(const struct spawn *spawn, int signal)
 
 void spawn_cancel(struct spawn *spawn, const char *reason)
 {
-	if (spawn->reaped || spawn->cancelled || spawn_is_reported(spawn))
+	if (spawn->reaped || spawn->cancelled || !spawn->report || is_to_stay(spawn))
 		return;
 	spawn->cancelled = reason;
 	spawn_signal(spawn, SIGKILL);

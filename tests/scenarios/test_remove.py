@@ -46,6 +46,13 @@ def test_a_remove_right_behind_the_exit_waits_for_the_orphans(pod):
         pod.ack(Code.REMOVECONTAINER, {"container": "orphans"})
 
 
+def test_a_container_that_made_cgroups_of_its_own_is_removed(pod):
+    """With all capabilities it may; another may not mount."""
+    make = "mount -o remount,rw /sys/fs/cgroup && mkdir -p /sys/fs/cgroup/one/two"
+    assert pod.newcontainer("nested", ["sh", "-c", make]).started().wait() == 0
+    pod.ack(Code.REMOVECONTAINER, {"container": "nested"})
+
+
 def test_a_running_container_is_not_removed(pod, box):
     text = pod.error(Code.REMOVECONTAINER, {"container": box.name})
     assert text == f"removecontainer: container '{box.name}' is running"

@@ -276,6 +276,21 @@ def test_a_new_docker_volume_is_populated_from_the_image_once(pod, fresh, shared
     assert [entry.name for entry in shared.iterdir() if entry.name.startswith("_")] == ["_data"]
 
 
+def test_a_volume_that_another_container_has_is_populated_under_it(pod, fresh, shared):
+    name, root = fresh
+    (root / "seed/deep").mkdir(parents=True)
+    (root / "seed/deep/one").write_text("1")
+    (root / "seed").chmod(0o751)
+    fsmap = lambda path: [{"source": shared.name, "path": path, "dockerVolume": True}]
+    first = start(pod, f"{name}-first", image=name, fsmap=fsmap("/v"), initialize=True)
+    second = start(pod, name, image=name, fsmap=fsmap("/seed"), initialize=True)
+    assert read(pod, f"{name}-first", "cat /v/deep/one; stat -c ' %a' /v; echo 2 >/v/two") == "1 751\n"
+    assert read(pod, name, "cat /seed/two") == "2\n"
+    remove(pod, f"{name}-first", first)
+    remove(pod, name, second)
+    assert [entry.name for entry in shared.iterdir() if entry.name.startswith("_")] == ["_data"]
+
+
 def test_a_path_of_the_guest_is_mounted(pod, fresh):
     name, _ = fresh
     process = start(pod, name, image=name, fsmap=[

@@ -107,6 +107,28 @@ static void a_kill_ends_every_process_in_it(void **state)
 	assert_int_equal(cgroup_remove(parent, name, &err), 0);
 }
 
+/* A process that may mount has made them. */
+static void those_below_it_go_with_it(void **state)
+{
+	struct error err;
+	int cgroup = make_cgroup(&err), below = cgroup_create(cgroup, "one", &err);
+	pid_t pid;
+
+	(void)state;
+	assert_true(below >= 0);
+	close(cgroup_create(below, "two", &err));
+	close(cgroup_create(cgroup, ".three", &err));
+	pid = put_in(below);
+	assert_int_equal(cgroup_remove(parent, name, &err), -1);
+	assert_int_equal(err.code, EBUSY);
+	assert_int_equal(cgroup_kill(cgroup, &err), 0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	close(below);
+	close(cgroup);
+	assert_int_equal(cgroup_remove(parent, name, &err), 0);
+	assert_int_equal(faccessat(parent, name, F_OK, 0), -1);
+}
+
 static void one_with_a_process_is_not_removed(void **state)
 {
 	struct error err;
@@ -145,6 +167,7 @@ int main(void)
 		cmocka_unit_test(an_existing_cgroup_is_taken_over),
 		cmocka_unit_test(to_remove_a_missing_one_is_no_error),
 		cmocka_unit_test(a_kill_ends_every_process_in_it),
+		cmocka_unit_test(those_below_it_go_with_it),
 		cmocka_unit_test(one_with_a_process_is_not_removed),
 		cmocka_unit_test(what_is_no_cgroup_is_an_error),
 	};

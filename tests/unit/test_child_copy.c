@@ -200,6 +200,30 @@ static void extended_attributes_are_kept(void **state)
 	assert_int_equal(getxattr(path, "trusted.note", value, sizeof(value)), 6);
 }
 
+/* As 9p does with an ACL of the host's, which is in its list. */
+ssize_t __wrap_getxattr(const char *path, const char *name, void *value, size_t size);
+ssize_t __real_getxattr(const char *path, const char *name, void *value, size_t size);
+
+ssize_t __wrap_getxattr(const char *path, const char *name, void *value, size_t size)
+{
+	if (strcmp(name, "trusted.listed") != 0)
+		return __real_getxattr(path, name, value, size);
+	errno = ENOTSUP;
+	return -1;
+}
+
+static void an_attribute_that_is_only_listed_is_left_out(void **state)
+{
+	struct place *place = *state;
+	char path[128];
+
+	write_file(place->from, "file", "text", 0644);
+	snprintf(path, sizeof(path), "%s/from/file", place->path);
+	assert_int_equal(setxattr(path, "trusted.listed", "x", 1, 0), 0);
+	copy(place);
+	assert_holds(place->to, "file", "text");
+}
+
 static void holes_stay_holes(void **state)
 {
 	struct place *place = *state;
@@ -344,6 +368,7 @@ int main(void)
 		IN_A_PLACE(hard_links_are_hard_links_again),
 		IN_A_PLACE(nodes_fifos_and_sockets_are_made),
 		IN_A_PLACE(extended_attributes_are_kept),
+		IN_A_PLACE(an_attribute_that_is_only_listed_is_left_out),
 		IN_A_PLACE(holes_stay_holes),
 		IN_A_PLACE(a_file_of_zeros_without_holes_keeps_its_blocks),
 		IN_A_PLACE(names_may_be_odd_and_long),

@@ -6,6 +6,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -108,6 +110,29 @@ static void hang(const void *argument)
 		pause();
 }
 
+/* As one does whose last fd is a disk's that does not answer. */
+static _Noreturn void stay(void)
+{
+	waitpid(-1, NULL, 0);
+	syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, 0);
+	hang(NULL);
+	_exit(1);
+}
+
+static void fail_and_stay(const void *argument)
+{
+	if (fork() == 0)
+		fail_with_a_word(argument);
+	stay();
+}
+
+static void succeed_and_stay(const void *argument)
+{
+	if (fork() == 0)
+		succeed(argument);
+	stay();
+}
+
 static void a_worker_that_is_done_succeeds(void **state)
 {
 	(void)state;
@@ -146,6 +171,33 @@ static void a_worker_that_is_cancelled_tells_the_reason(void **state)
 	assert_string_equal(text, "not wanted");
 }
 
+static void cancel_once_told(void (*main)(const void *))
+{
+	struct error err;
+
+	assert_int_equal(start(main, 0, &err), 0);
+	while (!spawn_is_reported(&worker.spawn))
+		turn();
+	worker_cancel(&worker, "not wanted");
+	await_end();
+}
+
+static void a_worker_that_has_told_its_end_and_stays_can_be_cancelled(void **state)
+{
+	(void)state;
+	cancel_once_told(fail_and_stay);
+	assert_string_equal(text, "not wanted");
+	cancel_once_told(succeed_and_stay);
+	assert_string_equal(text, "not wanted");
+}
+
+static void a_worker_that_has_told_its_end_and_stays_is_over_at_its_deadline(void **state)
+{
+	(void)state;
+	assert_string_equal(end_of(fail_and_stay, 200), "no argument");
+	assert_string_equal(end_of(succeed_and_stay, 200), "");
+}
+
 static void there_is_one_worker_at_a_time(void **state)
 {
 	struct error err;
@@ -168,6 +220,8 @@ int main(void)
 		test_of_worker(a_worker_that_dies_without_a_word_is_an_error),
 		test_of_worker(a_worker_that_hangs_is_killed_at_its_deadline),
 		test_of_worker(a_worker_that_is_cancelled_tells_the_reason),
+		test_of_worker(a_worker_that_has_told_its_end_and_stays_can_be_cancelled),
+		test_of_worker(a_worker_that_has_told_its_end_and_stays_is_over_at_its_deadline),
 		test_of_worker(there_is_one_worker_at_a_time),
 	};
 
