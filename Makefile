@@ -5,7 +5,8 @@
 #   make run      boots it in QEMU with a container: a shell, or CMD='…'; ROOTFS=dir for another root
 #   make kernel   builds a kernel with which make run KERNEL=own boots faster: some minutes, once
 #   make check    every test there is, with a summary
-#   make install  [DESTDIR=] [PREFIX=/usr/local]: the program, its man page, and the tools around it
+#   make install  [DESTDIR=] [PREFIX=/usr/local]: the program, its man page and systemd unit, and the tools
+#                 around it
 #   make dist     what is committed, as build/hyperstart-VERSION.tar.gz
 #
 # Parts of check: lint unit fuzz host-rig host-service vm-rig vm-isa vm-vsock vm-service script-tests.
@@ -246,6 +247,12 @@ install: $(O)/musl/hyperstart
 	$(Q)install -D -m 755 -t "$(DESTDIR)$(PREFIX)/sbin" $(O)/musl/hyperstart
 	$(Q)install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/man/man8" doc/hyperstart.8
 	$(Q)install -D -m 755 -t "$(DESTDIR)$(PREFIX)/lib/hyperstart" $(TOOLS:%=scripts/%)
+	$(Q)install -D -m 644 -t "$(DESTDIR)$(PREFIX)/lib/systemd/system" scripts/hyperstart.service
+	$(Q)sed -i 's|=/usr/sbin/|=$(PREFIX)/sbin/|' "$(DESTDIR)$(PREFIX)/lib/systemd/system/hyperstart.service"
+	$(Q)install -D -m 644 -t "$(DESTDIR)$(PREFIX)/lib/hyperstart" scripts/fake-proxy.bash
+	$(Q)install -d "$(DESTDIR)$(PREFIX)/share/bash-completion/completions"
+	$(Q)ln -sfn ../../../lib/hyperstart/fake-proxy.bash \
+		"$(DESTDIR)$(PREFIX)/share/bash-completion/completions/fake-proxy"
 
 # The same commit is the same bytes: git takes its time for all files, and gzip keeps none.
 .PHONY: dist

@@ -13,6 +13,7 @@ struct child_privileges {
 	const struct process_spec *process;
 	const struct child_user *user;
 	struct rlimit nofile; /* unless the process has one of its own */
+	int root;             /* of the container: an fd */
 	bool docker_caps;     /* of a process that names none: Docker's fourteen, not all */
 };
 

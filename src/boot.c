@@ -16,6 +16,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include <linux/landlock.h>
 #include <linux/limits.h>
 #include <linux/magic.h>
 
@@ -199,6 +200,9 @@ static void kernel_check_options(void)
 	for (size_t i = 0; i < COUNT(needed); i++)
 		if (access(needed[i].path, F_OK) < 0)
 			log_error("boot: kernel lacks %s", needed[i].option);
+	if (syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) < 2)
+		log_warn("boot: kernel lacks CONFIG_SECURITY_LANDLOCK as of 5.19: containers that "
+			 "may do the same can read each other's files");
 }
 
 bool boot_option(struct daemon_config *config, const char *key, const char *value)

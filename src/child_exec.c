@@ -186,7 +186,7 @@ void child_exec_main(const void *child_exec)
 	const char *workdir = process->workdir ? process->workdir : "/", *program;
 	char found[PATH_MAX];
 	struct child_user user;
-	const struct child_privileges privileges = {
+	struct child_privileges privileges = {
 		.process = process,
 		.user = &user,
 		.nofile = exec->nofile,
@@ -210,6 +210,7 @@ void child_exec_main(const void *child_exec)
 	workdir_enter(root, workdir);
 	stdio_set(exec, &user);
 	umask(022);
+	privileges.root = root;
 	/* Last: with a low limit nothing above might have got its fd or its memory. */
 	child_privileges_take(&privileges);
 

@@ -2,7 +2,9 @@
 /* What a process may do: its limits, its identity and its capabilities. */
 #include "child_privileges.h"
 
+#include <errno.h>
 #include <linux/capability.h>
+#include <linux/landlock.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -41,6 +43,38 @@ static bool sets_find(const struct process_spec *process, bool docker_caps,
 	return process->capabilities || docker_caps;
 }
 
+static bool sets_have(const struct capabilities_spec *capabilities, uint64_t wanted)
+{
+	uint64_t any = 0;
+
+	for (int i = 0; i < CAPABILITY_SETS; i++)
+		any |= capabilities->sets[i];
+	return any & wanted;
+}
+
+/* The processes of a pod see each other, and who has the user and the capabilities of another passes
+ * through its /proc/PID/root, fd, … into its container. Not from a Landlock domain into one that is
+ * not below it, nor into none. This one restricts nothing else that is possible without CAP_SYS_ADMIN:
+ * what it handles it allows everywhere. (REFER, since it is refused by any domain that does not name
+ * it: Linux 5.19. An older kernel, or one without Landlock, has no such defence; boot says so.) */
+static void peers_shut_out(int root)
+{
+	const struct landlock_ruleset_attr attr = {.handled_access_fs = LANDLOCK_ACCESS_FS_REFER};
+	const struct landlock_path_beneath_attr all = {
+		.allowed_access = LANDLOCK_ACCESS_FS_REFER,
+		.parent_fd = root,
+	};
+	int rules = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr), 0);
+
+	if (rules < 0 && (errno == ENOSYS || errno == EOPNOTSUPP || errno == EINVAL))
+		return;
+	if (rules < 0 ||
+		syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &all, 0) < 0 ||
+		syscall(SYS_landlock_restrict_self, rules, 0) < 0)
+		die_errno("shut out other containers");
+	close(rules);
+}
+
 static void bounding_drop(uint64_t dropped)
 {
 	for (int i = 0; dropped >> i != 0; i++)
@@ -70,12 +104,18 @@ void child_privileges_take(const struct child_privileges *privileges)
 {
 	const struct process_spec *process = privileges->process;
 	struct capabilities_spec capabilities;
+	const bool limited = sets_find(process, privileges->docker_caps, &capabilities);
 	uint64_t own;
 
+	/* With one of these it could undo it, or would miss what it was given them for. */
+	if (limited &&
+		!sets_have(&capabilities,
+			CAPABILITY_BIT(CAP_SYS_ADMIN) | CAPABILITY_BIT(CAP_SYS_PTRACE)))
+		peers_shut_out(privileges->root);
 	limits_set(process, &privileges->nofile);
 	if (process->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		die_errno("set no_new_privs");
-	if (!sets_find(process, privileges->docker_caps, &capabilities)) {
+	if (!limited) {
 		child_user_become(privileges->user);
 		return;
 	}
@@ -93,11 +133,7 @@ void child_privileges_take(const struct child_privileges *privileges)
 bool child_privileges_may_mount(const struct process_spec *process, bool docker_caps)
 {
 	struct capabilities_spec capabilities;
-	uint64_t any = 0;
 
-	if (!sets_find(process, docker_caps, &capabilities))
-		return true;
-	for (int i = 0; i < CAPABILITY_SETS; i++)
-		any |= capabilities.sets[i];
-	return any & CAPABILITY_BIT(CAP_SYS_ADMIN);
+	return !sets_find(process, docker_caps, &capabilities) ||
+		sets_have(&capabilities, CAPABILITY_BIT(CAP_SYS_ADMIN));
 }

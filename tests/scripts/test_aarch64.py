@@ -41,7 +41,7 @@ def test_the_product_is_static_and_of_that_architecture():
 def test_it_runs_a_container_and_fails_with_its_code():
     result = make("-s", "run", "CMD=uname -m; echo 'no' >&2; exit 3")
     assert result.stdout == "aarch64\n", result.stderr
-    assert "\nno\n" in result.stderr
+    assert "no\n" in result.stderr
     assert "Error 3" in result.stderr
 
 

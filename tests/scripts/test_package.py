@@ -2,6 +2,7 @@
 """What is given away: the tarball, what make install installs, and the man page."""
 
 import re
+import shlex
 import shutil
 import subprocess
 
@@ -82,6 +83,30 @@ def test_what_is_installed_is_enough_to_make_an_initrd_and_run_a_container(unpac
     assert (result.stdout, result.returncode) == ("hi\n", 3), result.stderr
 
 
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """What is installed for a place of its own: the DESTDIR."""
+    directory = tmp_path_factory.mktemp("installed")
+    run("make", "-s", "install", f"DESTDIR={directory}", "PREFIX=/opt/pod", cwd=ROOT)
+    return directory
+
+
+def test_the_unit_starts_the_program_that_is_installed_with_it(installed):
+    unit = (installed / "opt/pod/lib/systemd/system/hyperstart.service").read_text()
+    (program,) = re.findall(r"^ExecStart=/(.*)$", unit, re.MULTILINE)
+    assert program == "opt/pod/sbin/hyperstart"
+    assert (installed / program).read_bytes() == (ROOT / PRODUCT).read_bytes()
+
+
+def test_bash_finds_the_completion_that_is_installed(installed):
+    tool = installed / "opt/pod/lib/hyperstart/fake-proxy"
+    found = installed / "opt/pod/share/bash-completion/completions/fake-proxy"
+    assert run(tool, "completion") == found.read_text()
+    completed = f'source {found}; COMP_WORDS=({tool} st); COMP_CWORD=1; _fake_proxy {tool} st; ' \
+        'printf "%s\n" "${COMPREPLY[@]}"'
+    assert run("bash", "-c", completed).split() == ["stats", "stop"]
+
+
 # --- --version and --help ----------------------------------------------------------------------------
 
 
@@ -108,8 +133,16 @@ def test_a_wrong_option_is_answered_by_the_usage_and_2():
 # --- The man page -------------------------------------------------------------------------------------
 
 
+def keys(function, file):
+    """The words that this function of the source knows."""
+    body = re.search(rf"^static \w+ {function}\(.*?^\}}\n|^\w+ {function}\(.*?^\}}\n", read(file),
+                     re.MULTILINE | re.DOTALL)[0]
+    return set(re.findall(r'strcmp\(key, "(?:--)?(\w+)"', body))
+
+
 def options_of_the_source():
-    return set(re.findall(r'\{"(\w+)", (?:required|no)_argument', read("src/main.c")))
+    return keys("option_apply", "src/main.c") | keys("parse_arguments", "src/main.c") | \
+        keys("boot_option", "src/boot.c")
 
 
 def text_of_man_page():
@@ -135,11 +168,13 @@ def test_the_man_page_has_every_option_and_no_other():
 
 
 def test_the_man_page_has_every_word_of_the_kernel_command_line_and_no_other():
-    words = re.search(r"word_apply\(.*?\n\}\n", read("src/boot.c"), re.DOTALL)[0]
     shown = section("KERNEL COMMAND LINE")
-    assert set(re.findall(r"hyperstart\.(\w+)", shown)) == set(re.findall(r'key, "(\w+)"', words))
+    words = keys("word_apply", "src/boot.c") | keys("boot_option", "src/boot.c")
+    assert "vsock" in words
+    assert set(re.findall(r"hyperstart\.(\w+)", shown)) == words
     source = "".join(file.read_text() for file in ROOT.glob("src/*.c"))
-    assert set(re.findall(r"hyper_\w+", shown)) == set(re.findall(r'"(hyper_use_\w+)', source))
+    assert set(re.findall(r"hyper_use_\w+", shown)) == set(re.findall(r'"(hyper_use_\w+)', source)) \
+        == {"hyper_use_serial"}
     levels = re.search(r"levels\[\] = \{(.*?)\n\};", read("src/log.c"), re.DOTALL)[1]
     for level in re.findall(r'"(\w+)"', levels):
         assert level in shown
@@ -158,18 +193,46 @@ def test_the_man_page_has_every_kernel_option_that_is_asked_for():
     assert asked <= set(re.findall(r"CONFIG_\w+", section("KERNEL")))
 
 
+def bold(text):
+    """What stands for itself, every other word of .BR and all of .B, without punctuation."""
+    for macro, words in re.findall(r"^\.(B|BR|RB) (.*)$", text, re.MULTILINE):
+        words = shlex.split(words)
+        yield from {"B": words, "BR": words[::2], "RB": words[1::2]}[macro]
+
+
+def test_the_man_page_has_every_key_of_a_description_and_no_other():
+    known = set(re.findall(r'"(\w+)", (?:REQ|OPT)', read("src/spec.c")))
+    words = {word for word in bold(section("DESCRIPTIONS")) if re.fullmatch(r"\w+", word)}
+    assert words - {"ps", "prctl"} == known
+
+
+def test_the_man_page_has_the_ports_of_each_way_to_the_host():
+    shown, source = section("CHANNELS"), read("src/transport.c")
+    named = re.findall(r"\.(?:control|tty) = \"(.*)\"", source) + \
+        re.findall(r"#define VSOCK_(?:CONTROL|TTY) +(\d+)", source)
+    assert len(named) == 6
+    for name in named:
+        assert name in shown
+
+
 def generalised(text):
-    """Numbers and names replaced: both the source's %u and the page's N become one mark."""
+    """Numbers and names replaced: both the source's %u and the page's N become one mark. What stands
+    against a word in the source may be nothing."""
+    text = re.sub(r"^%s(?=\w)|(?<=%d)%s$", "", text)
     text = re.sub(r"%\.?\d*(?:ll|z)?[a-z]", "*", text)
     return re.sub(r"\b(?:N|ID|FILE|NAME)\b", "*", text)
 
 
 def test_the_man_page_has_every_error_of_commands_and_no_other():
     # Those of descriptions tell the field's path, and those of children the kernel's reason.
-    rooms = "commands", "container", "control", "pod", "portmap", "process", "spawn", "worker"
-    calls = [call for room in rooms for call in
-             re.findall(r'error_set\(\s*\w*&?\w+,\s*E\w+,\s*"([^"]+)"', read(f"src/{room}.c"))]
-    calls = {generalised(call) for call in calls} - {"*", "report pipe"}
+    rooms = ("commands", "container", "containers", "control", "pod", "portmap", "process", "spawn",
+             "worker")
+    source = "".join(read(f"src/{room}.c") for room in rooms)
+    calls = re.findall(r'error_set\(\s*&?\w+,\s*E\w+,\s*"([^"]+)"', source) + \
+        re.findall(r'_cancel\([^;"]*"([^"]+)"\)|reason\[\] = "([^"]+)"', source)
+    calls = {generalised("".join(call)) for call in calls}
+    # Another's text, wrapped; what is only logged, or told to nobody.
+    calls -= {"*", "container '*': *", "not done in time", "the pod ends"}
     shown = re.search(r'^\.\\" errors \{\n(.*)^\.\\" \} errors', section("ERRORS"),
                       re.MULTILINE | re.DOTALL)[1]
     lines = {generalised(line) for line in shown.splitlines() if not line.startswith(".")}
