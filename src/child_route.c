@@ -35,8 +35,8 @@ int route_parse(const struct route_spec *spec, struct route *out, struct error *
 	*out = (struct route){
 		.name = spec->dest ? spec->dest : "default",
 		.device = spec->device,
-		.has_gateway = spec->gateway != NULL,
-		.has_src = spec->src != NULL,
+		.has_gateway = spec->gateway,
+		.has_src = spec->src,
 	};
 	if (destination_parse(spec->dest, &out->dest, err) < 0 ||
 		(out->has_gateway && ip_parse(spec->gateway, &out->gateway, err) < 0) ||

@@ -266,12 +266,15 @@ static int step_in(const struct spawn_plan *plan, struct error *err)
 
 static void step_out(const struct spawner *spawner, const struct spawn_plan *plan)
 {
+	bool is_out = true;
+
+	if (plan->pid_ns >= 0 || plan->new_pid_ns)
+		is_out = setns(spawner->pid_ns, CLONE_NEWPID) == 0;
+	if (plan->mount_ns && setns(spawner->mount_ns, CLONE_NEWNS) < 0)
+		is_out = false;
 	/* In a container's namespaces this process is nobody's agent any more: better an end that
 	 * is seen. */
-	if ((plan->pid_ns >= 0 || plan->new_pid_ns) && setns(spawner->pid_ns, CLONE_NEWPID) < 0)
-		abort();
-	if (plan->mount_ns && setns(spawner->mount_ns, CLONE_NEWNS) < 0)
-		abort();
+	assert(is_out);
 }
 
 static bool too_many_abandoned(const struct spawner *spawner)

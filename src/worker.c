@@ -19,7 +19,7 @@ static void worker_changed(struct spawn *spawn)
 	else
 		spawn_error(spawn, &err);
 	spawn_forget_report(spawn);
-	has_result = worker->result != NULL;
+	has_result = worker->result;
 	worker->on_done(worker->context, succeeded ? NULL : &err);
 	/* One without a result may have gone with its owner. */
 	if (has_result) {
