@@ -3,7 +3,7 @@
 #ifndef CHILD_CLOCK_H
 #define CHILD_CLOCK_H
 
-/* Sets CLOCK_REALTIME from /dev/rtc0, which keeps UTC. Where there is none, or it cannot be read,
+/* Sets CLOCK_REALTIME from the RTC, which keeps UTC. Where there is none, or it cannot be read,
  * the clock is left as it is: no container should fail for that. */
 void child_clock_set(void);
 

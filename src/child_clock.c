@@ -2,32 +2,21 @@
 /* The guest's clock, which stood still while the VM was paused. */
 #include "child_clock.h"
 
-#include <fcntl.h>
-#include <linux/rtc.h>
-#include <sys/ioctl.h>
 #include <time.h>
-#include <unistd.h>
+
+#include "file.h"
+#include "number.h"
 
 void child_clock_set(void)
 {
-	int fd = open("/dev/rtc0", O_RDONLY | O_CLOEXEC);
-	struct rtc_time rtc;
+	char text[32];
+	const char *at = text;
+	uint64_t seconds;
 	struct timespec now = {0};
 
-	if (fd < 0)
+	if (file_read("/sys/class/rtc/rtc0/since_epoch", text, sizeof(text)) < 0 ||
+		!number_take(&at, INT64_MAX, &seconds))
 		return;
-	if (ioctl(fd, RTC_RD_TIME, &rtc) == 0) {
-		struct tm utc = {
-			.tm_sec = rtc.tm_sec,
-			.tm_min = rtc.tm_min,
-			.tm_hour = rtc.tm_hour,
-			.tm_mday = rtc.tm_mday,
-			.tm_mon = rtc.tm_mon,
-			.tm_year = rtc.tm_year,
-		};
-
-		now.tv_sec = timegm(&utc);
-		clock_settime(CLOCK_REALTIME, &now);
-	}
-	close(fd);
+	now.tv_sec = (time_t)seconds;
+	clock_settime(CLOCK_REALTIME, &now);
 }

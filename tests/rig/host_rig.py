@@ -164,8 +164,6 @@ class HostGuest(Inspected):
         if self.cgroup:
             mount(self.cgroup, self.dir / "cgroup", None, MS_BIND)
         mount("tmpfs", "/sys", "tmpfs")
-        if os.path.exists("/dev/rtc0"):
-            mount("/dev/null", "/dev/rtc0", None, MS_BIND)
 
     # What the host holds
 

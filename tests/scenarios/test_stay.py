@@ -3,6 +3,7 @@
 
 import re
 import subprocess
+import time
 
 import pytest
 
@@ -50,6 +51,15 @@ def test_a_fatal_signal_is_reported_and_the_machine_goes_off(pod, box, name, num
     assert (int(line[1]), int(line[3]), line[4]) == (number, Code.EXECCMD, build_id())
     assert int(line[2], 16) > 0x1000
     assert "Kernel panic" not in pod.guest.log
+
+
+@vm_only
+def test_a_clock_that_is_wrong_is_set_by_the_rtc(pod, box):
+    """After a pause of the VM it is: the host says READY."""
+    assert pod.run("hyperstart", ["/bin/busybox", "date", "-s", "@1000000000"]).code == 0
+    assert int(pod.run(box.name, ["date", "+%s"]).out) < 1000000100
+    pod.ack(Code.READY)
+    assert abs(int(pod.run(box.name, ["date", "+%s"]).out) - time.time()) < 5
 
 
 @pytest.mark.options(level="warn")
