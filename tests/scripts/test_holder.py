@@ -98,3 +98,38 @@ def test_a_client_that_went_with_much_unread_holds_up_nobody(guest):
     assert guest.holder.takes_output()
     guest.end(process, 137)
     assert not guest.holder.containers
+
+
+@pytest.mark.parametrize("fields, complaint", [
+    ({"args": ["echo", "\udcff"]}, "not UTF-8"),
+    ({"rootfs": "/elsewhere"}, "/elsewhere is not below"),
+    ({"detach": True, "name": "n" * 300}, "File name too long"),
+])
+def test_a_run_that_cannot_be_is_told_and_leaves_no_vm_behind(guest, fields, complaint):
+    user = User(guest)
+    user.run(**fields)
+    failure = json.loads(user.answers()[proxy.FAILURE])
+    assert complaint in failure["text"]
+    assert failure["code"] == 125
+    assert not guest.holder.containers
+    assert guest.commands[-1] == proxy.DESTROYPOD
+
+
+def test_a_run_that_cannot_be_leaves_the_others_alone(guest):
+    users = [User(guest) for _ in range(3)]
+    users[0].run()
+    users[1].run()  # that name again
+    users[2].run(name="other", args=["\udcff"])
+    assert guest.commands == [proxy.NEWCONTAINER]
+    assert list(guest.holder.containers) == ["box"]
+
+
+def test_a_full_disk_costs_output_and_not_the_vm(guest):
+    (guest.holder.directory / "box.out").symlink_to("/dev/full")
+    user = User(guest)
+    user.run(detach=True)
+    process = guest.holder.named["box", "init"]
+    guest.write(process, b"lost")
+    guest.turn()
+    guest.end(process, 3)
+    assert guest.holder.containers["box"].exit_code == 3
