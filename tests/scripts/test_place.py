@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where fake-proxy keeps a VM: other people's directories, and names that QEMU reads in its own way."""
+"""Odd places: other people's directories, names that QEMU reads in its own way, what no initrd holds."""
 
 import os
 import subprocess
+import sys
 
 import pytest
 
 from rig.scripts import ROOT, load_script
 
-SECONDS = 60
+SECONDS = 10
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a directory away")
@@ -30,13 +31,36 @@ def test_a_comma_in_a_name_is_no_option_of_qemus(tmp_path, monkeypatch):
     place, share = tmp_path / "a,b", tmp_path / "c,readonly=on"
     place.mkdir()
     share.mkdir()
-    qemu = tmp_path / "qemu-system-x86_64"
-    qemu.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
-    qemu.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    with run_qemu.Vm(directory=place, share=share, accel="tcg") as vm:
-        vm.qemu.wait(SECONDS)
-        words = vm.output().splitlines()
+    words = []
+    monkeypatch.setattr(run_qemu.subprocess, "Popen",
+                        lambda command, **_: words.extend(command) or sys.exit())
+    with pytest.raises(SystemExit):
+        run_qemu.Vm(directory=place, share=share, accel="tcg").start()
     assert f"file,id=console,path={tmp_path}/a,,b/console.log" in words
     assert f"local,id=share,path={tmp_path}/c,,readonly=on,security_model=none,multidevs=remap" \
         in words
+
+
+def build_initrd(tree, output):
+    return subprocess.run([ROOT / "scripts/build-initrd", "--init", "/bin/true", "--add",
+                           f"tree={tree}", output], capture_output=True, text=True, timeout=SECONDS)
+
+
+def test_an_initrd_holds_files_of_any_name(tmp_path):
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    with open(os.fsencode(tree) + b"/odd\xff", "wb"):
+        os.symlink(b"to\xfe", os.fsencode(tree) + b"/link")
+    done = build_initrd(tree, tmp_path / "initrd")
+    assert (done.returncode, done.stderr) == (0, "")
+    archive = (tmp_path / "initrd").read_bytes()
+    assert b"tree/odd\xff\0" in archive and b"to\xfe" in archive
+
+
+def test_what_no_initrd_can_hold_is_named_and_not_waited_for(tmp_path):
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    os.mkfifo(tree / "fifo")
+    done = build_initrd(tree, tmp_path / "initrd")
+    assert done.returncode == 1
+    assert str(tree / "fifo") in done.stderr
