@@ -64,3 +64,15 @@ def test_what_no_initrd_can_hold_is_named_and_not_waited_for(tmp_path):
     done = build_initrd(tree, tmp_path / "initrd")
     assert done.returncode == 1
     assert str(tree / "fifo") in done.stderr
+
+
+@pytest.mark.parametrize("text, found", [
+    ("web:/etc/hosts", ("web", "/etc/hosts", "hosts")),
+    ("web:-n", ("web", "/-n", "-n")),
+    ("web:/a\nb", ("web", "/a\nb", "a\nb")),
+    ("web:/var/..", ("web", "/var/..", "")),
+    ("./web:page", None),
+    ("page", None),
+])
+def test_a_path_in_a_container_is_one_whatever_its_name(text, found):
+    assert load_script("fake-proxy").container_path(text) == found
