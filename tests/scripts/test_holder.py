@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""fake-proxy's holder of a VM, with a guest of ours: what one client does is not the others' end."""
+"""fake-proxy's holder of a VM, with a guest of ours: no client is the end of all others."""
 
 import json
 import socket

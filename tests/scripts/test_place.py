@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Odd places: other people's directories, names that QEMU reads in its own way, what no initrd holds."""
+"""Odd places: other people's directories, names with a second meaning, what no initrd holds."""
 
 import os
 import subprocess
