@@ -263,7 +263,7 @@ static void tell_missing_capabilities(const struct process_plan *plan)
 		missing &= ~capability_own();
 	for (int i = 0; missing >> i; i++)
 		if (missing >> i & 1)
-			log_warn("process %s/%s: CAP_%s is not to be had: skipped", plan->container,
+			log_info("process %s/%s: CAP_%s is not to be had: skipped", plan->container,
 				plan->id ? plan->id : "-", capability_name(i));
 }
 
