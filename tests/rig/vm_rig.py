@@ -132,6 +132,7 @@ class VmGuest(Inspected):
     ordered = False  # QEMU serves the two ports as it likes
     is_vm = True
     binary = "musl"
+    greets = False  # READY is the first host's alone, but over vsock
     tick = 0.05  # its console is a file: nothing wakes us when it grows
 
     def __init__(self, share, initrd, binary=None, deadline=None, api=None, caps=None, level="info",
