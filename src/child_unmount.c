@@ -11,29 +11,33 @@
 
 #include "child.h"
 
-/* EINVAL: there is nothing any more; the report of the one who did it was lost. */
-static int root_detach(void)
+/* All that is there: who may mount may have put one root over the other. EINVAL: nothing is left, but
+ * the first of all roots, which is locked. */
+static int all_detach(int mount_ns)
 {
-	return umount2("/", MNT_DETACH) < 0 && errno != EINVAL ? -1 : 0;
+	do {
+		if (setns(mount_ns, CLONE_NEWNS) < 0)
+			return -1;
+	} while (umount2("/", MNT_DETACH) == 0);
+	return errno == EINVAL ? 0 : -1;
 }
 
 void child_unmount_main(const void *child_unmount)
 {
 	const struct child_unmount *plan = child_unmount;
 
-	/* The root itself goes with this process, which has it as its own. */
-	if (setns(plan->mount_ns, CLONE_NEWNS) < 0 || root_detach() < 0)
+	/* A root goes when this process has another, or ends. */
+	if (all_detach(plan->mount_ns) < 0)
 		die_errno("unmount");
 	report_done(NULL, 0);
 }
 
 static _Noreturn void unmount_apart(int mount_ns)
 {
-	if (setns(mount_ns, CLONE_NEWNS) < 0)
-		_exit(1);
 	/* The report pipe is the worker's alone: it may be killed while this one waits for a disk. */
+	dup2(mount_ns, STDIN_FILENO);
 	syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, 0);
-	_exit(root_detach() < 0);
+	_exit(all_detach(STDIN_FILENO) < 0);
 }
 
 size_t child_unmount_all(const int *mount_ns, size_t count)

@@ -53,6 +53,20 @@ def test_a_container_that_made_cgroups_of_its_own_is_removed(pod):
     pod.ack(Code.REMOVECONTAINER, {"container": "nested"})
 
 
+@pytest.mark.only("host", "holds the container's mount namespace")
+def test_what_lies_below_a_root_over_the_root_is_unmounted_by_a_child(pod):
+    """Else it would be by who closes the namespace: the daemon, whatever its disk does."""
+    process = pod.newcontainer("over", ["sleep", "1000"]).started()
+    pid = (pod.guest.cgroup / "pod/c-over/cgroup.procs").read_text().split()[0]
+    with open(f"/proc/{pid}/mountinfo") as mounts:
+        assert pod.run("over", ["mount", "-t", "tmpfs", "over", "/"]).code == 0
+        pod.kill("over")
+        process.wait()
+        pod.ack(Code.REMOVECONTAINER, {"container": "over"})
+        mounts.seek(0)
+        assert mounts.read() == ""
+
+
 def test_a_running_container_is_not_removed(pod, box):
     text = pod.error(Code.REMOVECONTAINER, {"container": box.name})
     assert text == f"removecontainer: container '{box.name}' is running"
