@@ -48,5 +48,7 @@ bool portmap_remove(struct portmap *portmap, const char *id,
 /* The change that is being made fails for this reason (static text), and all that would follow: the pod
  * is about to end. */
 void portmap_cancel(struct portmap *portmap, const char *reason);
+/* The end for which it was cancelled did not come: rules are written again. */
+void portmap_resume(struct portmap *portmap);
 
 #endif

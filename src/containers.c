@@ -121,6 +121,13 @@ static void remove_container(struct containers *containers, struct container *co
 		container_emptied(container);
 }
 
+/* Whatever a cut was for, the host goes on: a DESTROYPOD may have been refused. */
+static void resume(struct containers *containers)
+{
+	containers->cut = NULL;
+	portmap_resume(&containers->portmap);
+}
+
 int containers_remove(struct containers *containers, const char *id, struct error *err)
 {
 	struct container *container = containers_find(containers, id, err);
@@ -129,6 +136,7 @@ int containers_remove(struct containers *containers, const char *id, struct erro
 		return -1;
 	if (container_is_running(container))
 		return error_set(err, EBUSY, "container '%s' is running", id);
+	resume(containers);
 	/* Its orphans may still be dying when the host has its exit code. */
 	remove_container(containers, container);
 	return 0;
@@ -231,7 +239,7 @@ int containers_start(
 
 	if (check_open(containers, err) < 0)
 		return -1;
-	containers->cut = NULL;
+	resume(containers);
 	if (gone) {
 		containers->replacement = spec;
 		remove_container(containers, gone);

@@ -233,3 +233,8 @@ void portmap_cancel(struct portmap *portmap, const char *reason)
 	portmap->cut = reason;
 	worker_cancel(&portmap->worker, reason);
 }
+
+void portmap_resume(struct portmap *portmap)
+{
+	portmap->cut = NULL;
+}

@@ -203,3 +203,20 @@ def test_destroypod_does_not_wait_for_rules(programs):
     assert host.reply_to(destroy).kind == Code.ACK
     assert time.monotonic() - start < 5
     assert host.guest.wait_end(host) == "power-off"
+
+
+def test_a_destroypod_that_is_refused_cuts_no_more_than_what_ran(programs):
+    host = programs.host
+    host.startpod(portmappingWhiteLists=LISTS)
+    programs.plan("wait")
+    refused = programs.container("c", 90)
+    host.wait_seen(programs.is_waiting, "the rules")
+    assert "more than" in host.error(Code.DESTROYPOD, b" " * 300_000)
+    assert refused.refused()
+    programs.plan()
+    other = programs.container("d", 80).started()
+    host.kill("d")
+    other.wait()
+    before = len(programs.calls())
+    host.ack(Code.REMOVECONTAINER, {"container": "d"})
+    assert len(programs.calls()) == before + 1

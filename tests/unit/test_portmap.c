@@ -174,6 +174,9 @@ static void what_was_cancelled_is_not_followed_by_anything(void **state)
 	assert_string_equal(said, "the end");
 	assert_int_equal(add("b"), -1);
 	assert_int_equal(fake.started, 1);
+	portmap_resume(&portmap);
+	assert_int_equal(add("b"), 0);
+	assert_int_equal(fake.started, 2);
 }
 
 static void a_pod_that_ended_is_told_nothing(void **state)
