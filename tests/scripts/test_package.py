@@ -231,6 +231,8 @@ def test_the_man_page_has_every_error_of_commands_and_no_other():
     calls = re.findall(r'error_set\(\s*&?\w+,\s*E\w+,\s*"([^"]+)"', source) + \
         re.findall(r'_cancel\([^;"]*"([^"]+)"\)|reason\[\] = "([^"]+)"', source)
     calls = {generalised("".join(call)) for call in calls}
+    if "error_memory(" in source:
+        calls.add("out of memory")
     # Another's text, wrapped; what is only logged, or told to nobody.
     calls -= {"*", "container '*': *", "not done in time", "the pod ends"}
     shown = re.search(r'^\.\\" errors \{\n(.*)^\.\\" \} errors', section("ERRORS"),
