@@ -4,9 +4,9 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "child.h"
@@ -55,6 +55,7 @@ static bool device_look(const struct child_device *device, char path[DEVICE_PATH
 	char found[DEVICE_PATH_MAX];
 	const char *name = device->name;
 	struct stat st;
+	int fd;
 
 	if (device->scsi_addr)
 		name = scsi_block_name(device->scsi_addr, found);
@@ -63,7 +64,14 @@ static bool device_look(const struct child_device *device, char path[DEVICE_PATH
 	if (!name)
 		return false;
 	format(path, DEVICE_PATH_MAX, "/dev/%.50s", name);
-	return stat(path, &st) == 0 && S_ISBLK(st.st_mode);
+	if (stat(path, &st) < 0 || !S_ISBLK(st.st_mode))
+		return false;
+	/* The kernel makes the node before the disk behind it, and tells only of the disk. */
+	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return errno != ENXIO;
+	close(fd);
+	return true;
 }
 
 void child_device_find(const struct child_device *device, char path[DEVICE_PATH_MAX])

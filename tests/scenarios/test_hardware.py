@@ -6,6 +6,7 @@ What a guest's kernel has to say to it is test_disks.py's matter.
 
 import os
 import pathlib
+import stat
 
 import pytest
 
@@ -78,6 +79,17 @@ def test_a_disk_is_a_root(pod, disks):
         assert container.sh("touch /new; ls /new") == "/new\n"
     with Container(pod, image="/dev/" + disks["root"], fstype="ext4", readOnly=True) as container:
         assert "Read-only" in container.sh("ls /new; touch /new")
+
+
+def test_a_node_without_a_disk_is_a_disk_that_is_yet_to_come(pod, box):
+    """So it is for a moment when one is plugged."""
+    name = "hyperstart-test"
+    os.mknod(f"/dev/{name}", stat.S_IFBLK | 0o600, os.makedev(60, 1))
+    try:
+        late = pod.newcontainer("late", ["true"], image=name, container={"fstype": "ext4"})
+        assert f"no disk {name} came within 3 s" in late.refused()
+    finally:
+        os.unlink(f"/dev/{name}")
 
 
 def test_a_disk_is_a_volume_by_its_name_or_its_address(pod, disks, sysfs):
