@@ -450,8 +450,9 @@ check: | build/setup-build build/setup-run build/setup-test
 	@scripts/check
 
 .PHONY: bench
-bench: all $(BENCH:%=build/bench/%) | build/setup-run
+bench: all $(rig) $(BENCH:%=build/bench/%) | build/setup-run
 	@scripts/bench
+	@$(PYTEST) tests/scenarios/test_storm.py --rig=vm -q -s
 
 .PHONY: clean
 clean:

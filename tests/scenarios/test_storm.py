@@ -104,6 +104,7 @@ def test_the_agent_answers_in_every_storm(pod, record_property):
     figures = {name: round(figure, 4) if isinstance(figure, float) else figure
                for name, figure in figures.items()}
     record_property("figures", f"storm: {figures}")
+    print(f"\nInstructions (ns) of the agent's for a PING, least, quarters and most: {figures}")
     assert figures["killed, s"] <= KILL_SECONDS, figures
     pod.ack(Code.REMOVECONTAINER, {"container": "storm"}, timeout=60)
 
