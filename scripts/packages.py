@@ -5,6 +5,7 @@ They are kept in $XDG_CACHE_HOME/hyperstart (~/.cache/hyperstart), so that the n
 load them; without a network what is there has to do.
 """
 
+import fcntl
 import os
 import shlex
 import shutil
@@ -44,10 +45,13 @@ class Apt:
                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout.splitlines()
 
     def update(self):
-        say(f"apt-get update ({self.arch})")
+        """One at a time: apt itself does not wait for another one that does it."""
         command = ["apt-get", *self.options, "-qq", "update"]
-        if subprocess.run(command).returncode != 0:
-            subprocess.run(command, check=True)
+        with open(CACHE / "update.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            say(f"apt-get update ({self.arch})")
+            if subprocess.run(command).returncode != 0:
+                subprocess.run(command, check=True)
 
     def find(self, question):
         """The answer, if need be after an update: a fresh machine has no lists."""
