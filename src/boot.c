@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What only PID 1 of a VM does: from the kernel's hand-over to the two ports, and power off. */
+/* What only the agent of a whole VM does: from the hand-over by the kernel, or by the init whose
+ * service it is, to the way to the host; and power off. */
 #include "boot.h"
 
 #include <errno.h>
@@ -26,7 +27,6 @@
 #include "format.h"
 #include "limits.h"
 #include "log.h"
-#include "loop.h"
 #include "module.h"
 #include "number.h"
 #include "protocol.h"

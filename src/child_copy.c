@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "child_path.h"
+#include "file.h"
 #include "format.h"
 #include "limits.h"
 
@@ -67,11 +68,7 @@ static int linked_compare(const void *a, const void *b)
 
 static int close_with(int fd, int rc)
 {
-	int why = errno;
-
-	if (fd >= 0)
-		close(fd);
-	errno = why;
+	fd_close(&fd);
 	return rc;
 }
 
@@ -204,7 +201,7 @@ static int file_copy(const struct item *item)
 	int to = openat(item->parent, item->name, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
 	int rc = from >= 0 && to >= 0 ? bytes_copy(from, to, &item->status) : -1;
 
-	close_with(from, 0);
+	fd_close(&from);
 	/* Where a full disk only shows on close. */
 	if (rc == 0)
 		return close(to);

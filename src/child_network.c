@@ -26,7 +26,6 @@
 #include "clock.h"
 #include "file.h"
 #include "format.h"
-#include "loop.h"
 
 /* One interface of the command. */
 struct plan {

@@ -12,16 +12,22 @@
 
 /* Apart from pod/init, and from the files that the kernel puts beside it. */
 #define CGROUP_PREFIX "c-"
+#define NAME_SIZE     (sizeof(CGROUP_PREFIX) + ID_MAX)
 
 /* How long at most until the next try to remove one with dying processes. */
 #define REMOVAL_MS_MAX 1000u
 
+static const char *name_of(const struct container_cgroup *cgroup, char name[NAME_SIZE])
+{
+	format(name, NAME_SIZE, CGROUP_PREFIX "%s", cgroup->id);
+	return name;
+}
+
 static int try_remove(const struct container_cgroup *cgroup, struct error *err)
 {
-	char name[sizeof(CGROUP_PREFIX) + ID_MAX];
+	char name[NAME_SIZE];
 
-	format(name, sizeof(name), CGROUP_PREFIX "%s", cgroup->id);
-	return cgroup_remove(*cgroup->parent, name, err);
+	return cgroup_remove(*cgroup->parent, name_of(cgroup, name), err);
 }
 
 /* That the cgroup can be removed is the kernel's word that no process is left in it. The orphans
@@ -67,13 +73,12 @@ void container_cgroup_init(struct container_cgroup *cgroup, struct loop *loop, c
 int container_cgroup_open(struct container_cgroup *cgroup, const char *id,
 	const struct constraints_spec *constraints, struct error *err)
 {
-	char name[sizeof(CGROUP_PREFIX) + ID_MAX];
+	char name[NAME_SIZE];
 
 	if (*cgroup->parent < 0)
 		return 0;
 	cgroup->id = id;
-	format(name, sizeof(name), CGROUP_PREFIX "%s", id);
-	cgroup->fd = cgroup_create(*cgroup->parent, name, err);
+	cgroup->fd = cgroup_create(*cgroup->parent, name_of(cgroup, name), err);
 	if (cgroup->fd < 0)
 		return -1;
 	return constraints ? cgroup_limits_container(cgroup->fd, constraints, err) : 0;
@@ -82,9 +87,11 @@ int container_cgroup_open(struct container_cgroup *cgroup, const char *id,
 const char *container_cgroup_path(
 	const struct container_cgroup *cgroup, const char *parent, char path[PATH_MAX])
 {
+	char name[NAME_SIZE];
+
 	if (cgroup->fd < 0)
 		return NULL;
-	format(path, PATH_MAX, "%s/" CGROUP_PREFIX "%s", parent, cgroup->id);
+	format(path, PATH_MAX, "%s/%s", parent, name_of(cgroup, name));
 	return path;
 }
 

@@ -20,7 +20,6 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "invariant.h"
 #include "log.h"
 
 #define BATCH_MAX 16

@@ -28,7 +28,6 @@
 
 #include "bytes.h"
 #include "file.h"
-#include "log.h"
 #include "protocol.h"
 
 #define PAYLOAD_MAX (TTY_FRAME_MAX - TTY_HEADER)

@@ -18,7 +18,6 @@
 #include "file.h"
 #include "format.h"
 #include "log.h"
-#include "loop.h"
 #include "module.h"
 #include "uevent.h"
 
