@@ -267,13 +267,18 @@ class Schedule(Oracle):
             self.note(container.name)
             self.reap(container)
 
-    def step_remove(self):
+    def pick_settled(self):
+        """One of the names, and its container or None: one that is about to end has ended."""
         self.attend("control", read=False)
         name = self.rng.choice(NAMES)
         container = self.containers.get(name)
         if container and not container.stopped and container.first.ending:
             self.reap(container)
             container = self.containers.get(name)
+        return name, container
+
+    def step_remove(self):
+        name, container = self.pick_settled()
         kinds, text = (ERROR,), "is running"
         if not container:
             text = "no such container"
@@ -364,12 +369,7 @@ class Schedule(Oracle):
             self.send(f"READFILE {name}", Code.READFILE, spec, reply=self.files[name])
 
     def step_ps(self):
-        self.attend("control", read=False)
-        name = self.rng.choice(NAMES)
-        container = self.containers.get(name)
-        if container and not container.stopped and container.first.ending:
-            self.reap(container)
-            container = self.containers.get(name)
+        name, container = self.pick_settled()
         runs = container and not container.stopped
         self.send(f"PSCONTAINER {name}", Code.PSCONTAINER, {"container": name, "format": "json"},
                   kinds=(ACK,) if runs else (ERROR,), text=name)

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from rig.wire import Code
-from test_network_input import Net
+from test_network_input import net  # noqa: F401  a fixture
 
 pytestmark = pytest.mark.only("host", "programs of the test's own in the daemon's mount namespace")
 
@@ -77,14 +77,6 @@ class Programs:
 @pytest.fixture
 def programs(host, tmp_path):
     return Programs(host, tmp_path)
-
-
-@pytest.fixture
-def net(host):
-    try:
-        return Net(host)
-    except subprocess.CalledProcessError as failure:
-        pytest.skip(f"no veth devices here: {failure.stderr.strip()}")
 
 
 INTERFACE = {"device": "net0", "newDeviceName": "new0", "mtu": 1300, "ipAddresses": [
