@@ -23,8 +23,8 @@ O := build$(ARCH:%=/%)
 
 # Every room, lowest layer first. Nothing is built that does not stand here.
 ROOMS := format version number clock file log error arena queue uevent module writeback loop json_scan json port \
-	control mux address privilege spec report cgroup cgroup_limits child child_path child_user \
-	child_mount child_device child_copy child_volume child_sysctl child_privileges child_etc \
+	control mux address privilege spec report cgroup cgroup_limits device_filter child child_path child_user \
+	child_mount child_device child_copy child_volume child_sysctl child_seccomp child_privileges child_etc \
 	child_rootfs child_unmount child_exec child_clock child_netlink child_network_state child_route \
 	child_network child_portmap child_pod child_files child_hotplug child_ps_columns child_ps_table \
 	child_ps spawn worker process devpts container_mounts container_cgroup container portmap \
@@ -67,7 +67,7 @@ UNIT_child_ps := cgroup child_ps child_ps_table child_ps_columns child_user chil
 UNIT_boot := version writeback transport loop log module uevent error
 UNIT_module := module
 UNIT_child_exec := child_rootfs child_etc child_volume child_device child_copy child_mount child_sysctl \
-	child_privileges child_user child_path child privilege module uevent report queue error
+	child_seccomp child_privileges device_filter child_user child_path child privilege module uevent report queue error
 UNIT_worker := worker spawn child report queue loop log error
 UNIT_cgroup := cgroup error
 UNIT_cgroup_limits := cgroup_limits cgroup error

@@ -3,15 +3,17 @@
 #ifndef CHILD_ROOTFS_H
 #define CHILD_ROOTFS_H
 
+#include "device_filter.h"
 #include "spec.h"
 
 struct child_rootfs {
 	const struct container_spec *container;
-	const char *run_dir;     /* share/, shm/; root/ and volume/, mount points for anyone */
-	const char *cgroup_path; /* the container's, in the agent's mounts; NULL: none */
-	int devpts;              /* detached mount, attached on /dev/pts */
-	int console;             /* a pty slave, bound on /dev/console; -1: none */
-	uint64_t until_ms;       /* how long disks are awaited: clock_now() */
+	const char *run_dir;         /* share/, shm/; root/ and volume/, mount points for anyone */
+	const char *cgroup_path;     /* the container's, in the agent's mounts; NULL: none */
+	int devpts;                  /* detached mount, attached on /dev/pts */
+	int console;                 /* a pty slave, bound on /dev/console; -1: none */
+	uint64_t until_ms;           /* how long disks are awaited: clock_now() */
+	struct device_list *devices; /* gets those that the container is given by name */
 };
 
 /* Both work on the calling process's mount namespace, a fresh copy of the agent's: what they build

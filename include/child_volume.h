@@ -3,6 +3,7 @@
 #ifndef CHILD_VOLUME_H
 #define CHILD_VOLUME_H
 
+#include "device_filter.h"
 #include "spec.h"
 
 struct child_volume {
@@ -10,7 +11,8 @@ struct child_volume {
 	int run;   /* the agent's directory: share/, and volume/ as a mount point for anyone */
 	int root;  /* the container's root; its image and its base mounts are there */
 	int image; /* with `initialize`: the image alone, a mount that is attached nowhere */
-	uint64_t until_ms; /* how long disks are awaited */
+	uint64_t until_ms;           /* how long disks are awaited */
+	struct device_list *devices; /* gets those that are given by name */
 };
 
 /* All of them, in the order in which they are listed. */

@@ -18,8 +18,12 @@ struct container_setting {
 	int cgroup;              /* the pod's; -1: no cgroups */
 	const char *cgroup_path; /* where it is; NULL: nowhere */
 	struct rlimit nofile;
-	bool docker_caps; /* see child_privileges.h */
+	bool docker_caps;   /* see child_privileges.h */
+	int *device_filter; /* the pod's, for containers that may not mount; see container.c */
 };
+
+/* No container has needed it yet; -1: the kernel has none. */
+#define DEVICE_FILTER_UNTRIED (-2)
 
 struct container;
 

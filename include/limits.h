@@ -42,6 +42,8 @@
 #define ROUTES_MAX     1024u
 /* A container's mapped ports. */
 #define PORTS_MAX 256u
+/* Its devices: what its fsmap names. */
+#define DEVICES_MAX 64u
 /* How long a network device is awaited that a command names, if the deadline allows for it. */
 #define DEVICE_WAIT_MS 10000u
 

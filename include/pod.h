@@ -26,6 +26,7 @@ struct pod {
 	const char *cgroup_dir;           /* borrowed: where that is */
 	struct arena arena;               /* owned: hostname, cgroup_path */
 	struct containers containers;
+	int device_filter; /* owned: see container.c */
 	struct spawn init;
 	struct timer patience;     /* of TERMINATING, KILLING, RELEASING … */
 	bool is_impatient;         /* … and that it is over */

@@ -20,6 +20,7 @@
 #include <linux/landlock.h>
 #include <linux/limits.h>
 #include <linux/magic.h>
+#include <linux/seccomp.h>
 
 #include "clock.h"
 #include "count.h"
@@ -200,6 +201,9 @@ static void kernel_check_options(void)
 	for (size_t i = 0; i < COUNT(needed); i++)
 		if (access(needed[i].path, F_OK) < 0)
 			log_error("boot: kernel lacks %s", needed[i].option);
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, NULL) < 0 && errno != EFAULT)
+		log_warn("boot: kernel lacks CONFIG_SECCOMP_FILTER: containers can make user "
+			 "namespaces, and take what no limit covers");
 	if (syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) < 2)
 		log_warn("boot: kernel lacks CONFIG_SECURITY_LANDLOCK as of 5.19: containers that "
 			 "may do the same can read each other's files");
@@ -369,6 +373,29 @@ void boot_start(struct daemon_config *config)
 	ports_ms = clock_now();
 }
 
+/* Limits of the kernel that are a user's, not a container's: root's in a container are the agent's, too. */
+static void user_limits_set(void)
+{
+	static const struct {
+		const char *path, *value;
+	} limits[] = {
+		/* Watches count as memory of the container. LONG_MAX. */
+		{"/proc/sys/fs/epoll/max_user_watches", "9223372036854775807"},
+		/* Keys do not, and outlive it. 0 is refused. */
+		{"/proc/sys/kernel/keys/maxkeys", "1"},
+		{"/proc/sys/kernel/keys/maxbytes", "200"},
+		{"/proc/sys/kernel/keys/root_maxkeys", "1000"},
+		{"/proc/sys/kernel/keys/root_maxbytes", "100000"},
+		/* As many as there can be: each devpts has a limit of its own. */
+		{"/proc/sys/kernel/pty/max", "1048576"},
+	};
+
+	for (size_t i = 0; i < COUNT(limits); i++)
+		if (file_write(limits[i].path, limits[i].value) < 0 && errno != ENOENT)
+			log_error("boot: write '%s' to %s: %s", limits[i].value, limits[i].path,
+				strerror(errno));
+}
+
 /* Whatever the containers take: our pages stay, and another is killed. */
 static void stay(void)
 {
@@ -397,6 +424,7 @@ void boot_finish(struct daemon_config *config)
 		log_error("boot: take cgroup2: %s: containers cannot be killed as a whole",
 			strerror(errno));
 	kernel_check_options();
+	user_limits_set();
 	stay();
 	log_info("boot: ms since the kernel began: init %llu, ports %llu, READY %llu",
 		(unsigned long long)entered_ms, (unsigned long long)ports_ms,

@@ -20,6 +20,7 @@
 #include "child_privileges.h"
 #include "child_rootfs.h"
 #include "child_user.h"
+#include "device_filter.h"
 #include "file.h"
 #include "format.h"
 
@@ -165,8 +166,19 @@ static const char *program_find(const char *name, const char *path, char *found,
 	return NULL;
 }
 
+/* Behind the mounts: in a cgroup that is limited no disk can be opened, not even to be mounted. */
+static void devices_limit(const struct child_exec *exec, const struct device_list *devices)
+{
+	int filter = devices->count > 0 ? device_filter_load(devices->devices, devices->count)
+					: exec->device_filter;
+
+	if (filter < 0 || device_filter_attach(filter, exec->cgroup) < 0)
+		die_errno("limit the devices of the container");
+}
+
 static void root_build(const struct child_exec *exec)
 {
+	struct device_list devices = {0};
 	const struct child_rootfs rootfs = {
 		.container = exec->container,
 		.run_dir = exec->run_dir,
@@ -174,9 +186,12 @@ static void root_build(const struct child_exec *exec)
 		.devpts = exec->devpts,
 		.console = exec->terminal,
 		.until_ms = exec->until_ms,
+		.devices = &devices,
 	};
 
 	child_rootfs_build(&rootfs);
+	if (exec->device_filter >= 0)
+		devices_limit(exec, &devices);
 }
 
 void child_exec_main(const void *child_exec)

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "child.h"
+#include "child_seccomp.h"
 #include "privilege.h"
 
 static void limits_set(const struct process_spec *process, const struct rlimit *nofile)
@@ -119,6 +120,8 @@ void child_privileges_take(const struct child_privileges *privileges)
 		child_user_become(privileges->user);
 		return;
 	}
+	if (!(capabilities.sets[BOUNDING] & CAPABILITY_BIT(CAP_SYS_ADMIN)))
+		child_seccomp_take();
 	own = capability_own();
 	for (int i = 0; i < CAPABILITY_SETS; i++)
 		capabilities.sets[i] &= own;

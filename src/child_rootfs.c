@@ -86,9 +86,13 @@ static const struct guarded_path {
 	{"proc/sched_debug", false},
 	{"proc/scsi", false},
 	{"sys/firmware", false},
+	/* The pod's init: its oom_score_adj is the pod's life. */
+	{"proc/1", true},
 	{"proc/bus", true},
+	{"proc/dynamic_debug", true},
 	{"proc/fs", true},
 	{"proc/irq", true},
+	{"proc/pressure", true},
 	{"proc/sys", true},
 	{"proc/sysrq-trigger", true},
 };
@@ -346,6 +350,7 @@ void child_rootfs_build(const struct child_rootfs *rootfs)
 		.container = container,
 		.run = run,
 		.root = root,
+		.devices = rootfs->devices,
 		.image = -1,
 		.until_ms = rootfs->until_ms,
 	};

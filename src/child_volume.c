@@ -232,10 +232,20 @@ static int device_open(const struct child_volume *place, const struct fsmap_spec
 	return source;
 }
 
+static void device_add(
+	struct device_list *devices, const struct fsmap_spec *map, const struct stat *st)
+{
+	if (devices->count == DEVICES_MAX)
+		die("fsmap '%.200s': more than %u devices", map->path, DEVICES_MAX);
+	devices->devices[devices->count].type = st->st_mode & S_IFMT;
+	devices->devices[devices->count++].number = st->st_rdev;
+}
+
 static void fsmap_attach(const struct child_volume *place, const struct fsmap_spec *map)
 {
 	int source = map->scsi_addr ? device_open(place, map) : source_open(place, map), data, tree;
-	mode_t mode = status(source, map->path).st_mode;
+	struct stat st = status(source, map->path);
+	mode_t mode = st.st_mode;
 	/* A device is given only where it is named itself. */
 	bool device = (map->scsi_addr || map->absolute_path) && (S_ISBLK(mode) || S_ISCHR(mode));
 
@@ -250,7 +260,9 @@ static void fsmap_attach(const struct child_volume *place, const struct fsmap_sp
 	tree = child_mount_clone(source, "", true);
 	if (tree < 0)
 		die_errno("fsmap '%.200s'", map->path);
-	if (!device)
+	if (device)
+		device_add(place->devices, map, &st);
+	else
 		child_mount_limit(tree, MOUNT_ATTR_NODEV, true);
 	close(source);
 	tree_attach(place, tree, map->path, map->read_only);

@@ -17,7 +17,9 @@
 
 #include "cgroup.h"
 #include "child_exec.h"
+#include "child_privileges.h"
 #include "clock.h"
+#include "device_filter.h"
 #include "devpts.h"
 #include "file.h"
 #include "invariant.h"
@@ -317,6 +319,7 @@ static int start_process(struct container *container, struct process *process,
 	plan->child.ipc_ns = setting->ipc_ns;
 	plan->child.nofile = setting->nofile;
 	plan->child.docker_caps = setting->docker_caps;
+	plan->child.cgroup = container->cgroup.fd;
 	plan->child.cgroup_procs = -1;
 	if (container->cgroup.fd >= 0) {
 		plan->child.cgroup_procs = cgroup_open_procs(container->cgroup.fd, err);
@@ -338,6 +341,7 @@ int container_exec(struct container *container, const struct process_spec *spec,
 				.container_envs_count = container->envs_count,
 				.mount_ns = container->mounts.ns,
 				.devpts = -1,
+				.device_filter = -1,
 			},
 		.on_started = exec_started,
 		.on_reaped = exec_reaped,
@@ -419,6 +423,18 @@ static struct container *container_new(const struct container_setting *setting,
 	return container;
 }
 
+/* Made for the first container that needs it, and kept for all others. */
+static int device_filter(const struct container_setting *setting)
+{
+	int *filter = setting->device_filter;
+
+	if (*filter == DEVICE_FILTER_UNTRIED && (*filter = device_filter_load(NULL, 0)) < 0)
+		log_warn("kernel lacks CONFIG_CGROUP_BPF: with CAP_MKNOD a container can open any "
+			 "device (errno %d)",
+			errno);
+	return *filter;
+}
+
 struct container *container_start(const struct container_setting *setting,
 	const struct container_spec *spec, const struct container_events *events, struct error *err)
 {
@@ -443,6 +459,10 @@ struct container *container_start(const struct container_setting *setting,
 	plan.id = container->init_id;
 	plan.mount_ns = &container->mounts.ns;
 	plan.child.devpts = container->devpts;
+	plan.child.device_filter = -1;
+	if (container->cgroup.fd >= 0 && !spec->system_mounts.bind_mount_dev &&
+		!child_privileges_may_mount(&spec->process, setting->docker_caps))
+		plan.child.device_filter = device_filter(setting);
 	plan.child.cgroup_path =
 		container_cgroup_path(&container->cgroup, setting->cgroup_path, path);
 	/* So that a disk that does not come is told as such, before the deadline is. */

@@ -9,12 +9,16 @@
 
 #include "count.h"
 
+/* Terminals of a container: with kernel.pty.max as boot sets it all containers may have as many. */
+#define DEVPTS_MAX "1024"
+
 int devpts_open(struct error *err)
 {
 	static const char *const options[][2] = {
 		{"ptmxmode", "0666"},
 		{"mode", "0620"},
 		{"gid", "5"},
+		{"max", DEVPTS_MAX},
 	};
 	int fs = (int)syscall(SYS_fsopen, "devpts", FSOPEN_CLOEXEC), devpts = -1;
 

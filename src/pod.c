@@ -58,6 +58,8 @@ void pod_init(struct pod *pod, const struct pod_options *options)
 		.cgroup_dir = options->cgroup_dir,
 		.on_done = options->on_done,
 	};
+	pod->device_filter = DEVICE_FILTER_UNTRIED;
+	pod->setting.device_filter = &pod->device_filter;
 	timer_init(&pod->patience, patience_over);
 	containers_init(&pod->containers, &pod->setting, containers_done);
 }

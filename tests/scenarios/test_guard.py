@@ -10,7 +10,8 @@ from test_privileges import CAPABILITIES, DOCKER, NONE, sets
 USUAL = sets(DOCKER, DOCKER, DOCKER, DOCKER, NONE)
 MASKED = """/proc/acpi /proc/kcore /proc/keys /proc/latency_stats /proc/timer_list /proc/timer_stats
     /proc/sched_debug /proc/scsi /sys/firmware""".split()
-READ_ONLY = "/proc/bus /proc/fs /proc/irq /proc/sys /proc/sysrq-trigger".split()
+READ_ONLY = """/proc/1 /proc/bus /proc/dynamic_debug /proc/fs /proc/irq /proc/pressure /proc/sys
+    /proc/sysrq-trigger""".split()
 
 
 def shell(pod, container, script, **process):
@@ -61,10 +62,77 @@ def test_what_works_on_the_whole_guest_is_read_only_in_a_container(pod, box, gua
     mounts = mounted_on(pod, guarded)
     for path in present(pod, box.name, READ_ONLY):
         assert "ro" in mounts[path], path
-    files = present(pod, box.name, ["/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern",
+    files = present(pod, box.name, ["/proc/1/oom_score_adj", "/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern",
                                     "/proc/sys/kernel/hostname"])
     for path in files:
         assert "Read-only file system" in shell(pod, guarded, f"echo x >{path}"), path
+
+
+def namespaces(pod, container, **process):
+    """What tests/prog/namespaces says: the errno of each call, 0 for one that works."""
+    done = pod.run(container, ["namespaces"], **process)
+    return {name: int(number) for name, number in map(str.split, done.out.decode().splitlines())}
+
+
+def test_a_process_without_cap_sys_admin_gets_no_namespace(pod, box, guarded):
+    free, limited = namespaces(pod, box.name), namespaces(pod, guarded, capabilities=USUAL)
+    refused = {"unshare-user", "unshare-mount", "setns", "clone-user", "i386-unshare", "i386-setns",
+               "i386-clone"}
+    assert {name: limited[name] for name in refused & {*free}} == \
+        {name: errno.EPERM for name in refused & {*free}}
+    for name in {"clone3", "i386-clone3", "x32-unshare"} & {*free}:
+        assert limited[name] == errno.ENOSYS, name
+    for name in "unshare-files", "clone", "i386-getpgid":
+        assert limited.get(name) == free.get(name), name
+    assert free["unshare-user"] == free["unshare-mount"] == 0
+    user = {"capabilities": sets(*[NONE] * 5), "user": "alice"}
+    assert namespaces(pod, guarded, **user) == limited
+
+
+# Bounded reads: what a device is asked for here does nothing.
+OPEN = """cd /dev; for number in {}; do
+    mknod node ${{number%%:*}} $(echo ${{number#*:}} | tr : " ") && (: <node) && echo $number; rm node
+done"""
+GUESTS_OWN = ["c:1:1", "c:1:11", "c:4:64", "c:5:1", "c:10:{userfaultfd}", "b:{disk}:0"]
+EVERYBODYS = ["c:1:3", "c:1:5", "c:1:7", "c:1:8", "c:1:9"]
+
+
+def device_numbers(pod, box):
+    """Those of the guest's own devices that this kernel has."""
+    misc = shell(pod, box, "sed -n 's/ userfaultfd$//p' /proc/misc").strip() or "99"
+    disk = shell(pod, box, "sed -n 's/ virtblk$//p' /proc/devices").strip() or "254"
+    return [number.format(userfaultfd=misc, disk=disk) for number in GUESTS_OWN]
+
+
+def test_a_container_opens_no_device_of_the_guest(pod, box, guarded):
+    """Though with CAP_MKNOD, one of the fourteen, it can make a node for each."""
+    everything = sets(*[CAPABILITIES] * 4, NONE)
+    guests = device_numbers(pod, box.name)
+    for capabilities in USUAL, everything:
+        text = shell(pod, guarded, OPEN.format(" ".join(guests)), capabilities=capabilities)
+        assert text.count("Operation not permitted") == len(guests), text
+        text = shell(pod, guarded, OPEN.format(" ".join(EVERYBODYS)), capabilities=capabilities)
+        assert text.split() == EVERYBODYS
+    assert "c:1:11" in shell(pod, box.name, OPEN.format("c:1:11")).split()
+
+
+def test_a_container_opens_the_devices_that_its_host_names(pod):
+    name = f"kmsg{pod.fresh_seq()}"
+    fsmap = [{"source": "/dev/kmsg", "path": "/dev/log", "absolutePath": True}]
+    pod.newcontainer(name, ["sleep", "100000"], capabilities=USUAL,
+                     container={"fsmap": fsmap}).started()
+    assert shell(pod, name, "(: </dev/log) && echo open").split() == ["open"]
+    numbers = OPEN.format("c:1:11 c:1:1")
+    everything = sets(*[CAPABILITIES] * 4, NONE)  # the kernel itself asks for CAP_SYSLOG
+    assert "c:1:11" in (text := shell(pod, name, numbers, capabilities=everything)).split()
+    assert "Operation not permitted" in text
+
+
+def test_a_container_with_the_guests_dev_opens_what_is_in_it(pod):
+    name = f"dev{pod.fresh_seq()}"
+    mounts = {"systemMountsInfo": {"bindMountDev": True}}
+    pod.newcontainer(name, ["sleep", "100000"], capabilities=USUAL, container=mounts).started()
+    assert shell(pod, name, "(: </dev/kmsg) && echo open").split() == ["open"]
 
 
 def test_a_container_that_may_mount_sees_everything(pod, box, mounting):
