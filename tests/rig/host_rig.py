@@ -137,6 +137,7 @@ class HostGuest(Inspected):
         if pid == 0:
             try:
                 os.setsid()  # a signal to its own process group is not for us
+                os.umask(0)  # whoever starts it may have any
                 call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
                 os.dup2(log_end, 1)
                 os.dup2(log_end, 2)

@@ -195,6 +195,14 @@ def test_a_link_into_procfs_does_not_write_the_agents_kernel_settings(pod, box):
     assert read(pod, box.name, "/proc/sys/kernel/domainname") == before
 
 
+def test_a_link_into_sysfs_does_not_write_it_either(pod, box):
+    """Root in the container has made it writable for itself. What is written here it refuses."""
+    file = "/dev/shm/sys/kernel/mm/transparent_hugepage/enabled"
+    sh(pod, box, "mkdir /dev/shm/sys && mount -t sysfs sysfs /dev/shm/sys")
+    text = refused(pod, Code.WRITEFILE, box.name, file, b"bait")
+    assert text == f"'{file}': a file of the kernel's is not written"
+
+
 def test_a_file_that_shrinks_while_it_is_read_is_as_long_as_it_was(pod, box):
     script = """
         head -c 4000000 /dev/zero | tr '\\0' x >/dev/shm/whole

@@ -41,31 +41,32 @@ def mounted_on(pod, container):
     return {line.split()[1]: line.split()[3].split(",") for line in lines}
 
 
-def present(pod, box, paths):
-    """Those of the paths that this kernel has."""
-    script = f"for path in {' '.join(paths)}; do [ -e $path ] && echo $path; done"
-    found = shell(pod, box, script).split()
-    assert found
-    return found
+def need(pod, box, path):
+    """Skips where this kernel has no such path."""
+    if shell(pod, box.name, f"[ -e {path} ] && echo yes") != "yes\n":
+        pytest.skip(f"this kernel has no {path}")
 
 
-def test_what_tells_of_the_whole_guest_is_not_seen_in_a_container(pod, box, guarded):
+@pytest.mark.parametrize("path", MASKED)
+def test_what_tells_of_the_whole_guest_is_not_seen_in_a_container(pod, box, guarded, path):
+    need(pod, box, path)
     mounts = mounted_on(pod, guarded)
-    for path in present(pod, box.name, MASKED):
-        assert path in mounts, path
-        # A directory has no entry, a file no byte.
-        assert shell(pod, guarded, f"[ -d {path} ] && ls -A {path} || head -c1 {path}") == "", path
-        assert "ro" in mounts[path] or not shell(pod, guarded, f"[ -d {path} ] && echo yes"), path
+    # A directory has no entry, a file no byte.
+    assert shell(pod, guarded, f"[ -d {path} ] && ls -A {path} || head -c1 {path}") == ""
+    assert "ro" in mounts[path] or not shell(pod, guarded, f"[ -d {path} ] && echo yes")
 
 
-def test_what_works_on_the_whole_guest_is_read_only_in_a_container(pod, box, guarded):
-    mounts = mounted_on(pod, guarded)
-    for path in present(pod, box.name, READ_ONLY):
-        assert "ro" in mounts[path], path
-    files = present(pod, box.name, ["/proc/1/oom_score_adj", "/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern",
-                                    "/proc/sys/kernel/hostname"])
-    for path in files:
-        assert "Read-only file system" in shell(pod, guarded, f"echo x >{path}"), path
+@pytest.mark.parametrize("path", READ_ONLY)
+def test_what_works_on_the_whole_guest_is_read_only_in_a_container(pod, box, guarded, path):
+    need(pod, box, path)
+    assert "ro" in mounted_on(pod, guarded)[path]
+
+
+@pytest.mark.parametrize("path", ["/proc/1/oom_score_adj", "/proc/sysrq-trigger",
+                                  "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/hostname"])
+def test_a_file_that_works_on_the_whole_guest_cannot_be_opened_for_writing(pod, box, guarded, path):
+    need(pod, box, path)
+    assert "Read-only file system" in shell(pod, guarded, f"echo x >{path}")
 
 
 def namespaces(pod, container, **process):

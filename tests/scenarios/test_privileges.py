@@ -101,6 +101,13 @@ def check_status(status, case, own):
     assert int(status["Seccomp"]) == (0 if may_mount else 2)  # SECCOMP_MODE_FILTER
 
 
+def test_a_process_begins_with_a_umask_of_its_own(pod, box):
+    """Not with that of whoever started the agent."""
+    first = pod.newcontainer(f"umask{pod.fresh_seq()}", ["sh", "-c", "umask"]).started()
+    first.wait()
+    assert [first.out, pod.run(box.name, ["sh", "-c", "umask"]).out] == [b"0022\n"] * 2
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_process_has_the_identity_and_the_capabilities_that_its_description_names(pod, box, case):
     own = agent_capabilities(pod)
