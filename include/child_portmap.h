@@ -43,4 +43,7 @@ void portmap_undo(const char *undo, uint32_t limit_ms);
 /* A text of rules: which of the known tables does it name? A bit for each, for portmap_begin(). */
 unsigned portmap_tables(const char *rules);
 
+/* A text of rules without any: tables with nothing but comments and chains that accept. */
+bool portmap_is_empty(const char *rules);
+
 #endif

@@ -243,6 +243,30 @@ unsigned portmap_tables(const char *rules)
 	return named;
 }
 
+/* ":INPUT ACCEPT [0:0]"; a chain that no rule leads to has the policy "-". */
+static bool chain_accepts(const char *line, size_t length)
+{
+	const char *policy = memchr(line, ' ', length);
+	size_t size = policy ? strcspn(++policy, " \n") : 0;
+
+	return (size == 1 && *policy == '-') ||
+		(size == strlen("ACCEPT") && strncmp(policy, "ACCEPT", size) == 0);
+}
+
+bool portmap_is_empty(const char *rules)
+{
+	while (*rules) {
+		size_t length = strcspn(rules, "\n");
+
+		if (length > 0 && *rules != '#' && *rules != '*' &&
+			(length != strlen("COMMIT") || strncmp(rules, "COMMIT", length) != 0) &&
+			(*rules != ':' || !chain_accepts(rules, length)))
+			return false;
+		rules += length + (rules[length] != '\0');
+	}
+	return true;
+}
+
 /* All of a memfd, as a string. */
 static char *read_all(int fd, struct error *err)
 {
@@ -315,6 +339,12 @@ int portmap_begin(const char *rules, const struct white_lists_spec *lists, uint3
 	*undo = NULL;
 	if (fd < 0)
 		return -1;
+	if (rules && portmap_is_empty(rules))
+		rules = NULL;
+	if (!rules && !lists) {
+		close(fd);
+		return 0;
+	}
 	if (rules)
 		dformat(fd, "%s\n", rules);
 	list_init(&none);

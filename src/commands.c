@@ -22,9 +22,23 @@ enum outcome { NOW, LATER, ANSWERED, FAILED };
 
 struct command {
 	const char *name;
-	size_t payload_max;
+	size_t payload_max; /* NO_ARGUMENTS: it has none */
 	enum outcome (*run)(struct commands *commands, struct message *message, struct error *err);
 };
+
+/* Some hosts send null, "" or {} all the same. */
+#define NO_ARGUMENTS 4
+
+static bool is_nothing(const struct message *message)
+{
+	static const char *const forms[] = {"null", "\"\"", "{}"};
+
+	for (size_t i = 0; i < COUNT(forms); i++)
+		if (message->length == strlen(forms[i]) &&
+			memcmp(message->payload, forms[i], message->length) == 0)
+			return true;
+	return message->length == 0;
+}
 
 static enum outcome later(int rc)
 {
@@ -358,19 +372,19 @@ static enum outcome command_pscontainer(
 
 /* clang-format off */
 static const struct command command_table[] = {
-	[GETVERSION]      = { "getversion",      MESSAGE_MAX,   command_getversion },
+	[GETVERSION]      = { "getversion",      NO_ARGUMENTS,  command_getversion },
 	[STARTPOD]        = { "startpod",        MESSAGE_MAX,   command_startpod },
-	[GETPOD]          = { "getpod",          MESSAGE_MAX,   command_nothing },
+	[GETPOD]          = { "getpod",          NO_ARGUMENTS,  command_nothing },
 	[DESTROYPOD]      = { "destroypod",      MESSAGE_MAX,   command_destroypod },
 	[EXECCMD]         = { "execcmd",         MESSAGE_MAX,   command_execcmd },
-	[READY]           = { "ready",           MESSAGE_MAX,   command_ready },
+	[READY]           = { "ready",           NO_ARGUMENTS,  command_ready },
 	[WINSIZE]         = { "winsize",         MESSAGE_MAX,   command_winsize },
-	[PING]            = { "ping",            MESSAGE_MAX,   command_nothing },
+	[PING]            = { "ping",            NO_ARGUMENTS,  command_nothing },
 	[WRITEFILE]       = { "writefile",       WRITEFILE_MAX, command_writefile },
 	[READFILE]        = { "readfile",        MESSAGE_MAX,   command_readfile },
 	[NEWCONTAINER]    = { "newcontainer",    MESSAGE_MAX,   command_newcontainer },
 	[KILLCONTAINER]   = { "killcontainer",   MESSAGE_MAX,   command_killcontainer },
-	[ONLINECPUMEM]    = { "onlinecpumem",    MESSAGE_MAX,   command_onlinecpumem },
+	[ONLINECPUMEM]    = { "onlinecpumem",    NO_ARGUMENTS,  command_onlinecpumem },
 	[SETUPINTERFACE]  = { "setupinterface",  MESSAGE_MAX,   command_setupinterface },
 	[SETUPROUTE]      = { "setuproute",      MESSAGE_MAX,   command_setuproute },
 	[REMOVECONTAINER] = { "removecontainer", MESSAGE_MAX,   command_removecontainer },
@@ -394,7 +408,6 @@ size_t commands_payload_max(uint32_t code)
 	return command ? command->payload_max : MESSAGE_MAX;
 }
 
-/* The payload of a command without arguments is not looked at: hosts send nothing, null, "" or {}. */
 void commands_run(struct commands *commands, struct message *message)
 {
 	const struct command *command = command_find(message->code);
@@ -409,6 +422,8 @@ void commands_run(struct commands *commands, struct message *message)
 	commands->pending = command;
 	if (commands->destroyed && message->code != DESTROYPOD)
 		error_set(&err, ESHUTDOWN, "the pod is destroyed, the power goes off");
+	else if (command->payload_max == NO_ARGUMENTS && !is_nothing(message))
+		error_set(&err, EINVAL, "it takes no arguments");
 	else
 		outcome = command->run(commands, message, &err);
 	if (outcome == NOW || outcome == FAILED)

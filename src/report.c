@@ -93,6 +93,11 @@ static size_t report_take(struct report *report, const uint8_t *bytes, size_t le
 	if (left < sizeof(header))
 		return 0;
 	memcpy(&header, bytes, sizeof(header));
+	/* DONE is the last record, and behind EXECUTING there is only why that failed. */
+	if (report->done || (report->executing && header.kind != REPORT_ERROR)) {
+		report_refuse(report, EPROTO, "unreadable report");
+		return left;
+	}
 	here = left - sizeof(header);
 	if (here > header.length)
 		here = header.length;

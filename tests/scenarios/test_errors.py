@@ -447,7 +447,9 @@ def test_commands_that_are_no_commands(host):
         assert host.reply_to(cmd).text == text
     check_all(host, 77, [(b"", "unknown command 77")])
     check_all(host, Code.PING, [
-        (bytes(262_145), "command 12: 262145 bytes of payload are more than 262144")])
+        (bytes(262_145), "command 12: 262145 bytes of payload are more than 4")])
+    check_all(host, Code.EXECCMD, [
+        (bytes(262_145), "command 6: 262145 bytes of payload are more than 262144")])
     check_all(host, Code.WRITEFILE, [
         (bytes(5 << 20), "command 15: 5242880 bytes of payload are more than 4259840")])
 

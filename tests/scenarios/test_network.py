@@ -106,7 +106,7 @@ def net(request, machine):
         bad = [*ROUTES, {"dest": "10.99.0.0/16", "gateway": "10.98.0.1"}]
         machine.refusals = [host.error(Code.STARTPOD, machine.start_pod(**fields)) for fields in (
             {"routes": bad},
-            {"iptableRules": "*filter\nCOMMIT\n"},
+            {"iptableRules": "*filter\n-A INPUT -j ACCEPT\nCOMMIT\n"},
             {"portmappingWhiteLists": {"internalNetworks": ["10.0.0.0/8"]}},
             {"containers": [{"id": "no", "image": "nowhere",
                              "process": {"stdio": 1, "stderr": 2, "args": ["true"]}}]},

@@ -35,6 +35,17 @@ def test_a_command_without_arguments_takes_every_form_of_nothing(host, payload):
     assert host.ack(Code.PING, payload) == b""
 
 
+@pytest.mark.parametrize("code", [Code.GETVERSION, Code.GETPOD, Code.READY, Code.PING,
+                                  Code.ONLINECPUMEM])
+@pytest.mark.parametrize("payload", [b" ", b"0", b"nul", b"{}x", b'{"cpus":1}', b"x" * 10_000])
+def test_a_command_without_arguments_takes_none(host, code, payload):
+    name = code.name.lower()
+    expected = f"{name}: it takes no arguments"
+    if len(payload) > 4:
+        expected = f"command {code.value}: {len(payload)} bytes of payload are more than 4"
+    assert host.error(code, payload) == expected
+
+
 def test_commands_that_are_queued_are_answered_in_order(host):
     commands = [host.send(code) for _ in range(100) for code in (Code.PING, Code.GETVERSION, 7)]
     host.reply_to(commands[-1])

@@ -214,6 +214,29 @@ static void a_record_that_is_not_ours_is_a_failure(void **state)
 	}
 }
 
+static void nothing_follows_done_and_only_an_error_follows_executing(void **state)
+{
+	static const enum report_kind pairs[][2] = {
+		{REPORT_DONE, REPORT_DONE},
+		{REPORT_DONE, REPORT_EXECUTING},
+		{REPORT_DONE, REPORT_ERROR},
+		{REPORT_EXECUTING, REPORT_EXECUTING},
+		{REPORT_EXECUTING, REPORT_DONE},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+		report = (struct report){0};
+		report_write(fds[1], pairs[i][0], pairs[i][0] == REPORT_DONE ? "result" : "",
+			pairs[i][0] == REPORT_DONE ? 6 : 0);
+		report_write(fds[1], pairs[i][1], "more", 4);
+		assert_int_equal(read_all(), IO_AGAIN);
+		assert_true(report.failed);
+		assert_string_equal(report.error.text, "unreadable report");
+		report_close(&report);
+	}
+}
+
 static void what_follows_a_failure_is_read_and_forgotten(void **state)
 {
 	char page[4096];
@@ -244,6 +267,7 @@ int main(void)
 		test_with_pipe(a_long_text_is_cut_and_the_record_stays_whole),
 		test_with_pipe(the_first_error_counts),
 		test_with_pipe(a_record_that_is_not_ours_is_a_failure),
+		test_with_pipe(nothing_follows_done_and_only_an_error_follows_executing),
 		test_with_pipe(what_follows_a_failure_is_read_and_forgotten),
 	};
 
