@@ -13,11 +13,15 @@
  * with errno. With O_CREAT the mode is 0644. */
 int child_path_open(int root, const char *path, int flags);
 
-/* mkdir -p, each missing directory with `mode`: an O_PATH fd, or -1 with errno. */
+/* mkdir -p, each missing directory with `mode`: an O_PATH fd, or -1 with errno. Where a symlink of the
+ * path leads to something missing, that is made, in the root. */
 int child_path_directory(int root, const char *path, mode_t mode);
 
 /* Something to mount a file on: what is there, whatever it is, or else a new empty file, its
- * directories made as well. An fd, or -1 with errno. */
+ * directories made as well, also behind symlinks. An fd, or -1 with errno. */
 int child_path_file(int root, const char *path);
+
+/* The same, but only what a symlink leads to is made: a directory that is missing otherwise is ENOENT. */
+int child_path_file_behind_links(int root, const char *path);
 
 #endif

@@ -25,8 +25,13 @@ static int open_file(const struct child_files *files, int flags)
 {
 	struct stat st;
 	int root = child_mount_enter(files->mount_ns);
-	int fd = child_path_open(root, files->file, flags | O_NONBLOCK | O_NOCTTY);
+	int fd = child_path_open(root, files->file, flags | O_NONBLOCK | O_NOCTTY), made;
 
+	if (fd < 0 && errno == ENOENT && flags & O_CREAT &&
+		(made = child_path_file_behind_links(root, files->file)) >= 0) {
+		close(made);
+		fd = child_path_open(root, files->file, flags | O_NONBLOCK | O_NOCTTY);
+	}
 	if (fd < 0 && errno == ELOOP)
 		die("'%s': too many symlinks, or a magic one of /proc", files->file);
 	/* ENXIO: a fifo that nobody reads. */

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/limits.h>
 #include <linux/openat2.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -33,70 +34,99 @@ int child_path_open(int root, const char *path, int flags)
 	return (int)fd;
 }
 
-/* The directory of path[0 .. length), made when missing, in the directory `parent` that
- * everything before the last component led to. */
-static int directory_step(int root, int parent, char *path, size_t length, size_t last, mode_t mode)
-{
-	char behind = path[length];
-	int fd;
+/* Symlinks that are taken apart here, for they lead to something that is not there: as many as the kernel
+ * follows in one path. */
+#define LINKS_MAX 40
 
-	path[length] = '\0';
-	fd = child_path_open(root, path, O_PATH | O_DIRECTORY);
-	/* A dangling symlink is EEXIST for mkdirat: nothing is made where it points. */
-	if (fd < 0 && errno == ENOENT &&
-		(mkdirat(parent, path + last, mode) == 0 || errno == EEXIST))
-		fd = child_path_open(root, path, O_PATH | O_DIRECTORY);
-	path[length] = behind;
-	return fd;
+/* What is to become of a path's missing parts. */
+struct making {
+	mode_t mode;            /* of directories */
+	bool is_file;           /* the last part */
+	bool only_behind_links; /* others are not made */
+};
+
+/* The part `name` of a path, which ends there and is not there; all before it led to `parent`. */
+static int part_make(
+	int root, const char *path, int parent, const char *name, bool is_file, mode_t mode)
+{
+	/* It may be there by now, and be anything: O_NONBLOCK for a fifo. */
+	if (is_file)
+		return child_path_open(root, path, O_CREAT | O_RDONLY | O_NONBLOCK | O_NOCTTY);
+	/* A dangling symlink is EEXIST for mkdirat, and opens no better than before. */
+	if (mkdirat(parent, name, mode) < 0 && errno != EEXIST)
+		return -1;
+	return child_path_open(root, path, O_PATH | O_DIRECTORY);
 }
 
-int child_path_directory(int root, const char *path, mode_t mode)
+/* In place of path[start .. end) where that symlink leads. 0, or -1 with errno. */
+static int link_expand(char *path, size_t start, size_t end, const char *target, size_t length)
 {
-	char walked[PATH_MAX];
-	size_t length = strlen(path), end = 0;
-	int fd;
-
-	if (length >= sizeof(walked)) {
+	if (target[0] == '/')
+		start = 0;
+	if (start + length + strlen(path + end) >= PATH_MAX) {
 		errno = ENAMETOOLONG;
 		return -1;
 	}
-	memcpy(walked, path, length + 1);
+	memmove(path + start + length, path + end, strlen(path + end) + 1);
+	memcpy(path + start, target, length);
+	return 0;
+}
 
+/* Part by part, each resolved in the root by the kernel. Where a part is a symlink to something that is
+ * missing, its target takes its place in the path, and all begins anew: what is missing is made where
+ * the link leads, in the root. */
+static int path_make(int root, const char *path, const struct making *making)
+{
+	char walked[PATH_MAX], target[PATH_MAX], behind;
+	size_t start, end = 0;
+	unsigned links = 0;
+	int fd, next;
+
+	if (strlen(path) >= sizeof(walked)) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	memcpy(walked, path, strlen(path) + 1);
 	fd = child_path_open(root, "/", O_PATH | O_DIRECTORY);
-	while (fd >= 0 && end < length) {
-		size_t start = end + strspn(walked + end, "/");
-		int next;
+	while (fd >= 0 && (start = end + strspn(walked + end, "/"), walked[start] != '\0')) {
+		ssize_t length = -1;
+		bool is_file;
 
 		end = start + strcspn(walked + start, "/");
-		if (start == end)
-			break;
-		next = directory_step(root, fd, walked, end, start, mode);
+		is_file = making->is_file && walked[end + strspn(walked + end, "/")] == '\0';
+		behind = walked[end];
+		walked[end] = '\0';
+		next = child_path_open(root, walked, is_file ? O_PATH : O_PATH | O_DIRECTORY);
+		if (next < 0 && errno == ENOENT && (links > 0 || !making->only_behind_links))
+			next = part_make(root, walked, fd, walked + start, is_file, making->mode);
+		if (next < 0 && errno == ENOENT) {
+			length = readlinkat(fd, walked + start, target, sizeof(target));
+			errno = length < 0 ? ENOENT : ELOOP;
+		}
+		walked[end] = behind;
+		if (length >= 0 && ++links <= LINKS_MAX &&
+			link_expand(walked, start, end, target, (size_t)length) == 0) {
+			next = child_path_open(root, "/", O_PATH | O_DIRECTORY);
+			end = 0;
+		}
 		close(fd);
 		fd = next;
 	}
 	return fd;
 }
 
+int child_path_directory(int root, const char *path, mode_t mode)
+{
+	return path_make(root, path, &(struct making){.mode = mode});
+}
+
 int child_path_file(int root, const char *path)
 {
-	const char *slash = strrchr(path, '/');
-	char parent[PATH_MAX];
-	int fd = child_path_open(root, path, O_PATH);
+	return path_make(root, path, &(struct making){.mode = 0755, .is_file = true});
+}
 
-	if (fd >= 0 || errno != ENOENT)
-		return fd;
-	if (slash) {
-		if ((size_t)(slash - path) >= sizeof(parent)) {
-			errno = ENAMETOOLONG;
-			return -1;
-		}
-		memcpy(parent, path, (size_t)(slash - path));
-		parent[slash - path] = '\0';
-		fd = child_path_directory(root, parent, 0755);
-		if (fd < 0)
-			return -1;
-		close(fd);
-	}
-	/* It may be there by now, and be anything: O_NONBLOCK for a fifo. */
-	return child_path_open(root, path, O_CREAT | O_RDONLY | O_NONBLOCK | O_NOCTTY);
+int child_path_file_behind_links(int root, const char *path)
+{
+	return path_make(root, path,
+		&(struct making){.mode = 0755, .is_file = true, .only_behind_links = true});
 }

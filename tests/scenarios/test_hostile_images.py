@@ -107,14 +107,40 @@ def test_a_fifo_in_place_of_a_file_holds_nobody_up(pod, image, unharmed):
 
 @pytest.mark.parametrize("target, word", [
     ("/", "root"), ("../../..", "root"), ("/etc", None), ("/dev", None), ("point", "point"),
-    ("/no/such", "point"), ("/proc/self/root", "point"), ("/" + "x/" * 1000, "point"),
+    ("/no/such", None), ("/proc/self/root", "point"), ("/" + "x/" * 200, None),
+    ("../../../../canary/deep", None), ("/proc/no/such", "point"), ("/sys/no/such", "point"),
+    ("other", "point"),
 ])
 def test_a_mount_point_that_is_a_symlink_stays_inside(pod, image, unharmed, target, word):
     source = pod.guest.share.directory / f"source{next(numbers)}"
     source.mkdir()
     image.replace("point", target)
+    image.replace("other", "point")
     text = attempt(pod, image, fsmap=[{"source": source.name, "path": "/point"}])
     assert text is None if word is None else word in text, text
+    unharmed()
+
+
+def test_what_a_symlink_of_an_honest_image_leads_to_is_made(pod, image, unharmed):
+    """As container engines do: of /var/run, /etc/localtime and their like the target may be missing."""
+    share = pod.guest.share.directory
+    (share / f"{image.name}-directory").mkdir()
+    (share / f"{image.name}-file").write_text("UTC")
+    image.replace("var/run", "/run")
+    image.replace("etc/localtime", "../usr/share/zoneinfo/Etc/UTC")
+    image.replace("work", "deep/down")
+    fsmap = [{"source": f"{image.name}-directory", "path": "/var/run/secrets"},
+             {"source": f"{image.name}-file", "path": "/etc/localtime"}]
+    process = pod.newcontainer(
+        image.name, ["sh", "-c", "touch /run/secrets/made; cat /usr/share/zoneinfo/Etc/UTC; pwd; read x"],
+        image=image.name, workdir="/work/here", container={"initialize": True, "fsmap": fsmap}).started()
+    process.wait_output(b"UTC/deep/down/here\n")
+    assert (share / f"{image.name}-directory/made").exists()
+    image.replace("var/state", "/srv/state/current")
+    pod.ack(Code.WRITEFILE, b'{"container":"%s","file":"/var/state/f"}data' % image.name.encode())
+    assert (image.root / "srv/state/current/f").read_text() == "data"
+    text = pod.error(Code.WRITEFILE, b'{"container":"%s","file":"/srv/none/f"}' % image.name.encode())
+    assert "no such file or directory" in text
     unharmed()
 
 
