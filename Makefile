@@ -96,6 +96,7 @@ FUZZ_netlink := child_network_state child_netlink address error
 FUZZ_address := $(network)
 FUZZ_tty := mux port loop queue log error
 FUZZ_user := child_user child_path child report queue error
+FUZZ_program := child_exec $(UNIT_child_exec)
 
 # Seconds of `make fuzz` for each fuzzer.
 SECONDS := 60

@@ -35,4 +35,9 @@ struct child_exec {
  * session, then execve. Never returns; on trouble die(). The argument is a struct child_exec. */
 _Noreturn void child_exec_main(const void *child_exec);
 
+/* As execvp, but by the PATH that the program will have: the path of `name`, which may lie in found[size];
+ * an empty element of PATH is the current directory. NULL with errno: ENOENT, or EACCES if none of those
+ * that there are can be executed. */
+const char *program_find(const char *name, const char *path, char *found, size_t size);
+
 #endif

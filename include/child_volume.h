@@ -15,7 +15,8 @@ struct child_volume {
 	struct device_list *devices; /* gets those that are given by name */
 };
 
-/* All of them, in the order in which they are listed. */
+/* All of them: what lies less deep first, so that nothing is hidden by what is mounted above it; of the
+ * same depth volumes first, each list in its order. */
 void child_volume_attach_all(const struct child_volume *place);
 
 /* The directory `path` below the file system `disk`, a detached mount, as a mount of its own, not

@@ -140,18 +140,14 @@ static void workdir_enter(int root, const char *path)
 		die("workdir '%s': outside the container", path);
 }
 
-/* As execvp, but by the PATH that the program will have. NULL with errno. */
-static const char *program_find(const char *name, const char *path, char *found, size_t size)
+const char *program_find(const char *name, const char *path, char *found, size_t size)
 {
-	int why = ENOENT;
+	int why = ENOENT, length;
 	struct stat st;
 
 	if (strchr(name, '/'))
 		return name;
-	for (const char *at = path; at; at = strchr(at, ':')) {
-		int length;
-
-		at += at != path;
+	for (const char *at = path; at; at = at[length] == ':' ? at + length + 1 : NULL) {
 		length = (int)strcspn(at, ":");
 		if (format(found, size, "%.*s%s%s", length, at, length > 0 ? "/" : "", name) >=
 			(int)size)

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -268,12 +269,44 @@ static void fsmap_attach(const struct child_volume *place, const struct fsmap_sp
 	tree_attach(place, tree, map->path, map->read_only);
 }
 
-void child_volume_attach_all(const struct child_volume *place)
+/* How deep below the root a path is, by its text. */
+static unsigned depth_of(const char *path)
+{
+	unsigned depth = 0;
+
+	for (path += strspn(path, "/"); *path; path += strspn(path, "/")) {
+		size_t length = strcspn(path, "/");
+
+		if (length == 2 && path[0] == '.' && path[1] == '.')
+			depth -= depth > 0;
+		else if (length != 1 || path[0] != '.')
+			depth++;
+		path += length;
+	}
+	return depth;
+}
+
+/* Those of that depth; returns the next greater depth there is, or UINT_MAX. */
+static unsigned attach_depth(const struct child_volume *place, unsigned depth)
 {
 	const struct container_spec *container = place->container;
+	unsigned next = UINT_MAX, is;
 
 	for (size_t i = 0; i < container->volumes_count; i++)
-		volume_attach(place, &container->volumes[i]);
+		if ((is = depth_of(container->volumes[i].mount)) == depth)
+			volume_attach(place, &container->volumes[i]);
+		else if (is > depth && is < next)
+			next = is;
 	for (size_t i = 0; i < container->fsmap_count; i++)
-		fsmap_attach(place, &container->fsmap[i]);
+		if ((is = depth_of(container->fsmap[i].path)) == depth)
+			fsmap_attach(place, &container->fsmap[i]);
+		else if (is > depth && is < next)
+			next = is;
+	return next;
+}
+
+void child_volume_attach_all(const struct child_volume *place)
+{
+	for (unsigned depth = 0; depth != UINT_MAX;)
+		depth = attach_depth(place, depth);
 }

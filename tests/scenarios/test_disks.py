@@ -279,6 +279,15 @@ def test_a_volume_is_its_data_directory_for_all_who_have_it(pod, nothing_left):
         assert one.sh("cat /a/b/file") == "shared\n"
 
 
+def test_a_volume_is_not_hidden_by_what_the_share_has_above_it(pod, nothing_left):
+    (pod.guest.share.directory / "above").mkdir(exist_ok=True)
+    with Container(pod, volumes=[volume("second", "/d/sub")],
+                   fsmap=[{"source": "above", "path": "/d"}]) as container:
+        container.sh("touch /d/sub/x")
+        assert "/d/sub ext4" in container.sh("cat /proc/self/mounts")
+    assert not any((pod.guest.share.directory / "above/sub").iterdir())
+
+
 def test_a_file_volume_is_mounted_on_a_file(pod, nothing_left):
     with Container(pod, volumes=[volume("file", "/etc/motd"),
                                  volume("protected", "/p", readOnly=True)]) as container:

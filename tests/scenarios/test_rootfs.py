@@ -250,6 +250,30 @@ def test_a_directory_and_a_file_of_the_share_are_mounted(pod, fresh, shared):
     assert (root / "new/place").is_dir() and not any((root / "new/place").iterdir())
 
 
+@pytest.mark.parametrize("upper, lower", [
+    ("/d", "/d/sub"), ("d/", "//d/./sub"), ("/d", "/x/../d/sub"), ("/d/one/..", "/d/sub/deeper")])
+@pytest.mark.parametrize("turned", [False, True], ids=["in-order", "deeper-first"])
+def test_what_is_mounted_deeper_is_not_hidden_by_what_is_above(
+        pod, fresh, shared, upper, lower, turned):
+    name, _ = fresh
+    (shared / "below").mkdir()
+    (shared / "below/it").write_text("below\n")
+    fsmap = [{"source": shared.name, "path": upper},
+             {"source": f"{shared.name}/below", "path": lower}]
+    if lower.startswith("/x"):
+        (pod.guest.share.directory / name / "rootfs/x").mkdir()
+    start(pod, name, image=name, fsmap=fsmap[::-1] if turned else fsmap)
+    assert read(pod, name, f"cat /d/file {lower}/it") == "from the share\nbelow\n"
+
+
+def test_what_is_mounted_twice_at_one_place_is_the_last_of_the_list(pod, fresh, shared):
+    name, _ = fresh
+    (shared / "last").mkdir()
+    start(pod, name, image=name, fsmap=[{"source": shared.name, "path": "/d"},
+                                        {"source": f"{shared.name}/last", "path": "/d"}])
+    assert read(pod, name, "ls /d") == ""
+
+
 def test_a_docker_volume_is_its_data_directory_which_is_made(pod, fresh, shared):
     name, _ = fresh
     process = start(pod, name, image=name, fsmap=[

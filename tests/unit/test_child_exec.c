@@ -68,9 +68,42 @@ static void a_workdir_outside_the_root_is_refused_wherever_it_came_from(void **s
 	close(workdir);
 }
 
+static const char *found_in(const char *path)
+{
+	static char found[PATH_MAX];
+
+	return program_find("true", path, found, sizeof(found));
+}
+
+static void an_empty_element_of_path_is_the_current_directory(void **state)
+{
+	char here[] = "/tmp/hyperstart-path-XXXXXX";
+
+	(void)state;
+	assert_non_null(mkdtemp(here));
+	assert_int_equal(chdir(here), 0);
+	assert_string_equal(found_in(":/bin"), "/bin/true");
+	assert_string_equal(found_in("::/no:/bin:"), "/bin/true");
+	for (size_t i = 0; i < 4; i++)
+		assert_null(found_in((const char *const[]){"", ":", "::", "/no:"}[i]));
+	assert_int_equal(errno, ENOENT);
+	close(open("true", O_CREAT | O_WRONLY, 0644));
+	assert_null(found_in("/no:"));
+	assert_int_equal(errno, EACCES);
+	chmod("true", 0755);
+	for (size_t i = 0; i < 4; i++)
+		assert_string_equal(
+			found_in((const char *const[]){"", ":/bin", "/no:", "/no::/bin"}[i]),
+			"true");
+	unlink("true");
+	chdir("/");
+	rmdir(here);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(an_empty_element_of_path_is_the_current_directory),
 		cmocka_unit_test(a_workdir_outside_the_root_is_refused_wherever_it_came_from),
 	};
 
