@@ -43,11 +43,12 @@ struct container_events {
 struct container {
 	struct list node; /* in containers->list */
 	const struct container_setting *setting;
-	struct arena arena; /* owned: ids and envs */
+	struct arena arena; /* owned: ids, envs and capabilities */
 	const char *id;
 	const char *init_id; /* its first process's, or NULL */
 	struct env_spec *envs;
 	size_t envs_count;
+	struct capabilities_spec *capabilities; /* NULL: its description says nothing of them */
 	struct container_mounts mounts;
 	int devpts; /* owned */
 	struct container_cgroup cgroup;

@@ -331,10 +331,20 @@ static int start_process(struct container *container, struct process *process,
 	return rc;
 }
 
+/* cc-runtime 3.0 sends five nulls with each exec. An empty list is none. */
+static bool says_nothing(const struct capabilities_spec *capabilities)
+{
+	for (size_t i = 0; capabilities && i < CAPABILITY_SETS; i++)
+		if (capabilities->names[i])
+			return false;
+	return true;
+}
+
 int container_exec(struct container *container, const struct process_spec *spec, struct error *err)
 {
+	struct process_spec described = *spec;
 	struct process_plan plan = {
-		.spec = spec,
+		.spec = &described,
 		.child =
 			{
 				.container_envs = container->envs,
@@ -349,6 +359,8 @@ int container_exec(struct container *container, const struct process_spec *spec,
 	};
 	struct exec *exec;
 
+	if (!container->is_agent && says_nothing(spec->capabilities))
+		described.capabilities = container->capabilities;
 	if (!container_is_running(container))
 		return error_set(err, ESRCH, "container '%s' is not running", container->id);
 	if (spec->id && container_find_process(container, spec->id))
@@ -395,6 +407,16 @@ static int keep_spec(
 		complete = to->env && to->value;
 	}
 	container->envs_count = process->envs_count;
+	if (complete && process->capabilities) {
+		container->capabilities = arena_alloc(arena, sizeof(*container->capabilities));
+		complete = container->capabilities != NULL;
+		if (complete) {
+			*container->capabilities = *process->capabilities;
+			/* The message's: the sets say the same. */
+			memset(container->capabilities->names, 0,
+				sizeof(container->capabilities->names));
+		}
+	}
 	table->kept += arena->used;
 	if (complete)
 		return 0;
