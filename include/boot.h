@@ -17,7 +17,7 @@ void boot_start(struct daemon_config *config);
  * false for anything else. */
 bool boot_option(struct daemon_config *config, const char *key, const char *value);
 
-/* Raises RLIMIT_NOFILE to what limits.h needs; config->nofile is what it was. */
+/* Raises RLIMIT_NOFILE to what limits.h needs, and sets config->nofile. */
 void boot_raise_nofile(struct daemon_config *config);
 
 /* What READY does not need, done after it is queued: the other modules; /run, cgroup2 (favordynmods,

@@ -26,7 +26,7 @@ struct child_exec {
 	int devpts;           /* detached devpts mount, for the first process to attach; exec: -1 */
 	int terminal;         /* the slave, or -1 */
 	int stdio[3];         /* child's ends; -1 where the terminal takes their place */
-	struct rlimit nofile; /* what the agent itself was started with */
+	struct rlimit nofile; /* unless it names one */
 	bool docker_caps;     /* see child_privileges.h */
 };
 

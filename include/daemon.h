@@ -20,7 +20,7 @@ struct daemon_config {
 	const char *cgroup_dir; /* cgroup v2 directory that is ours; NULL: no cgroups */
 	uint32_t api;           /* GETVERSION's answer */
 	uint32_t deadline_ms;   /* for a child that sets something up */
-	struct rlimit nofile;   /* what children get back */
+	struct rlimit nofile;   /* what processes get */
 	bool docker_caps;       /* for processes that name no capabilities: Docker's, not all */
 	int64_t last_command; /* the code of what was taken up last, for a post-mortem; -1: none */
 	/* Called once, right after READY was written or found that it has to wait; or NULL. */

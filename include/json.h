@@ -22,8 +22,9 @@
 #include "count.h"
 #include "error.h"
 
-/* A field that is REQ must be given and, where it can be empty, must not be. */
-enum { OPT, REQ };
+/* A field that is REQ must be given and, where it can be empty, must not be. EMPTY: a string that need not be
+ * given, and for which "" is not the same as that. */
+enum { OPT, REQ, EMPTY };
 
 #define JSON_FIELDS_MAX 32u
 
@@ -54,7 +55,7 @@ struct json_field {
 		JSON_LIST,
 		JSON_MAP,
 	} kind : 8;
-	bool required;
+	uint8_t required;
 	uint16_t offset;
 	uint16_t count_offset; /* JSON_LIST, JSON_MAP */
 	union {

@@ -81,6 +81,10 @@
  * up to three pipe ends and a terminal's slave; the rest is ports, namespaces, pipes of the one child being set up. */
 #define NOFILE_NEEDED (3 * CONTAINERS_MAX + 4 * PROCESSES_MAX + 256)
 
+/* Of a process that is given no limit of its own, as container engines have it. */
+#define NOFILE_SOFT 1024u
+#define NOFILE_HARD 524288u
+
 /* The worst case, everything full at once:
  *     queues          16 + 16 + 32 + 64 KiB                       0.1 MiB
  *     one message     256 KiB + 640 KiB tokens + 4 MiB arena      4.9 MiB

@@ -116,7 +116,7 @@ struct system_mounts_spec {
 
 struct container_spec {
 	const char *id;
-	const char *rootfs, *image;
+	const char *rootfs, *image;   /* "": the image itself; the share itself */
 	const char *fstype;           /* NULL: image is a directory below the share; else a disk */
 	const char *addr, *scsi_addr; /* the disk's SCSI address, which wins over image */
 	struct volume_spec *volumes;

@@ -24,6 +24,7 @@
 
 #include "clock.h"
 #include "count.h"
+#include "error.h"
 #include "file.h"
 #include "format.h"
 #include "limits.h"
@@ -59,7 +60,7 @@ void boot_power_off(void)
 
 static _Noreturn void fail(const char *what)
 {
-	log_error("boot: %s: %s", what, strerror(errno));
+	log_error("boot: %s: %s", what, ERROR_REASON(errno));
 	boot_power_off();
 }
 
@@ -271,34 +272,41 @@ static void modules_load(bool for_ports)
 
 	if (file_read("/modules/order", text, sizeof(text)) < 0) {
 		if (errno != ENOENT)
-			log_error("boot: /modules/order: %s", strerror(errno));
+			log_error("boot: /modules/order: %s", ERROR_REASON(errno));
 		return;
 	}
 	while ((path = strsep(&rest, "\n")) != NULL)
 		if (path[0] == '\0')
 			behind = true;
 		else if (behind != for_ports && module_load(path) < 0)
-			log_error("boot: module %s: %s", path, strerror(errno));
+			log_error("boot: module %s: %s", path, ERROR_REASON(errno));
 }
 
 void boot_raise_nofile(struct daemon_config *config)
 {
-	struct rlimit raised = {NOFILE_NEEDED, NOFILE_NEEDED};
+	struct rlimit own, raised;
 	char text[32];
 	const char *at = text;
 	uint64_t most;
 
-	if (prlimit(0, RLIMIT_NOFILE, NULL, &config->nofile) < 0)
+	if (prlimit(0, RLIMIT_NOFILE, NULL, &own) < 0)
 		fail("limit of open files");
-	if (config->nofile.rlim_cur >= NOFILE_NEEDED)
-		return;
-	if (config->nofile.rlim_max > raised.rlim_max)
-		raised.rlim_max = config->nofile.rlim_max;
+	raised.rlim_max = own.rlim_max > NOFILE_HARD ? own.rlim_max : NOFILE_HARD;
 	if (file_read("/proc/sys/fs/nr_open", text, sizeof(text)) > 0 &&
 		number_take(&at, UINT64_MAX, &most) && raised.rlim_max > most)
-		raised.rlim_cur = raised.rlim_max = most;
-	if (prlimit(0, RLIMIT_NOFILE, &raised, NULL) < 0)
-		log_warn("boot: limit of open files: %s", strerror(errno));
+		raised.rlim_max = most;
+	/* Not everybody may raise the hard one. */
+	raised.rlim_cur = NOFILE_NEEDED < raised.rlim_max ? NOFILE_NEEDED : raised.rlim_max;
+	if (prlimit(0, RLIMIT_NOFILE, &raised, NULL) < 0) {
+		raised.rlim_max = own.rlim_max;
+		raised.rlim_cur = NOFILE_NEEDED < own.rlim_max ? NOFILE_NEEDED : own.rlim_max;
+		if (prlimit(0, RLIMIT_NOFILE, &raised, NULL) < 0 || raised.rlim_cur < NOFILE_NEEDED)
+			log_warn("boot: limit of open files: no more than %llu",
+				(unsigned long long)raised.rlim_cur);
+	}
+	config->nofile.rlim_max = raised.rlim_max < NOFILE_HARD ? raised.rlim_max : NOFILE_HARD;
+	config->nofile.rlim_cur =
+		NOFILE_SOFT < config->nofile.rlim_max ? NOFILE_SOFT : config->nofile.rlim_max;
 }
 
 /* --- As a service ----------------------------------------------------------------------------- */
@@ -393,17 +401,17 @@ static void user_limits_set(void)
 	for (size_t i = 0; i < COUNT(limits); i++)
 		if (file_write(limits[i].path, limits[i].value) < 0 && errno != ENOENT)
 			log_error("boot: write '%s' to %s: %s", limits[i].value, limits[i].path,
-				strerror(errno));
+				ERROR_REASON(errno));
 }
 
 /* Whatever the containers take: our pages stay, and another is killed. */
 static void stay(void)
 {
 	if (file_write("/proc/self/oom_score_adj", "-1000") < 0)
-		log_error("boot: write /proc/self/oom_score_adj: %s", strerror(errno));
+		log_error("boot: write /proc/self/oom_score_adj: %s", ERROR_REASON(errno));
 	/* On fault: what is not used need not be there. */
 	if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
-		log_error("boot: lock memory: %s", strerror(errno));
+		log_error("boot: lock memory: %s", ERROR_REASON(errno));
 }
 
 void boot_finish(struct daemon_config *config)
@@ -415,14 +423,14 @@ void boot_finish(struct daemon_config *config)
 		(mkdir(RUN_DIR, 0700) < 0 && errno != EEXIST))
 		fail("make " RUN_DIR);
 	if (mount_at("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "mode=0620,gid=5") < 0)
-		log_error("boot: mount /dev/pts: %s", strerror(errno));
+		log_error("boot: mount /dev/pts: %s", ERROR_REASON(errno));
 	/* favordynmods, of 6.0: without it, joining a cgroup waits for RCU, 10 to 20 ms. */
 	if (mount_at("cgroup2", CGROUP_DIR, NOTHING_SPECIAL, "favordynmods") == 0 ||
 		(errno == EINVAL && mount_at("cgroup2", CGROUP_DIR, NOTHING_SPECIAL, NULL) == 0))
 		config->cgroup_dir = cgroup_take();
 	if (!config->cgroup_dir)
 		log_error("boot: take cgroup2: %s: containers cannot be killed as a whole",
-			strerror(errno));
+			ERROR_REASON(errno));
 	kernel_check_options();
 	user_limits_set();
 	stay();

@@ -303,14 +303,20 @@ static int image_from_disk(const struct child_rootfs *rootfs, int run, const cha
 	return tree;
 }
 
+/* "": the directory above. Clear Containers 2.1 shares the root itself, and sends no other name for it. */
+static const char *name_of(const char *name)
+{
+	return *name ? name : ".";
+}
+
 static int image_open(const struct child_rootfs *rootfs, int run)
 {
 	const struct container_spec *container = rootfs->container;
-	const char *path = container->rootfs ? container->rootfs : "rootfs";
+	const char *path = container->rootfs ? name_of(container->rootfs) : "rootfs";
 
 	if (container->fstype)
 		return image_from_disk(rootfs, run, path);
-	return image_from_share(run, container->image, path);
+	return image_from_share(run, name_of(container->image), path);
 }
 
 /* The image alone, whatever comes to lie on it. */

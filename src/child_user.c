@@ -13,6 +13,7 @@
 
 #include "child.h"
 #include "child_path.h"
+#include "file.h"
 #include "limits.h"
 
 #define FILE_MAX (1 * MIB)
@@ -204,13 +205,22 @@ static enum id_kind id_check(const char *what, const char *text, uint32_t *id)
 
 static void find_user(int root, const char *name, struct child_user *user)
 {
+	int home = -1;
 	size_t length;
 	char *file = file_load(root, "/etc/passwd", &length);
 	bool is_number = id_check("user", name, &user->uid) == ID_NUMBER;
 
-	/* A number needs no entry. */
-	if (!passwd_find(file, length, is_number ? NULL : name, user) && !is_number)
-		die("user '%s': no such user in the container's /etc/passwd", name);
+	/* A number needs no entry, nor does the name of 0, which Clear Containers 2 sends for an image
+	 * without the file, too. */
+	if (!passwd_find(file, length, is_number ? NULL : name, user) && !is_number) {
+		if (strcmp(name, "root") != 0)
+			die("user '%s': no such user in the container's /etc/passwd", name);
+		memcpy(user->name, "root", sizeof("root"));
+		home = child_path_open(root, "/root", O_PATH | O_DIRECTORY);
+		if (home >= 0)
+			memcpy(user->home, "/root", sizeof("/root"));
+		fd_close(&home);
+	}
 	if (user->home[0] == '\0')
 		memcpy(user->home, "/", sizeof("/"));
 	free(file);

@@ -200,7 +200,7 @@ static int decode_object(const struct decoder *d, const struct json_schema *sche
 		if (values[f] && !token_is(d, values[f], "null")) {
 			if (decode_value(d, field, values[f], out) < 0)
 				return -1;
-		} else if (field->required) {
+		} else if (field->required == REQ) {
 			return refuse(d, object, field->name, "missing");
 		}
 	}
@@ -277,7 +277,7 @@ static int decode_value(
 	switch (field->kind) {
 	case JSON_STRING:
 		rc = decode_string(d, value, &string);
-		if (rc == 0 && *string)
+		if (rc == 0 && (*string || field->required == EMPTY))
 			*(const char **)member = string;
 		break;
 	case JSON_STRINGS:
@@ -317,7 +317,7 @@ static int decode_value(
 	}
 	if (rc == 0 && objects)
 		memcpy(member, &objects, sizeof(objects));
-	if (rc == 0 && field->required && token_is_empty(value))
+	if (rc == 0 && field->required == REQ && token_is_empty(value))
 		return refuse(d, value, NULL, "must not be empty");
 	return rc;
 }

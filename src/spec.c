@@ -148,8 +148,8 @@ static const struct json_schema device_spec_schema = JSON_SCHEMA(device_spec, de
 
 static const struct json_field container_fields[] = {
 	F_STR(container_spec, id, "id", REQ),
-	F_STR(container_spec, rootfs, "rootfs", OPT),
-	F_STR(container_spec, image, "image", OPT),
+	F_STR(container_spec, rootfs, "rootfs", EMPTY),
+	F_STR(container_spec, image, "image", EMPTY),
 	F_STR(container_spec, fstype, "fstype", OPT),
 	F_STR(container_spec, addr, "addr", OPT),
 	F_STR(container_spec, scsi_addr, "scsiAddr", OPT),

@@ -15,6 +15,7 @@
 #include <linux/vm_sockets.h>
 
 #include "clock.h"
+#include "error.h"
 #include "file.h"
 #include "format.h"
 #include "log.h"
@@ -47,7 +48,7 @@ static int port_open_if(const char *directory, const char *name)
 	format(path, sizeof(path), "/dev/%s", directory);
 	fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0 && errno != ENOENT)
-		log_error("transport: port %s: open %s: %s", name, path, strerror(errno));
+		log_error("transport: port %s: open %s: %s", name, path, ERROR_REASON(errno));
 	return fd;
 }
 

@@ -37,8 +37,11 @@ class Share:
 
     def image(self, name):
         """Makes the image if it is not there; returns its root file system."""
-        root = self.directory / name / "rootfs"
-        if not root.exists():
+        return self.fill(self.directory / name / "rootfs")
+
+    def fill(self, root):
+        """Makes a root file system there, if there is none."""
+        if not (root / "bin").exists():
             for directory in ("bin", "dev", "etc", "home/alice", "proc", "root", "sys", "tmp"):
                 (root / directory).mkdir(parents=True)
             (root / "tmp").chmod(0o1777)

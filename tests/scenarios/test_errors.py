@@ -141,7 +141,9 @@ def test_newcontainer(scene):
         ({"id": "a/b"}, "newcontainer: id: 'a/b' cannot be an id"),
         ({"id": ".."}, "newcontainer: id: '..' cannot be an id"),
         ({"id": "x" * 129}, "newcontainer: id: longer than 128 bytes"),
-        ({"image": ""}, "newcontainer: image: missing"),
+        ({"image": None}, "newcontainer: image: missing"),
+        ({"image": ""}, "newcontainer: container 'new': rootfs 'rootfs': no such directory below "
+                        "image '.'"),
         ({"image": "nowhere"},
          "newcontainer: container 'new': image 'nowhere': no such directory below the share"),
         ({"image": "box/rootfs/etc/passwd"},

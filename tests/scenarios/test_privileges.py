@@ -205,6 +205,15 @@ def test_every_limit_is_as_its_description_says(pod, box, user):
     assert shown == {title: (soft, hard) for soft, hard, title in LIMITS.values()}
 
 
+def test_a_process_that_is_given_no_limit_of_files_has_that_of_container_engines(pod, box):
+    own = int(pod.guest.shell(pod, "sed -n 's/^Max open files *[0-9]* *\\([0-9]*\\).*/\\1/p' "
+                              "/proc/$AGENT/limits")())
+    shown = limits_of(pod.run(box.name, ["cat", "/proc/self/limits"]).out.decode())
+    assert shown["Max open files"] == (1024, min(524288, own))
+    if pod.guest.is_vm:
+        assert own >= 524288
+
+
 def test_a_limit_that_is_not_named_is_as_it_was(pod, box):
     before = limits_of(pod.run(box.name, ["cat", "/proc/self/limits"]).out.decode())
     core = {"RLIMIT_CORE": (0, 1, "Max core file size")}

@@ -397,6 +397,26 @@ static void additional_groups_come_on_top(void **state)
 		"group 'nope': no such group in the container's /etc/group");
 }
 
+static void root_without_an_entry_is_root(void **state)
+{
+	struct place *place = *state;
+
+	/* No file, as in an image from scratch; an empty one; one without root. */
+	assert_string_equal(found(place, "root", NULL, NULL), "0:0:root:/:");
+	assert_int_equal(mkdirat(place->root, "root", 0700), 0);
+	assert_string_equal(found(place, "root", NULL, NULL), "0:0:root:/root:");
+	write_file(place, "etc/passwd", "last:x:77:78::/last:/bin/sh\n");
+	assert_string_equal(found(place, "root", NULL, NULL), "0:0:root:/root:");
+	assert_string_equal(found(place, "root:5", NULL, NULL), "0:5:root:/root:");
+	write_file(place, "etc/group", "tail:x:66:web,root");
+	assert_string_equal(found(place, "root", NULL, NULL), "0:0:root:/root:66");
+	assert_string_equal(found(place, "toor", NULL, NULL),
+		"user 'toor': no such user in the container's /etc/passwd");
+	/* An entry is taken as it is. */
+	write_file(place, "etc/passwd", "root:x:7:8::/home/root:/bin/sh\n");
+	assert_string_equal(found(place, "root", NULL, NULL), "7:8:root:/home/root:66");
+}
+
 static void the_files_are_looked_for_inside_the_root(void **state)
 {
 	struct place *place = *state;
@@ -457,6 +477,7 @@ int main(void)
 		IN_A_PLACE(an_id_out_of_range_is_an_error),
 		IN_A_PLACE(a_group_that_is_given_is_the_only_one),
 		IN_A_PLACE(additional_groups_come_on_top),
+		IN_A_PLACE(root_without_an_entry_is_root),
 		IN_A_PLACE(the_files_are_looked_for_inside_the_root),
 		IN_A_PLACE(a_file_that_is_no_file_is_an_error),
 		IN_A_PLACE(a_file_that_is_too_large_is_an_error),

@@ -104,12 +104,36 @@ static void a_text_that_came_in_cut_is_mended(void **state)
 	assert_string_equal(err.text, "a\xe2\x82\xac");
 }
 
+static void a_reason_that_musl_has_no_text_for_is_the_kernels_name(void **state)
+{
+	static const struct {
+		int code;
+		const char *text;
+	} reasons[] = {
+		{EUCLEAN, "mount: EUCLEAN (117)"},
+		{EHWPOISON, "mount: EHWPOISON (133)"},
+		{ETOOMANYREFS, "mount: ETOOMANYREFS (109)"},
+		{524, "mount: errno 524"}, /* ENOTSUPP, which is not for programs */
+		{-1, "mount: errno -1"},
+		{ENOENT, "mount: no such file or directory"},
+	};
+	struct error err;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
+		errno = reasons[i].code;
+		error_errno(&err, "mount");
+		assert_string_equal(err.text, reasons[i].text);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_error_is_wrapped_from_the_outside_in),
 		cmocka_unit_test(the_meaning_of_errno_reads_on_in_lower_case),
 		cmocka_unit_test(an_abbreviation_keeps_its_capitals),
+		cmocka_unit_test(a_reason_that_musl_has_no_text_for_is_the_kernels_name),
 		cmocka_unit_test(text_that_does_not_fit_is_cut),
 		cmocka_unit_test(a_cut_never_splits_a_character),
 		cmocka_unit_test(a_text_that_came_in_cut_is_mended),

@@ -199,7 +199,9 @@ static void a_container_needs_id_image_and_process(void **state)
 	assert_refused(spec_container, "{}", &c, "id: missing");
 	assert_refused(spec_container, "{\"id\":\"\"}", &c, "id: must not be empty");
 	assert_refused(spec_container, "{\"id\":\"a\"}", &c, "process: missing");
-	assert_refused(spec_container, CONTAINER("\"image\":\"\""), &c, "image: missing");
+	assert_refused(spec_container, CONTAINER("\"image\":null"), &c, "image: missing");
+	assert_refused(spec_container, CONTAINER("\"image\":\"\",\"fstype\":\"ext4\""), &c,
+		"image: '' cannot be a block device");
 	assert_refused(spec_container, "{\"id\":\"a\",\"image\":\"a\"}", &c, "process: missing");
 	assert_refused(spec_container, "{\"id\":\"a\",\"image\":\"a\",\"process\":null}", &c,
 		"process: missing");
