@@ -73,6 +73,9 @@ void output_start(struct output *output);
 /* The process was reaped, so all it wrote is in the pipe: what is there now is read, then the fd is
  * closed, whoever else still holds the other end. May call on_closed. */
 void output_last_call(struct output *output);
+/* After the last call: ends it when nothing can be read any more, though there was something, and the
+ * host takes output. Returns whether it is still open. May call on_closed. */
+bool output_look_again(struct output *output);
 /* No on_closed. Harmless when closed. */
 void output_close(struct output *output);
 

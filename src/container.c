@@ -117,6 +117,10 @@ void container_signal(struct container *container, int signal, bool all)
 		cgroup_signal(container->cgroup.fd, signal, container->init.spawn.pid, &err) < 0)
 		log_error("container %s: %s", container->id, err.text);
 	signal_process(&container->init, &signal);
+	/* A first process that a child of its own traces stays a zombie that only the tracer sees. */
+	if (signal == SIGKILL && !container->is_agent && container->cgroup.fd >= 0 &&
+		process_is_running(&container->init) && cgroup_kill(container->cgroup.fd, &err) < 0)
+		log_error("container %s: %s", container->id, err.text);
 }
 
 void container_cancel(struct container *container, const char *reason)

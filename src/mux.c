@@ -15,7 +15,8 @@
  *
  * An output's end is its last call: when waitpid has returned, all that the process wrote is in the
  * pipe, also where a grandchild still holds the other end. Exactly that much is read, then the fd is
- * closed; so no background process can hold the exit report hostage.
+ * closed; so no background process can hold the exit report hostage. One that takes those bytes
+ * itself leaves nothing to read, and that is the end, too.
  */
 #include "mux.h"
 
@@ -312,6 +313,14 @@ void output_last_call(struct output *output)
 	}
 	if (!waiting)
 		output_end(output);
+}
+
+bool output_look_again(struct output *output)
+{
+	if (output->source.fd >= 0 && outputs_admitted(&output->mux->outputs) &&
+		!is_readable(output->source.fd))
+		output_end(output);
+	return output->source.fd >= 0;
 }
 
 bool mux_put_end(struct mux *mux, uint64_t seq, int exit_code)

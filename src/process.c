@@ -29,6 +29,9 @@
 #include "log.h"
 #include "privilege.h"
 
+/* Until it is looked again whether there is still something to read of a process that is over. */
+#define LAST_CALL_MS 200
+
 static const char *const fact_names[] = {
 	[PROCESS_STARTED] = "STARTED",
 	[PROCESS_REAPED] = "REAPED",
@@ -88,9 +91,26 @@ static void process_settle(struct process *process)
 	process->on_finished(process);
 }
 
+/* Somebody who holds the other end may have taken what an output still waited for. */
+static void last_calls_due(struct timer *timer)
+{
+	struct process_table *table = list_entry(timer, struct process_table, last_calls);
+	bool open = false;
+
+	list_for_each (it, after, &table->ending) {
+		struct process *process = list_entry(it, struct process, ending);
+
+		open |= output_look_again(&process->out);
+		open |= output_look_again(&process->err);
+	}
+	if (open)
+		timer_set(table->loop, timer, LAST_CALL_MS);
+}
+
 void process_table_init(struct process_table *table)
 {
 	list_init(&table->ending);
+	timer_init(&table->last_calls, last_calls_due);
 }
 
 void process_table_pump(struct process_table *table)
@@ -124,6 +144,8 @@ static void process_reaped(struct process *process)
 	process->on_reaped(process);
 	output_last_call(&process->out);
 	output_last_call(&process->err);
+	if (list_is_empty(&process->table->last_calls.node))
+		timer_set(process->table->loop, &process->table->last_calls, LAST_CALL_MS);
 }
 
 static void process_started(struct process *process)
