@@ -32,7 +32,7 @@ struct spawn {
 	const char *cancelled; /* why it was killed on purpose; static text */
 	bool is_worker, reaped;
 	uint8_t stops; /* how often it was stopped while being set up */
-	int status; /* of waitpid, once reaped */
+	int status;    /* of waitpid, once reaped */
 	/* The report is complete (EOF), or the child was reaped: look which. Called for each. */
 	void (*changed)(struct spawn *spawn);
 };

@@ -41,7 +41,7 @@
 #define KILL_MS 2000
 /* What is waited for in one turn: a container can make children of ours, by clone(CLONE_PARENT),
  * faster than we reap them. */
-#define WAITS_MAX 64
+#define WAITS_MAX 8
 /* How often a child that is being set up is continued, when root of a container stops it. */
 #define STOPS_MAX 3
 

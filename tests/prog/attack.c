@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <termios.h>
 #include <unistd.h>
 
 static void rest(void)
@@ -101,7 +102,7 @@ static void steal(char **arguments)
 	usleep((useconds_t)atoi(arguments[0]) * 1000);
 	for (;;)
 		if (read(fd, buffer, sizeof(buffer)) < 0)
-			ioctl(fd, TCFLSH, TCIOFLUSH);
+			tcflush(fd, TCIOFLUSH);
 }
 
 static char *region;
