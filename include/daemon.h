@@ -20,6 +20,7 @@ struct daemon_config {
 	const char *cgroup_dir; /* cgroup v2 directory that is ours; NULL: no cgroups */
 	uint32_t api;           /* GETVERSION's answer */
 	uint32_t deadline_ms;   /* for a child that sets something up */
+	uint32_t watch_ms;      /* a container that holds the agent for so long is killed */
 	struct rlimit nofile;   /* what children get back */
 	bool docker_caps;       /* for processes that name no capabilities: Docker's, not all */
 	int64_t last_command; /* the code of what was taken up last, for a post-mortem; -1: none */

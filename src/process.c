@@ -135,12 +135,19 @@ static void err_closed(struct output *output)
 	process_set(list_entry(output, struct process, err), PROCESS_ERR_CLOSED);
 }
 
+static void slave_close(struct process *process)
+{
+	watch_enter(process->table->mux->watch, process->container);
+	fd_close(&process->slave);
+	watch_leave(process->table->mux->watch);
+}
+
 static void process_reaped(struct process *process)
 {
 	process_set(process, PROCESS_REAPED);
 	list_push_back(&process->table->ending, &process->ending);
 	input_close(&process->in);
-	fd_close(&process->slave);
+	slave_close(process);
 	process->on_reaped(process);
 	output_last_call(&process->out);
 	output_last_call(&process->err);
@@ -162,7 +169,7 @@ static void close_streams(struct process *process)
 	input_close(&process->in);
 	output_close(&process->out);
 	output_close(&process->err);
-	fd_close(&process->slave);
+	slave_close(process);
 }
 
 static void process_failed(struct process *process)
@@ -258,6 +265,7 @@ static int open_streams(
 	struct mux *mux = process->table->mux;
 
 	input_open(&process->in, mux, spec->stdio_seq, ours[0], spec->terminal);
+	process->in.container = process->container;
 	process->err.source.fd = -1;
 	if (!spec->stderr_seq)
 		process_set(process, PROCESS_ERR_CLOSED);
@@ -267,6 +275,7 @@ static int open_streams(
 	} else if (!spec->stderr_seq ||
 		output_open(&process->err, mux, spec->stderr_seq, ours[2], false, err_closed,
 			err) == 0) {
+		process->out.container = process->err.container = process->container;
 		return 0;
 	}
 	close_streams(process);
@@ -366,6 +375,7 @@ int process_resize(
 	const struct process *process, uint32_t rows, uint32_t columns, struct error *err)
 {
 	struct winsize size = {.ws_row = (unsigned short)rows, .ws_col = (unsigned short)columns};
+	int rc;
 
 	if (!process->terminal)
 		return error_set(err, ENOTTY, "process '%s' of container '%s' has no terminal",
@@ -373,7 +383,10 @@ int process_resize(
 	if (!process_is_running(process))
 		return error_set(err, ESRCH, "process '%s' of container '%s' is gone",
 			process->id ? process->id : "", process->container);
-	if (ioctl(process->in.source.fd, TIOCSWINSZ, &size) < 0)
+	watch_enter(process->table->mux->watch, process->container);
+	rc = ioctl(process->in.source.fd, TIOCSWINSZ, &size);
+	watch_leave(process->table->mux->watch);
+	if (rc < 0)
 		return error_errno(err, "resize the terminal");
 	return 0;
 }

@@ -141,3 +141,94 @@ def test_the_end_is_told_when_somebody_else_took_the_last_output(pod, victim, te
     assert process.wait(timeout=20) == 3
     pod.ack(Code.SIGNALPROCESS, {"container": victim, "process": "yes", "signal": 9})
     flood.wait()
+
+
+# --- Locks that are held over a page fault --------------------------------------------------------
+
+WATCH = 3  # seconds that a container may hold the agent
+
+
+def begin_hold(pod, what, seconds, terminal=False):
+    """A container that holds a lock of its own stdio for so long; -1: for ever. It has all capabilities,
+    for userfaultfd takes one where vm.unprivileged_userfaultfd is 0."""
+    name = f"holder{pod.fresh_seq()}"
+    stays = pod.newcontainer(name, ["sleep", "100000"]).started()
+    process = pod.execcmd(name, ["attack", what, str(seconds)], terminal=terminal).started()
+    said = process.out if terminal else process.err
+    pod.wait_for(lambda: b"\n" in said, "the page")
+    if b"no userfaultfd" in said:
+        pytest.skip("the kernel has no userfaultfd")
+    return stays, process
+
+
+def touch(pod, what, process):
+    """Makes the agent take the lock."""
+    if what == "hold-terminal":
+        pod.send(Code.WINSIZE, {"seq": process.stdio, "row": 5, "column": 5})
+    elif what == "hold-in":
+        for _ in range(2):
+            process.write(b"x")
+            pod.pump_for(0.3)
+
+
+@pytest.mark.parametrize("what", ["hold-out", "hold-in", "hold-terminal"])
+def test_a_container_that_holds_a_lock_for_ever_is_killed(pod, other, what):
+    stays, process = begin_hold(pod, what, -1, what == "hold-terminal")
+    start = time.monotonic()
+    touch(pod, what, process)
+    pod.ping(timeout=60)
+    if what == "hold-out":
+        assert process.wait(timeout=30) == 7
+    assert stays.wait(timeout=30) == 137
+    if not pod.guest.is_vm:
+        assert time.monotonic() - start < WATCH + 1.5  # and what it takes to begin and to see it
+    pod.wait_log("watch: container holder")
+    destroy(pod)
+
+
+@pytest.mark.parametrize("what", ["hold-out", "hold-in"])
+def test_a_writer_that_stalls_for_two_seconds_lives(pod, other, what):
+    stays, process = begin_hold(pod, what, 2)
+    touch(pod, what, process)
+    if what == "hold-out":
+        assert process.wait(timeout=30) == 7
+    pod.ping(timeout=30)
+    pod.pump_for(2)
+    assert not stays.ended and "watch:" not in pod.guest.log
+
+
+def test_many_threads_in_page_faults_do_not_hold_the_agent(pod, other, victim):
+    """No capability, no userfaultfd: the mutex of the pipe passes from fault to fault."""
+    attack = pod.execcmd(victim, ["attack", "convoy", "100", "256"], capabilities=NOTHING,
+                         user="alice").started()
+    pod.wait_for(lambda: b"ready" in attack.err, "the threads")
+    for _ in range(5):
+        start = time.monotonic()
+        pod.ping(timeout=60)
+        assert pod.guest.is_vm or time.monotonic() - start < WATCH + 1
+        pod.pump_for(0.5)
+    destroy(pod)
+
+
+def test_the_watcher_sleeps_while_nothing_is_marked(pod, other):
+    switches = """for pid in $(cat /proc/$AGENT/task/$AGENT/children); do
+        [ "$(cat /proc/$pid/comm)" = watch ] && grep ^vol /proc/$pid/status && ls /proc/$pid/fd; done"""
+    pod.wait_seen(lambda: pod.guest.look(pod, switches) == pod.guest.look(pod, switches, 2),
+                  "the watcher's rest")
+    _, before, *fds = pod.guest.look(pod, switches)
+    assert len(fds) <= 5, fds  # stdio, the timer, the log
+    pod.ping()
+    assert pod.guest.look(pod, switches)[1] == before
+
+
+@pytest.mark.only("host", "nobody in a VM can kill it")
+def test_a_watcher_that_is_killed_is_started_again(pod):
+    watcher = """for pid in $(cat /proc/$AGENT/task/$AGENT/children); do
+        [ "$(cat /proc/$pid/comm)" = watch ] && echo $pid; done"""
+    (first,) = pod.guest.look(pod, watcher)
+    pod.pump_for(1.2)  # one that ends at once is not
+    pod.guest.look(pod, f"kill -9 {first}")
+    pod.wait_log("watch: the watcher is gone")
+    pod.wait_seen(lambda: pod.guest.look(pod, watcher) not in ([], [first]), "another")
+    stays, process = begin_hold(pod, "hold-out", -1)
+    assert process.wait(timeout=30) == 7 and stays.wait(timeout=30) == 137
