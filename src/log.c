@@ -41,7 +41,7 @@ void log_open(int fd, bool is_kmsg, enum log_level level)
 	log_threshold = level;
 }
 
-int log_fd(void)
+int log_where(void)
 {
 	return out.fd;
 }

@@ -135,8 +135,8 @@ int watch_start(struct watch *watch, const char *cgroup_dir, uint32_t limit_ms, 
 		return -1;
 	}
 	if (watch->pid == 0) {
-		const int high = watch->timer > log_fd() ? watch->timer : log_fd();
-		const int low = watch->timer < log_fd() ? watch->timer : log_fd();
+		const int high = watch->timer > log_where() ? watch->timer : log_where();
+		const int low = watch->timer < log_where() ? watch->timer : log_where();
 
 		prctl(PR_SET_NAME, "watch");
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -158,7 +158,7 @@ void watch_enter(struct watch *watch, const char *container)
 
 	if (!page)
 		return;
-	strcpy(page->container, container);
+	memcpy(page->container, container, strlen(container) + 1);
 	atomic_fetch_add(&page->sequence, 1);
 	if (!atomic_load(&page->armed)) {
 		atomic_store(&page->armed, true);

@@ -16,7 +16,7 @@ FACTOR = 5  # what an attack may cost a PING, in medians of the idle agent
 LEAST = 0.002  # seconds; below that it is this machine's scheduling that is measured
 
 # Two CPUs: one for the agent beside one for the attack.
-pytestmark = pytest.mark.options(binary="musl")
+pytestmark = pytest.mark.options(binary="musl", arguments=("-smp", "2"))
 
 
 def ping_median(pod, seconds):
