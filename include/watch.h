@@ -33,6 +33,9 @@ int watch_start(struct watch *watch, const char *cgroup_dir, uint32_t limit_ms, 
 void watch_enter(struct watch *watch, const char *container);
 void watch_leave(struct watch *watch);
 
+/* Closes it within such a mark. */
+void watch_close(struct watch *watch, const char *container, int *fd);
+
 /* A child of ours that ended: if it was the watcher, it is started again. */
 void watch_reaped(struct watch *watch, pid_t pid);
 

@@ -76,9 +76,7 @@ static void input_shut(struct input *input)
 	if (input->source.fd < 0)
 		return;
 	input_drop_queue(input);
-	watch_enter(input->mux->watch, input->container);
-	fd_close(&input->source.fd);
-	watch_leave(input->mux->watch);
+	watch_close(input->mux->watch, input->container, &input->source.fd);
 }
 
 void input_close(struct input *input)
@@ -205,9 +203,7 @@ void output_close(struct output *output)
 	if (output->source.fd < 0)
 		return;
 	gate_remove(&output->mux->outputs, &output->source);
-	watch_enter(output->mux->watch, output->container);
-	fd_close(&output->source.fd);
-	watch_leave(output->mux->watch);
+	watch_close(output->mux->watch, output->container, &output->source.fd);
 }
 
 static void output_end(struct output *output)

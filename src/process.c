@@ -137,9 +137,7 @@ static void err_closed(struct output *output)
 
 static void slave_close(struct process *process)
 {
-	watch_enter(process->table->mux->watch, process->container);
-	fd_close(&process->slave);
-	watch_leave(process->table->mux->watch);
+	watch_close(process->table->mux->watch, process->container, &process->slave);
 }
 
 static void process_reaped(struct process *process)

@@ -106,7 +106,7 @@ static _Noreturn void watch_main(const struct watch *watch, pid_t agent)
 	}
 }
 
-static void watch_close(struct watch *watch)
+static void release(struct watch *watch)
 {
 	if (watch->page)
 		munmap(watch->page, sizeof(*watch->page));
@@ -131,7 +131,7 @@ int watch_start(struct watch *watch, const char *cgroup_dir, uint32_t limit_ms, 
 	watch->pid = watch->timer >= 0 && watch->page ? fork() : -1;
 	if (watch->pid < 0) {
 		error_errno(err, "watch");
-		watch_close(watch);
+		release(watch);
 		return -1;
 	}
 	if (watch->pid == 0) {
@@ -173,6 +173,13 @@ void watch_leave(struct watch *watch)
 		atomic_fetch_add(&watch->page->sequence, 1);
 }
 
+void watch_close(struct watch *watch, const char *container, int *fd)
+{
+	watch_enter(watch, container);
+	fd_close(fd);
+	watch_leave(watch);
+}
+
 void watch_reaped(struct watch *watch, pid_t pid)
 {
 	struct error err;
@@ -180,7 +187,7 @@ void watch_reaped(struct watch *watch, pid_t pid)
 	if (!watch || !watch->page || pid != watch->pid)
 		return;
 	log_error("watch: the watcher is gone");
-	watch_close(watch);
+	release(watch);
 	/* One that ends at once would do so again. */
 	if (clock_now() - watch->started_ms > LATE_MS &&
 		watch_start(watch, watch->cgroup_dir, watch->limit_ms, &err) < 0)

@@ -69,8 +69,11 @@ def test_a_signal_to_a_process_that_made_the_agent_its_tracer_is_not_its_end(
 def test_a_traced_process_that_stops_itself_can_be_continued_and_ended(pod, victim):
     stopped = pod.execcmd(victim, ["attack", "traceme", "19"], id="stopped").started()
     stopped.wait_output(b"traced 0\n")
-    pod.ack(Code.SIGNALPROCESS, {"container": victim, "process": "stopped", "signal": 18})
-    stopped.wait_output(b"alive")
+
+    def goes_on():
+        pod.ack(Code.SIGNALPROCESS, {"container": victim, "process": "stopped", "signal": 18})
+        return b"alive" in stopped.out
+    pod.wait_seen(goes_on, "the process after its stop")
     pod.ack(Code.SIGNALPROCESS, {"container": victim, "process": "stopped", "signal": 15})
     assert stopped.wait() == 143
 
