@@ -22,7 +22,7 @@ ARCH :=
 O := build$(ARCH:%=/%)
 
 # Every room, lowest layer first. Nothing is built that does not stand here.
-ROOMS := format version number clock file log error arena queue uevent module writeback loop json_scan json port \
+ROOMS := format version number clock file log error arena queue uevent module writeback watch loop json_scan json port \
 	control mux address privilege spec report cgroup cgroup_limits device_filter child child_path child_user \
 	child_mount child_device child_copy child_volume child_sysctl child_seccomp child_privileges child_etc \
 	child_rootfs child_unmount child_exec child_clock child_netlink child_network_state child_route \
@@ -50,7 +50,7 @@ UNIT_uevent := uevent
 UNIT_writeback := writeback
 UNIT_port := port loop queue log error
 UNIT_control := control port loop queue arena log error
-UNIT_mux := mux port loop queue log error
+UNIT_mux := watch mux port loop queue log error
 UNIT_child := child report queue error
 UNIT_address := address error
 UNIT_child_netlink := child_netlink error
@@ -68,7 +68,7 @@ UNIT_boot := version writeback transport loop log module uevent error
 UNIT_module := module
 UNIT_child_exec := child_rootfs child_etc child_volume child_device child_copy child_mount child_sysctl \
 	child_seccomp child_privileges device_filter child_user child_path child privilege module uevent report queue error
-UNIT_worker := worker spawn child report queue loop log error
+UNIT_worker := worker spawn watch child report queue loop log error
 UNIT_cgroup := cgroup error
 UNIT_cgroup_limits := cgroup_limits cgroup error
 
@@ -94,7 +94,7 @@ FUZZ_path := child_copy child_path
 FUZZ_ps := child_ps_table child_ps_columns json_scan error
 FUZZ_netlink := child_network_state child_netlink address error
 FUZZ_address := $(network)
-FUZZ_tty := mux port loop queue log error
+FUZZ_tty := watch mux port loop queue log error
 FUZZ_user := child_user child_path child report queue error
 FUZZ_program := child_exec $(UNIT_child_exec)
 

@@ -50,6 +50,9 @@
 /* A pty's buffered output at its last call: FIONREAD shows only 4 KiB of it. */
 #define PTY_LAST_CALL_MAX (128 * KIB)
 
+/* A container that holds the agent in the kernel for so long is killed. */
+#define WATCH_MS 3000u
+
 /* Children given up on: killed, but in an uninterruptible wait. */
 #define ABANDONED_MAX 16u
 

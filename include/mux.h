@@ -4,6 +4,7 @@
 #define MUX_H
 
 #include "port.h"
+#include "watch.h"
 
 #define MUX_BUCKETS 64
 
@@ -14,6 +15,7 @@
 struct mux {
 	struct port port;
 	struct gate outputs;
+	struct watch *watch;             /* borrowed, or NULL */
 	struct list inputs[MUX_BUCKETS]; /* by seq; the one started last comes first */
 	size_t queued_inputs;            /* inputs that have a queue, each STDIN_QUEUE_BYTES */
 	size_t frame_left;               /* payload of the present tty frame not yet taken */
@@ -25,6 +27,7 @@ struct input {
 	struct list node;     /* in mux->inputs */
 	struct source source; /* fd owned, -1 when closed; in the loop while bytes wait for it */
 	struct mux *mux;
+	const char *container; /* borrowed: whose it is; NULL: it cannot hold us */
 	uint64_t seq;
 	struct queue queue; /* opened for the first byte that does not fit the fd */
 	bool is_terminal;
@@ -35,6 +38,7 @@ struct input {
 struct output {
 	struct source source; /* fd owned, -1 when closed; in mux->outputs while attached */
 	struct mux *mux;
+	const char *container; /* as the input's */
 	uint64_t seq;
 	bool is_terminal;
 	bool started;     /* its process runs; before that nothing is read */
@@ -73,6 +77,9 @@ void output_start(struct output *output);
 /* The process was reaped, so all it wrote is in the pipe: what is there now is read, then the fd is
  * closed, whoever else still holds the other end. May call on_closed. */
 void output_last_call(struct output *output);
+/* After the last call: ends it when nothing can be read any more, though there was something, and the
+ * host takes output. Returns whether it is still open. May call on_closed. */
+bool output_look_again(struct output *output);
 /* No on_closed. Harmless when closed. */
 void output_close(struct output *output);
 

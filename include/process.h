@@ -26,7 +26,8 @@ struct process_table {
 	struct control *control;
 	struct mux *mux;
 	struct spawner *spawner;
-	struct list ending; /* processes whose end waits for room or for bytes to leave */
+	struct list ending;      /* processes whose end waits for room or for bytes to leave */
+	struct timer last_calls; /* while outputs of theirs may be open */
 	size_t count;
 	size_t kept;          /* bytes that containers keep of their descriptions, all together */
 	uint32_t deadline_ms; /* for setting one up */

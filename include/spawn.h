@@ -9,11 +9,13 @@
 
 #include "loop.h"
 #include "report.h"
+#include "watch.h"
 
 struct spawn;
 
 struct spawner {
 	struct loop *loop;              /* borrowed */
+	struct watch *watch;            /* a child of ours that is no spawn; borrowed, or NULL */
 	struct source signals;          /* signalfd of SIGCHLD, owned */
 	struct list children;           /* every spawn not yet reaped */
 	int pid_ns, mount_ns;           /* our own, to step back to; owned */
@@ -31,7 +33,8 @@ struct spawn {
 	struct timer deadline;
 	const char *cancelled; /* why it was killed on purpose; static text */
 	bool is_worker, reaped;
-	int status; /* of waitpid, once reaped */
+	uint8_t stops; /* how often it was stopped while being set up */
+	int status;    /* of waitpid, once reaped */
 	/* The report is complete (EOF), or the child was reaped: look which. Called for each. */
 	void (*changed)(struct spawn *spawn);
 };

@@ -220,6 +220,9 @@ bool boot_option(struct daemon_config *config, const char *key, const char *valu
 	else if (strcmp(key, "deadline") == 0 && number_parse(value, DEADLINE_MAX_S, &number) &&
 		number > 0)
 		config->deadline_ms = (uint32_t)number * 1000;
+	else if (strcmp(key, "watch") == 0 && number_parse(value, DEADLINE_MAX_S, &number) &&
+		number > 0)
+		config->watch_ms = (uint32_t)number * 1000;
 	else if (strcmp(key, "caps") == 0 && strcmp(value, "default") == 0)
 		config->docker_caps = true;
 	else if (strcmp(key, "log") == 0 && log_level_parse(value, &level) == 0)
@@ -369,6 +372,7 @@ void boot_start(struct daemon_config *config)
 		.run_dir = RUN_DIR,
 		.api = PROTOCOL_API,
 		.deadline_ms = DEADLINE_S * 1000,
+		.watch_ms = WATCH_MS,
 		.last_command = -1,
 		.after_ready = boot_finish,
 	};

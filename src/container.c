@@ -107,6 +107,14 @@ bool container_is_quiet(const struct container *container)
 	return container->is_agent || !container_is_running(container);
 }
 
+static void kill_group(const struct container *container)
+{
+	struct error err;
+
+	if (container->cgroup.fd >= 0 && cgroup_kill(container->cgroup.fd, &err) < 0)
+		log_error("container %s: %s", container->id, err.text);
+}
+
 void container_signal(struct container *container, int signal, bool all)
 {
 	struct error err;
@@ -117,6 +125,9 @@ void container_signal(struct container *container, int signal, bool all)
 		cgroup_signal(container->cgroup.fd, signal, container->init.spawn.pid, &err) < 0)
 		log_error("container %s: %s", container->id, err.text);
 	signal_process(&container->init, &signal);
+	/* A first process that a child of its own traces stays a zombie that only the tracer sees. */
+	if (signal == SIGKILL && process_is_running(&container->init))
+		kill_group(container);
 }
 
 void container_cancel(struct container *container, const char *reason)
@@ -209,15 +220,13 @@ static void cgroup_removed(struct container_cgroup *cgroup)
 void container_kill(struct container *container)
 {
 	const int signal = SIGKILL;
-	struct error err;
 
 	/* cgroup.kill does not reach a child that has yet to join, and where there are no cgroups
 	 * our own children are all there is. */
 	container_cancel(container, "the container is stopped");
 	each_exec(container, signal_process, &signal);
 	signal_process(&container->init, &signal);
-	if (container->cgroup.fd >= 0 && cgroup_kill(container->cgroup.fd, &err) < 0)
-		log_error("container %s: %s", container->id, err.text);
+	kill_group(container);
 	container_cgroup_remove(&container->cgroup);
 }
 

@@ -15,6 +15,7 @@
 struct daemon {
 	struct loop loop;
 	struct spawner spawner;
+	struct watch watch;
 	struct worker worker;
 	struct control control;
 	struct mux mux;
@@ -159,6 +160,18 @@ static void open_pod(struct daemon *daemon)
 	};
 }
 
+static void open_watch(struct daemon *daemon)
+{
+	const struct daemon_config *config = daemon->config;
+	struct error err;
+
+	if (!config->cgroup_dir)
+		return; /* nobody could be killed */
+	if (watch_start(&daemon->watch, config->cgroup_dir, config->watch_ms, &err) < 0)
+		log_error("%s", err.text);
+	daemon->mux.watch = daemon->spawner.watch = &daemon->watch;
+}
+
 int daemon_run(struct daemon_config *config, struct error *err)
 {
 	struct daemon daemon = {.config = config};
@@ -174,6 +187,7 @@ int daemon_run(struct daemon_config *config, struct error *err)
 	control_pump(&daemon.control); /* READY */
 	if (config->after_ready)
 		config->after_ready(config);
+	open_watch(&daemon);
 	open_pod(&daemon);
 	loop_run(&daemon.loop, pump, &daemon);
 	log_info("daemon: done");

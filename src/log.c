@@ -41,6 +41,11 @@ void log_open(int fd, bool is_kmsg, enum log_level level)
 	log_threshold = level;
 }
 
+int log_where(void)
+{
+	return out.fd;
+}
+
 int log_level_parse(const char *name, enum log_level *level)
 {
 	for (size_t i = 0; i < COUNT(levels); i++) {

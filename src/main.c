@@ -16,7 +16,8 @@
 
 static const char usage[] =
 	"usage: hyperstart --control=FD --tty=FD --run=DIR [--share=DIR] [--cgroup=DIR]\n"
-	"                  [--api=N] [--deadline=SECONDS] [--caps=default] [--log=LEVEL]\n"
+	"                  [--api=N] [--deadline=SECONDS] [--watch=SECONDS] [--caps=default]\n"
+	"                  [--log=LEVEL]\n"
 	"       hyperstart --help | --version\n"
 	"As PID 1 of a virtual machine, or as a service in one: without arguments.\n"
 	"See hyperstart(8).\n";
@@ -98,6 +99,7 @@ int main(int argc, char **argv)
 		.tty_fd = -1,
 		.api = PROTOCOL_API,
 		.deadline_ms = 60000,
+		.watch_ms = WATCH_MS,
 	};
 	/* Words that the kernel does not know on its command line are arguments of its init. */
 	const bool is_rig = argc > 1 && argv[1][0] == '-', is_init = getpid() == 1;

@@ -15,7 +15,8 @@
  *
  * An output's end is its last call: when waitpid has returned, all that the process wrote is in the
  * pipe, also where a grandchild still holds the other end. Exactly that much is read, then the fd is
- * closed; so no background process can hold the exit report hostage.
+ * closed; so no background process can hold the exit report hostage. One that takes those bytes
+ * itself leaves nothing to read, and that is the end, too.
  */
 #include "mux.h"
 
@@ -75,7 +76,7 @@ static void input_shut(struct input *input)
 	if (input->source.fd < 0)
 		return;
 	input_drop_queue(input);
-	fd_close(&input->source.fd);
+	watch_close(input->mux->watch, input->container, &input->source.fd);
 }
 
 void input_close(struct input *input)
@@ -96,9 +97,12 @@ static uint32_t input_wants(struct source *source)
 static void input_ready(struct source *source, uint32_t events)
 {
 	struct input *input = list_entry(source, struct input, source);
-	ssize_t n = queue_drain(&input->queue, source->fd, SIZE_MAX);
+	ssize_t n;
 
 	(void)events;
+	watch_enter(input->mux->watch, input->container);
+	n = queue_drain(&input->queue, source->fd, SIZE_MAX);
+	watch_leave(input->mux->watch);
 	if (n == IO_ERROR || (queue_is_empty(&input->queue) && input->ends))
 		input_shut(input); /* EPIPE: the process closed its stdin */
 	else if (queue_is_empty(&input->queue))
@@ -120,7 +124,9 @@ static size_t input_take(struct input *input, const uint8_t *bytes, size_t size)
 	ssize_t n;
 
 	if (!input->queue.data) {
+		watch_enter(mux->watch, input->container);
 		n = io_write(input->source.fd, bytes, size);
+		watch_leave(mux->watch);
 		if (n == IO_ERROR) {
 			input_shut(input);
 			return size;
@@ -197,7 +203,7 @@ void output_close(struct output *output)
 	if (output->source.fd < 0)
 		return;
 	gate_remove(&output->mux->outputs, &output->source);
-	fd_close(&output->source.fd);
+	watch_close(output->mux->watch, output->container, &output->source.fd);
 }
 
 static void output_end(struct output *output)
@@ -206,11 +212,15 @@ static void output_end(struct output *output)
 	output->on_closed(output);
 }
 
-static bool is_readable(int fd)
+static bool is_readable(const struct output *output)
 {
-	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+	struct pollfd poll_fd = {.fd = output->source.fd, .events = POLLIN};
+	int n;
 
-	return poll(&poll_fd, 1, 0) > 0 && poll_fd.revents & POLLIN;
+	watch_enter(output->mux->watch, output->container);
+	n = poll(&poll_fd, 1, 0);
+	watch_leave(output->mux->watch);
+	return n > 0 && poll_fd.revents & POLLIN;
 }
 
 /* Reads into as many frames as `max` bytes need, with one readv; the headers are filled in behind
@@ -259,14 +269,16 @@ static void output_ready(struct source *source, uint32_t events)
 	max = (frames < FRAMES_MAX ? frames : FRAMES_MAX) * PAYLOAD_MAX;
 	if (output->last_call && max > output->last_left)
 		max = output->last_left;
+	watch_enter(mux->watch, output->container);
 	n = read_frames(&mux->port.out, output->seq, source->fd, max);
+	watch_leave(mux->watch);
 	if (n == IO_AGAIN && !output->last_call)
 		return;
 	if (n > 0 && !output->last_call)
 		return;
 	if (n > 0)
 		output->last_left -= (size_t)n;
-	if (n <= 0 || !output->last_left || (output->is_terminal && !is_readable(source->fd)))
+	if (n <= 0 || !output->last_left || (output->is_terminal && !is_readable(output)))
 		output_end(output);
 }
 
@@ -297,7 +309,7 @@ void output_start(struct output *output)
 
 void output_last_call(struct output *output)
 {
-	int waiting = 0;
+	int waiting = 0, rc = 0;
 
 	if (output->source.fd < 0)
 		return;
@@ -306,12 +318,24 @@ void output_last_call(struct output *output)
 		/* FIONREAD shows only the line discipline's 4 KiB of what a pty holds. poll and
 		 * read flush the rest of its buffer into view (n_tty.c). */
 		output->last_left = PTY_LAST_CALL_MAX;
-		waiting = is_readable(output->source.fd);
-	} else if (ioctl(output->source.fd, FIONREAD, &waiting) == 0) {
-		output->last_left = (size_t)waiting;
+		waiting = is_readable(output);
+	} else {
+		watch_enter(output->mux->watch, output->container);
+		rc = ioctl(output->source.fd, FIONREAD, &waiting);
+		watch_leave(output->mux->watch);
+		if (rc == 0)
+			output->last_left = (size_t)waiting;
 	}
 	if (!waiting)
 		output_end(output);
+}
+
+bool output_look_again(struct output *output)
+{
+	if (output->source.fd >= 0 && outputs_admitted(&output->mux->outputs) &&
+		!is_readable(output))
+		output_end(output);
+	return output->source.fd >= 0;
 }
 
 bool mux_put_end(struct mux *mux, uint64_t seq, int exit_code)

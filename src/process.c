@@ -29,6 +29,9 @@
 #include "log.h"
 #include "privilege.h"
 
+/* Until it is looked again whether there is still something to read of a process that is over. */
+#define LAST_CALL_MS 200
+
 static const char *const fact_names[] = {
 	[PROCESS_STARTED] = "STARTED",
 	[PROCESS_REAPED] = "REAPED",
@@ -88,9 +91,26 @@ static void process_settle(struct process *process)
 	process->on_finished(process);
 }
 
+/* Somebody who holds the other end may have taken what an output still waited for. */
+static void last_calls_due(struct timer *timer)
+{
+	struct process_table *table = list_entry(timer, struct process_table, last_calls);
+	bool open = false;
+
+	list_for_each (it, after, &table->ending) {
+		struct process *process = list_entry(it, struct process, ending);
+
+		open |= output_look_again(&process->out);
+		open |= output_look_again(&process->err);
+	}
+	if (open)
+		timer_set(table->loop, timer, LAST_CALL_MS);
+}
+
 void process_table_init(struct process_table *table)
 {
 	list_init(&table->ending);
+	timer_init(&table->last_calls, last_calls_due);
 }
 
 void process_table_pump(struct process_table *table)
@@ -115,15 +135,22 @@ static void err_closed(struct output *output)
 	process_set(list_entry(output, struct process, err), PROCESS_ERR_CLOSED);
 }
 
+static void slave_close(struct process *process)
+{
+	watch_close(process->table->mux->watch, process->container, &process->slave);
+}
+
 static void process_reaped(struct process *process)
 {
 	process_set(process, PROCESS_REAPED);
 	list_push_back(&process->table->ending, &process->ending);
 	input_close(&process->in);
-	fd_close(&process->slave);
+	slave_close(process);
 	process->on_reaped(process);
 	output_last_call(&process->out);
 	output_last_call(&process->err);
+	if (list_is_empty(&process->table->last_calls.node))
+		timer_set(process->table->loop, &process->table->last_calls, LAST_CALL_MS);
 }
 
 static void process_started(struct process *process)
@@ -140,7 +167,7 @@ static void close_streams(struct process *process)
 	input_close(&process->in);
 	output_close(&process->out);
 	output_close(&process->err);
-	fd_close(&process->slave);
+	slave_close(process);
 }
 
 static void process_failed(struct process *process)
@@ -236,6 +263,7 @@ static int open_streams(
 	struct mux *mux = process->table->mux;
 
 	input_open(&process->in, mux, spec->stdio_seq, ours[0], spec->terminal);
+	process->in.container = process->container;
 	process->err.source.fd = -1;
 	if (!spec->stderr_seq)
 		process_set(process, PROCESS_ERR_CLOSED);
@@ -245,6 +273,7 @@ static int open_streams(
 	} else if (!spec->stderr_seq ||
 		output_open(&process->err, mux, spec->stderr_seq, ours[2], false, err_closed,
 			err) == 0) {
+		process->out.container = process->err.container = process->container;
 		return 0;
 	}
 	close_streams(process);
@@ -344,6 +373,7 @@ int process_resize(
 	const struct process *process, uint32_t rows, uint32_t columns, struct error *err)
 {
 	struct winsize size = {.ws_row = (unsigned short)rows, .ws_col = (unsigned short)columns};
+	int rc;
 
 	if (!process->terminal)
 		return error_set(err, ENOTTY, "process '%s' of container '%s' has no terminal",
@@ -351,7 +381,10 @@ int process_resize(
 	if (!process_is_running(process))
 		return error_set(err, ESRCH, "process '%s' of container '%s' is gone",
 			process->id ? process->id : "", process->container);
-	if (ioctl(process->in.source.fd, TIOCSWINSZ, &size) < 0)
+	watch_enter(process->table->mux->watch, process->container);
+	rc = ioctl(process->in.source.fd, TIOCSWINSZ, &size);
+	watch_leave(process->table->mux->watch);
+	if (rc < 0)
 		return error_errno(err, "resize the terminal");
 	return 0;
 }

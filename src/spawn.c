@@ -9,7 +9,10 @@
  *
  * A spawn tells two facts, in whichever order they happen: the report pipe is at EOF, and the child
  * was reaped. A killed child leaves just the same EOF as one that executed its program, so success
- * is the record EXECUTING (or DONE) in front of it.
+ * is the record EXECUTING (or DONE) in front of it. The deadline runs until both facts are there.
+ *
+ * A stop is no end. Root of a container can stop any child of the pod until it executes its program;
+ * such a child is continued, and killed when that does not help.
  *
  * Children are unreaped until we reap them, so a pid can be signalled without a race. A child that
  * does not go within KILL_MS of its SIGKILL waits in the kernel (D state); it is abandoned: its
@@ -24,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ptrace.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -35,6 +39,11 @@
 #include "queue.h"
 
 #define KILL_MS 2000
+/* What is waited for in one turn: a container can make children of ours, by clone(CLONE_PARENT),
+ * faster than we reap them. */
+#define WAITS_MAX 8
+/* How often a child that is being set up is continued, when root of a container stops it. */
+#define STOPS_MAX 3
 
 static bool is_abandoned(struct spawner *spawner, pid_t pid)
 {
@@ -46,28 +55,92 @@ static bool is_abandoned(struct spawner *spawner, pid_t pid)
 	return false;
 }
 
+bool spawn_is_reported(const struct spawn *spawn)
+{
+	return spawn->source.fd < 0;
+}
+
+static void close_pipe(struct spawn *spawn)
+{
+	loop_remove(spawn->spawner->loop, &spawn->source);
+	fd_close(&spawn->source.fd);
+}
+
+/* Of all others the end is awaited, and that may hang in the kernel although all is told. */
+static bool is_to_stay(const struct spawn *spawn)
+{
+	return !spawn->is_worker && spawn_succeeded(spawn);
+}
+
+/* What the child has written so far, whether or not epoll could be told of the pipe. */
+static void report_drain(struct spawn *spawn)
+{
+	ssize_t n = 1;
+
+	while (!spawn_is_reported(spawn) && n > 0) {
+		n = report_read(spawn->report, spawn->source.fd);
+		if (n == IO_EOF || n == IO_ERROR)
+			close_pipe(spawn);
+	}
+}
+
 static void spawn_reaped(struct spawn *spawn, int status)
 {
 	spawn->reaped = true;
 	spawn->status = status;
 	list_remove(&spawn->node);
-	timer_cancel(&spawn->deadline);
+	report_drain(spawn);
+	/* Else a child of the child holds the pipe: not for longer than the deadline. */
+	if (spawn_is_reported(spawn))
+		timer_cancel(&spawn->deadline);
 	spawn->changed(spawn);
 }
 
-static void reap_one(struct spawner *spawner, pid_t pid, int status)
+static struct spawn *find_spawn(struct spawner *spawner, pid_t pid)
 {
 	list_for_each (it, after, &spawner->children) {
 		struct spawn *spawn = list_entry(it, struct spawn, node);
 
-		if (spawn->pid == pid) {
-			spawn_reaped(spawn, status);
+		if (spawn->pid == pid)
+			return spawn;
+	}
+	return NULL;
+}
+
+/* The fork's program has begun: it is the container's from then on, and may stop. */
+static void spawn_stopped(struct spawn *spawn)
+{
+	const bool was_reported = spawn_is_reported(spawn);
+
+	report_drain(spawn);
+	if (!spawn_is_reported(spawn)) {
+		if (spawn->stops++ < STOPS_MAX) {
+			spawn_signal(spawn, SIGCONT);
 			return;
 		}
+		log_error("spawn: child %d is stopped again and again: killed", (int)spawn->pid);
+		spawn_cancel(spawn, "stopped by another process while being set up");
+	} else if (!was_reported) {
+		spawn->changed(spawn);
 	}
-	/* An orphan that PID 1 inherited, or one that was given up on. */
-	if (is_abandoned(spawner, pid))
+}
+
+static void wait_one(struct spawner *spawner, pid_t pid, int status)
+{
+	struct spawn *spawn = find_spawn(spawner, pid);
+
+	if (WIFSTOPPED(status)) {
+		/* By PTRACE_TRACEME a child makes us its tracer: it goes on as if it had none. ESRCH:
+		 * it is not traced, but stopped. */
+		if (ptrace(PTRACE_DETACH, pid, NULL, (void *)(long)WSTOPSIG(status)) < 0 && spawn)
+			spawn_stopped(spawn);
+	} else if (spawn) {
+		spawn_reaped(spawn, status);
+	} else if (is_abandoned(spawner, pid)) {
 		log_warn("spawn: abandoned child %d is gone at last", (int)pid);
+	} else {
+		watch_reaped(spawner->watch, pid); /* or it is an orphan that PID 1 inherited */
+	}
 }
 
 static uint32_t signals_wants(struct source *source)
@@ -86,8 +159,13 @@ static void signals_ready(struct source *source, uint32_t events)
 	(void)events;
 	/* SIGCHLDs merge: what counts is who can be waited for. */
 	(void)!read(source->fd, info, sizeof(info));
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-		reap_one(spawner, pid, status);
+	for (int i = 0; i < WAITS_MAX; i++) {
+		pid = waitpid(-1, &status, WNOHANG | WUNTRACED);
+		if (pid <= 0)
+			return;
+		wait_one(spawner, pid, status);
+	}
+	kill(getpid(), SIGCHLD); /* the others in the next turn */
 }
 
 int spawner_open(struct spawner *spawner, struct loop *loop, struct error *err)
@@ -124,27 +202,10 @@ void spawner_close(struct spawner *spawner)
 	fd_close(&spawner->mount_ns);
 }
 
-bool spawn_is_reported(const struct spawn *spawn)
-{
-	return spawn->source.fd < 0;
-}
-
-static void close_pipe(struct spawn *spawn)
-{
-	loop_remove(spawn->spawner->loop, &spawn->source);
-	fd_close(&spawn->source.fd);
-}
-
 static uint32_t report_wants(struct source *source)
 {
 	(void)source;
 	return EPOLLIN;
-}
-
-/* Of all others the end is awaited, and that may hang in the kernel although all is told. */
-static bool is_to_stay(const struct spawn *spawn)
-{
-	return !spawn->is_worker && spawn_succeeded(spawn);
 }
 
 static void report_ready(struct source *source, uint32_t events)
@@ -181,10 +242,16 @@ static void deadline_passed(struct timer *timer)
 {
 	struct spawn *spawn = list_entry(timer, struct spawn, deadline);
 
-	if (spawn->cancelled || spawn_is_reported(spawn))
+	if (spawn->reaped) {
+		if (!spawn->cancelled)
+			spawn->cancelled = "its report did not end before the deadline";
+		close_pipe(spawn);
+		spawn->changed(spawn);
+	} else if (spawn->cancelled || spawn_is_reported(spawn)) {
 		abandon(spawn);
-	else
+	} else {
 		spawn_cancel(spawn, "not done before the deadline");
+	}
 }
 
 void spawn_signal(const struct spawn *spawn, int signal)
@@ -196,11 +263,12 @@ void spawn_signal(const struct spawn *spawn, int signal)
 
 void spawn_cancel(struct spawn *spawn, const char *reason)
 {
-	if (spawn->reaped || spawn->cancelled || !spawn->report || is_to_stay(spawn))
+	if ((spawn->reaped && spawn_is_reported(spawn)) || spawn->cancelled || !spawn->report ||
+		is_to_stay(spawn))
 		return;
 	spawn->cancelled = reason;
 	spawn_signal(spawn, SIGKILL);
-	timer_set(spawn->spawner->loop, &spawn->deadline, KILL_MS);
+	timer_set(spawn->spawner->loop, &spawn->deadline, spawn->reaped ? 0 : KILL_MS);
 }
 
 bool spawn_succeeded(const struct spawn *spawn)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Linked around the daemon (ld --wrap): the call number $FAULT of those below fails, counted from
- * the first sleep of the loop on; with $FAULT=0 none does. In the daemon alone: a child is another
+ * the first sleep of the loop on; with $FAULT=0 none does; with
+ * $FAULT=epoll no pipe can be waited for, ever. In the daemon alone: a child is another
  * matter. It says which one it was. */
 #include <errno.h>
 #include <fcntl.h>
@@ -47,8 +48,24 @@ WRAP(ssize_t, read, -1, EIO, (int fd, void *to, size_t size), (fd, to, size))
 WRAP(ssize_t, readv, -1, EIO, (int fd, const struct iovec *v, int n), (fd, v, n))
 WRAP(ssize_t, write, -1, EIO, (int fd, const void *from, size_t size), (fd, from, size))
 WRAP(ssize_t, writev, -1, EIO, (int fd, const struct iovec *v, int n), (fd, v, n))
-WRAP(int, epoll_ctl, -1, ENOSPC, (int fd, int op, int which, struct epoll_event *event),
-	(fd, op, which, event))
+
+int __real_epoll_ctl(int fd, int op, int which, struct epoll_event *event);
+int __wrap_epoll_ctl(int fd, int op, int which, struct epoll_event *event);
+int __wrap_epoll_ctl(int fd, int op, int which, struct epoll_event *event)
+{
+	const char *fault = getenv("FAULT");
+	struct stat status;
+
+	/* For ever, of every pipe: somebody has taken all watches. */
+	if ((fault && strcmp(fault, "epoll") == 0 && op == EPOLL_CTL_ADD &&
+		    fstat(which, &status) == 0 && S_ISFIFO(status.st_mode)) ||
+		fails("epoll_ctl", ENOSPC)) {
+		errno = ENOSPC;
+		return -1;
+	}
+	return __real_epoll_ctl(fd, op, which, event);
+}
+
 WRAP(int, accept4, -1, EMFILE, (int fd, struct sockaddr *at, socklen_t *length, int flags),
 	(fd, at, length, flags))
 WRAP(int, setns, -1, ENOMEM, (int fd, int type), (fd, type))

@@ -78,7 +78,7 @@ class HostGuest(Inspected):
     started = 0
 
     def __init__(self, share, binary="asan", deadline=None, api=None, caps=None, level="info",
-                 tag=None, start="init", fault=0):
+                 tag=None, start="init", fault=0, arguments=()):
         self.share, self.binary, self.start = share, binary, start
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="hyperstart-rig-"))
         self.log = ""

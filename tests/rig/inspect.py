@@ -53,6 +53,13 @@ walk $AGENT
 """
 
 
+CHILDREN = """
+for pid in $(cat /proc/$AGENT/task/$AGENT/children); do
+	[ "$(cat /proc/$pid/comm 2>/dev/null)" = watch ] || echo $pid
+done
+"""
+
+
 class Inspected:
     """A guest that has a shell."""
 
@@ -76,8 +83,8 @@ class Inspected:
         return self.look(host, ZOMBIES)
 
     def children(self, host):
-        """The pids of the agent's own children."""
-        return set(self.look(host, "cat /proc/$AGENT/task/$AGENT/children"))
+        """The pids of the agent's own children; without the watcher, which is always there."""
+        return set(self.look(host, CHILDREN))
 
 
 class Cgroup:

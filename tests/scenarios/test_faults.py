@@ -168,3 +168,25 @@ def test_whatever_call_fails_the_agent_lives_and_leaves_nothing(rig):
         index += STEP
     assert not failed, f"{len(failed)} of {index} calls\n" + "\n\n".join(failed[:20])
     assert index >= AT_LEAST
+
+
+def test_without_epoll_for_pipes_every_command_is_answered(rig):
+    rig.share.image("box")
+    guest = HostGuest(rig.share, binary="faults", fault="epoll", deadline=2)
+    try:
+        host = Host(guest, 20)
+        host.connect()
+        host.wait_ready()
+        # Its worker ends, and is read then; the pod's init stays, and nobody can know that it is there.
+        start = host.error(Code.STARTPOD, {"hostname": "pod", "shareDir": "share"})
+        assert "deadline" in start
+        host.ping()
+        hotplug = host.reply_to(host.send(Code.ONLINECPUMEM))
+        assert "deadline" not in hotplug.text
+        assert host.error(Code.READFILE, {"container": "c", "file": "/etc/passwd"})
+        host.ack(Code.DESTROYPOD)
+        host.disconnect_control()
+        assert guest.wait_end(host) == "power-off"
+        host.disconnect()
+    finally:
+        guest.stop()

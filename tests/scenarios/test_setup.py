@@ -101,14 +101,26 @@ def test_a_set_up_child_that_is_killed_is_an_error_that_says_so(pod, box, name, 
     assert pod.newcontainer(slow.name, ["true"]).started().wait() == 0
 
 
-def test_a_set_up_child_that_is_stopped_goes_on_where_it_was(pod, box):
+def test_a_set_up_child_that_is_stopped_is_continued(pod, box):
     cgroup, slow, child = begin_slow(pod)
     cgroup.signal("STOP", [child])
     cgroup.freeze(False)
-    pod.pump_for(0.2)
-    assert slow.start.kind is None
-    cgroup.signal("CONT", [child])
     assert slow.started().wait() == 0
+
+
+def test_a_set_up_child_that_is_stopped_again_and_again_is_killed(pod, box):
+    before = pod.guest.children(pod)
+    slow = pod.newcontainer(f"slow{pod.fresh_seq()}", ["true"], image="sdzz",
+                            container={"fstype": "ext4"})
+    pod.wait_seen(lambda: pod.guest.children(pod) - before, "the child that waits for the disk")
+    (child,) = pod.guest.children(pod) - before
+
+    def refused():
+        if slow.start.kind is None:
+            pod.guest.look(pod, f"kill -STOP {child}")
+        return slow.start.kind is not None
+    pod.wait_seen(refused, "the end of it")
+    assert "stopped by another process" in slow.refused()
 
 
 def test_an_exec_in_set_up_while_its_container_exits_is_an_error_and_leaves_nothing(pod):

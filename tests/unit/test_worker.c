@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -133,6 +134,97 @@ static void succeed_and_stay(const void *argument)
 	stay();
 }
 
+static void stop_itself(const void *argument)
+{
+	for (int i = 0; i < 3; i++)
+		raise(SIGSTOP);
+	succeed(argument);
+}
+
+static void stop_itself_for_ever(const void *argument)
+{
+	(void)argument;
+	for (;;)
+		raise(SIGSTOP);
+}
+
+static void trace_itself(const void *argument)
+{
+	signal(SIGUSR1, SIG_IGN);
+	ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+	raise(SIGUSR1);
+	succeed(argument);
+}
+
+/* A child of the child keeps the report pipe, and is nobody's to wait for. */
+static void die_and_leave_the_pipe(const void *argument)
+{
+	if (fork() == 0) {
+		alarm(5);
+		hang(argument);
+	}
+	_exit(0);
+}
+
+static void a_report_pipe_that_somebody_keeps_ends_at_the_deadline(void **state)
+{
+	(void)state;
+	assert_string_equal(
+		end_of(die_and_leave_the_pipe, 200), "its report did not end before the deadline");
+	assert_false(worker.busy);
+}
+
+static bool cancels;
+
+static void cancel_when_reaped(void)
+{
+	if (cancels && worker.busy && worker.spawn.reaped)
+		worker_cancel(&worker, "cut");
+}
+
+static void a_cancel_ends_a_reaped_worker_whose_pipe_somebody_keeps(void **state)
+{
+	(void)state;
+	cancels = true;
+	turn_pump = cancel_when_reaped;
+	assert_string_equal(end_of(die_and_leave_the_pipe, 0), "cut");
+	cancels = false;
+}
+
+static void a_result_of_a_reaped_worker_needs_no_epoll(void **state)
+{
+	struct error err;
+
+	(void)state;
+	assert_int_equal(start(succeed, 0, &err), 0);
+	loop_remove(&loop, &worker.spawn.source); /* as if epoll_ctl failed for ever */
+	await_end();
+	assert_string_equal(text, "");
+}
+
+static void a_worker_that_is_stopped_is_continued(void **state)
+{
+	struct error err;
+
+	(void)state;
+	assert_int_equal(start(stop_itself, 0, &err), 0);
+	await_end();
+	assert_string_equal(text, "");
+}
+
+static void a_worker_that_is_stopped_again_and_again_is_killed(void **state)
+{
+	(void)state;
+	assert_string_equal(
+		end_of(stop_itself_for_ever, 0), "stopped by another process while being set up");
+}
+
+static void a_worker_that_makes_us_its_tracer_goes_on(void **state)
+{
+	(void)state;
+	assert_string_equal(end_of(trace_itself, 0), "");
+}
+
 static void a_worker_that_is_done_succeeds(void **state)
 {
 	(void)state;
@@ -222,6 +314,12 @@ int main(void)
 		test_of_worker(a_worker_that_is_cancelled_tells_the_reason),
 		test_of_worker(a_worker_that_has_told_its_end_and_stays_can_be_cancelled),
 		test_of_worker(a_worker_that_has_told_its_end_and_stays_is_over_at_its_deadline),
+		test_of_worker(a_report_pipe_that_somebody_keeps_ends_at_the_deadline),
+		test_of_worker(a_cancel_ends_a_reaped_worker_whose_pipe_somebody_keeps),
+		test_of_worker(a_result_of_a_reaped_worker_needs_no_epoll),
+		test_of_worker(a_worker_that_is_stopped_is_continued),
+		test_of_worker(a_worker_that_is_stopped_again_and_again_is_killed),
+		test_of_worker(a_worker_that_makes_us_its_tracer_goes_on),
 		test_of_worker(there_is_one_worker_at_a_time),
 	};
 

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who holds the agent in the kernel, by a lock of a pipe or terminal, is killed by a process of its own. */
+#ifndef WATCH_H
+#define WATCH_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "error.h"
+#include "limits.h"
+
+/* Shared with the watcher. */
+struct watch_page {
+	atomic_uint sequence; /* odd within a call that may wait */
+	atomic_bool armed;    /* the timer is set: the watcher will look */
+	char container[ID_MAX + 1];
+};
+
+struct watch {
+	const char *cgroup_dir; /* borrowed */
+	uint32_t limit_ms;
+	struct watch_page *page; /* owned; NULL: there is no watcher */
+	int timer;               /* owned */
+	pid_t pid;
+	uint64_t started_ms;
+};
+
+/* Forks the watcher. 0, or -1 with err. The agent must be behind READY, and its log open. */
+int watch_start(struct watch *watch, const char *cgroup_dir, uint32_t limit_ms, struct error *err);
+
+/* Around each call that may wait for a lock of that container's. Keeps errno. Harmless with NULL. */
+void watch_enter(struct watch *watch, const char *container);
+void watch_leave(struct watch *watch);
+
+/* Closes it within such a mark. */
+void watch_close(struct watch *watch, const char *container, int *fd);
+
+/* A child of ours that ended: if it was the watcher, it is started again. */
+void watch_reaped(struct watch *watch, pid_t pid);
+
+#endif

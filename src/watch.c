@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who holds the agent in the kernel, by a lock of a pipe or terminal, is killed by a process of its own.
+ *
+ * The kernel takes a mutex in read, write, FIONREAD and close on a pipe, and in TIOCSWINSZ and close on
+ * a terminal; O_NONBLOCK does not help. A container that holds it while a page fault of its own waits
+ * (userfaultfd, or many threads in mprotect) holds the agent, too. So the loop marks such a call in a
+ * page that it shares with the watcher: whose pipe it is. A mark that stands for the limit, with the
+ * agent in uninterruptible sleep, is the end of that container, and one second later of the pod, for
+ * another container may hold the pipe.
+ *
+ * The watcher waits for a timer, which the loop sets with a mark if it is not set: at most twice a
+ * second, and never while nothing is marked. It sees the loop's time only where it ran on time itself.
+ */
+#include "watch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/limits.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "file.h"
+#include "format.h"
+#include "log.h"
+
+#define FIRST_MS 500  /* from a mark to the watcher's first look */
+#define AGAIN_MS 100  /* from look to look, while it stands */
+#define LATE_MS  1000 /* then the machine stood still, not the agent */
+#define POD_MS   1000 /* from a container's end to the pod's */
+
+static void timer_arm(int timer, long ms)
+{
+	const struct itimerspec in = {
+		.it_value = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000},
+	};
+
+	timerfd_settime(timer, 0, &in, NULL);
+}
+
+/* In uninterruptible sleep. */
+static bool is_held(const char *stat_path)
+{
+	char text[1024];
+	const char *end;
+
+	if (file_read(stat_path, text, sizeof(text)) < 0)
+		return false;
+	end = strrchr(text, ')');
+	return end && end[1] == ' ' && end[2] == 'D';
+}
+
+static void kill_group(const struct watch *watch, const char *container, const char *separator)
+{
+	char path[PATH_MAX];
+
+	format(path, sizeof(path), "%s/pod%s%s/cgroup.kill", watch->cgroup_dir, separator,
+		container);
+	if (file_write(path, "1") < 0)
+		log_error("watch: %s: %s", path, strerror(errno));
+}
+
+static _Noreturn void watch_main(const struct watch *watch, pid_t agent)
+{
+	struct watch_page *page = watch->page;
+	uint64_t since = 0, last = 0, killed = 0, ticks, now;
+	unsigned seen = 0, sequence;
+	char stat_path[32], container[ID_MAX + 1];
+
+	format(stat_path, sizeof(stat_path), "/proc/%d/stat", (int)agent);
+	for (;;) {
+		if (read(watch->timer, &ticks, sizeof(ticks)) < 0 && errno != EINTR)
+			_exit(1);
+		atomic_store(&page->armed, false);
+		sequence = atomic_load(&page->sequence);
+		if (!(sequence & 1))
+			continue;
+		now = clock_now();
+		if (sequence != seen || now - last > LATE_MS || !is_held(stat_path)) {
+			seen = sequence;
+			since = now;
+			killed = 0;
+		} else if (!killed && now - since >= watch->limit_ms) {
+			memcpy(container, page->container, sizeof(container));
+			if (atomic_load(&page->sequence) == sequence) {
+				log_error("watch: container %s holds the agent in the kernel by a "
+					  "lock of a pipe or terminal: killed",
+					container);
+				kill_group(watch, container, "/c-");
+				killed = now;
+			}
+		} else if (killed && now - killed >= POD_MS) {
+			log_error("watch: the agent is still held: the pod is killed");
+			kill_group(watch, "", "");
+			killed = now;
+		}
+		last = now;
+		atomic_store(&page->armed, true);
+		timer_arm(watch->timer, AGAIN_MS);
+	}
+}
+
+static void release(struct watch *watch)
+{
+	if (watch->page)
+		munmap(watch->page, sizeof(*watch->page));
+	watch->page = NULL;
+	fd_close(&watch->timer);
+}
+
+int watch_start(struct watch *watch, const char *cgroup_dir, uint32_t limit_ms, struct error *err)
+{
+	const pid_t agent = getpid();
+	void *page;
+
+	*watch = (struct watch){
+		.cgroup_dir = cgroup_dir,
+		.limit_ms = limit_ms,
+		.started_ms = clock_now(),
+	};
+	watch->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+	page = mmap(NULL, sizeof(*watch->page), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		-1, 0);
+	watch->page = page == MAP_FAILED ? NULL : page;
+	watch->pid = watch->timer >= 0 && watch->page ? fork() : -1;
+	if (watch->pid < 0) {
+		error_errno(err, "watch");
+		release(watch);
+		return -1;
+	}
+	if (watch->pid == 0) {
+		const int high = watch->timer > log_where() ? watch->timer : log_where();
+		const int low = watch->timer < log_where() ? watch->timer : log_where();
+
+		prctl(PR_SET_NAME, "watch");
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		/* Nothing of the agent's but the timer and the log. */
+		for (int from = STDERR_FILENO + 1, to = low; from <= high; from = to + 1, to = high)
+			if (from < to)
+				syscall(SYS_close_range, from, to - 1, 0);
+		syscall(SYS_close_range, high + 1, ~0U, 0);
+		watch_main(watch, agent);
+	}
+	/* No other child has it. */
+	madvise(watch->page, sizeof(*watch->page), MADV_DONTFORK);
+	return 0;
+}
+
+void watch_enter(struct watch *watch, const char *container)
+{
+	struct watch_page *page = watch && container ? watch->page : NULL;
+
+	if (!page)
+		return;
+	memcpy(page->container, container, strlen(container) + 1);
+	atomic_fetch_add(&page->sequence, 1);
+	if (!atomic_load(&page->armed)) {
+		atomic_store(&page->armed, true);
+		timer_arm(watch->timer, FIRST_MS);
+	}
+}
+
+void watch_leave(struct watch *watch)
+{
+	if (watch && watch->page &&
+		atomic_load_explicit(&watch->page->sequence, memory_order_relaxed) & 1)
+		atomic_fetch_add(&watch->page->sequence, 1);
+}
+
+void watch_close(struct watch *watch, const char *container, int *fd)
+{
+	watch_enter(watch, container);
+	fd_close(fd);
+	watch_leave(watch);
+}
+
+void watch_reaped(struct watch *watch, pid_t pid)
+{
+	struct error err;
+
+	if (!watch || !watch->page || pid != watch->pid)
+		return;
+	log_error("watch: the watcher is gone");
+	release(watch);
+	/* One that ends at once would do so again. */
+	if (clock_now() - watch->started_ms > LATE_MS &&
+		watch_start(watch, watch->cgroup_dir, watch->limit_ms, &err) < 0)
+		log_error("watch: %s", err.text);
+}
