@@ -297,6 +297,16 @@ class Station:
                              echo).fill_checksum(2))
             self.wait(lambda: ident in self.echo_replies, f"an echo reply of {address}")
 
+    def advertise(self, router, prefix):
+        """As a router: itself, and a network in which everybody may take an address."""
+        router, prefix = ipaddress.ip_address(router), ipaddress.ip_network(prefix)
+        option = struct.pack(">BBBBIII16s", 3, 4, prefix.prefixlen, 0xC0, 7200, 7200, 0,
+                             prefix.network_address.packed)
+        head = struct.pack(">BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0)
+        packet = Packet(router, ipaddress.ip_address("ff02::1"), ICMPV6, head + option)
+        with self.changed:
+            self.transmit(bytes.fromhex("333300000001"), IPV6, packet.fill_checksum(2).build())
+
     def knock_tcp(self, source, address, port, gateway=None):
         """A connection that is asked for. A source that is no neighbour of the guest's speaks through
         a `gateway` that is."""

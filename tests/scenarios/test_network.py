@@ -208,6 +208,14 @@ def test_setupinterface_by_name_adds_and_deletes_addresses(net):
     assert sorted(net.state().splitlines()) == sorted(before.splitlines())
 
 
+def test_an_interface_with_addresses_takes_none_from_a_router(net):
+    """A container on the same wire could play one."""
+    for _ in range(3):
+        net.first.advertise("fe80::bad", "fd00:bad::/64")
+    net.first.ping("fd00:1::1", "fd00:1::2")  # it has come to what was sent before
+    assert "bad" not in net.state()
+
+
 def test_a_renamed_interface_keeps_its_addresses_and_routes(net):
     command = {"device": "eth1", "newDeviceName": "uplink0",
                "ipAddresses": [{"ipAddress": "10.1.0.2", "netMask": "24"}]}

@@ -72,6 +72,20 @@ def routed(**route):
     return Code.SETUPROUTE, {"routes": [{"dest": "10.8.0.0/16", "gateway": "10.1.0.8"}, route]}
 
 
+def accept_ra(net, name):
+    return net.command("cat", f"/proc/sys/net/ipv6/conf/{name}/accept_ra").strip()
+
+
+def test_what_failed_leaves_routers_their_say(net):
+    assert accept_ra(net, "net0") == "1" and accept_ra(net, "net1") == "0"
+    net.host.error(*addressed("127.0.0.300"))
+    net.host.error(*interface(ipAddresses=[{"ipAddress": "10.7.0.1", "netMask": "24"},
+                                           {"ipAddress": "ff02::1", "netMask": "64"}]))
+    assert accept_ra(net, "net0") == "1"
+    net.host.ack(*interface())  # without an address of its own
+    assert accept_ra(net, "new0") == "1"
+
+
 @pytest.mark.parametrize("command, reason", [
     (addressed("10.0.0.256"), "setupinterface: interface 'net0': '10.0.0.256' is no IP address"),
     (addressed("fd00::g"), "setupinterface: interface 'net0': 'fd00::g' is no IP address"),
