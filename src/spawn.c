@@ -244,7 +244,7 @@ static void deadline_passed(struct timer *timer)
 
 	if (spawn->reaped) {
 		if (!spawn->cancelled)
-			spawn->cancelled = "its report did not end before the deadline";
+			spawn->cancelled = "not done before the deadline";
 		close_pipe(spawn);
 		spawn->changed(spawn);
 	} else if (spawn->cancelled || spawn_is_reported(spawn)) {

@@ -169,8 +169,7 @@ static void die_and_leave_the_pipe(const void *argument)
 static void a_report_pipe_that_somebody_keeps_ends_at_the_deadline(void **state)
 {
 	(void)state;
-	assert_string_equal(
-		end_of(die_and_leave_the_pipe, 200), "its report did not end before the deadline");
+	assert_string_equal(end_of(die_and_leave_the_pipe, 200), "not done before the deadline");
 	assert_false(worker.busy);
 }
 
