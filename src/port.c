@@ -163,6 +163,14 @@ static void port_ready(struct source *source, uint32_t events)
 		port_hang_up(port);
 }
 
+/* Its last words may be unread yet; hanging up reads them. */
+static bool host_is_gone(const struct port *port)
+{
+	struct pollfd poll_fd = {.fd = port->source.fd, .events = POLLRDHUP};
+
+	return poll(&poll_fd, 1, 0) > 0;
+}
+
 static uint32_t listener_wants(struct source *source)
 {
 	(void)source;
@@ -184,6 +192,9 @@ static void listener_ready(struct source *source, uint32_t events)
 		close(fd);
 		return;
 	}
+	/* A host that returns at once is served before its old connection's end is. */
+	if (port->connected && host_is_gone(port))
+		port_hang_up(port);
 	if (port->connected) { /* one host at a time */
 		close(fd);
 		return;

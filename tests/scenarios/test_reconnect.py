@@ -241,3 +241,37 @@ def test_a_second_connection_is_closed_and_the_first_goes_on(pod, box):
             assert second.recv(1) == b""
     check_own_replies(pod)
     assert pod.run(box.name, ["say", "x", "", "0"]).out == b"x"
+
+
+listening = pytest.mark.not_over("virtio", "a device has no connections: QEMU decides who is let in")
+
+
+@listening
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "with words on their way"])
+def test_a_host_that_closes_control_and_returns_at_once_is_let_in(pod, box, busy):
+    for i in range(200):
+        if busy:
+            pod.control.sock.send(command(Code.PING) * (1 + i % 7))
+        for _ in range(1 + i % 3):  # one that came and went is never served
+            pod.disconnect_control()
+            pod.connect_control()
+        assert len(pod.ack(Code.GETVERSION)) == 4, i
+
+
+@listening
+def test_a_host_that_closes_the_tty_and_returns_at_once_is_let_in(pod, box):
+    cat = pod.execcmd(box.name, ["cat"]).started()
+    for i in range(200):
+        for _ in range(1 + i % 3):
+            pod.disconnect_tty()
+            pod.connect_tty()
+        cat.write(b"%d;" % i)
+        cat.wait_output(b"%d;" % i)
+
+
+@listening
+def test_a_live_host_stays_and_a_second_is_refused(pod, box):
+    first = pod.control
+    pod.guest.connect_control().close()
+    pod.settle()
+    assert pod.control is first and len(pod.ack(Code.GETVERSION)) == 4
