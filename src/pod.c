@@ -29,10 +29,9 @@ static void patience_over(struct timer *timer)
 {
 	struct pod *pod = list_entry(timer, struct pod, patience);
 
-	if (pod->state != POD_RELEASING)
-		log_warn("pod: processes are left after %s",
-			pod->state == POD_TERMINATING ? "SIGTERM"
-						      : "SIGKILL, or nobody reads their ends");
+	/* That some do not heed SIGTERM is in order. */
+	if (pod->state == POD_KILLING)
+		log_warn("pod: processes are left after SIGKILL, or nobody reads their ends");
 	pod->is_impatient = true;
 }
 
@@ -296,7 +295,8 @@ static void init_changed(struct spawn *spawn)
 		if (pod->state == POD_STARTING) {
 			spawn_error(spawn, &err);
 			start_failed(pod, &err);
-		} else if (pod->state != POD_KILLING) {
+		} else if (pod->state > POD_STARTING && pod->state < POD_KILLING) {
+			/* Later on it is our doing. */
 			log_error("pod: its init is gone, by signal %d", spawn->status & 0x7f);
 		}
 		spawn_forget_report(spawn);

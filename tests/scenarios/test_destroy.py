@@ -70,6 +70,9 @@ def test_processes_that_ignore_sigterm_are_killed_and_told_before_the_ack(pod):
         assert all(process.ended for process in stubborn)
     assert [process.wait() for process in stubborn] == [137] * 5
     destroy.powered_off()
+    pod.guest.describe()
+    log = pod.guest.log.splitlines()
+    assert not [line for line in log if "hyperstart: error" in line or "hyperstart: warn" in line]
 
 
 def test_processes_that_end_at_sigterm_are_waited_for_and_then_a_grace_begins(pod):
