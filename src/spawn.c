@@ -121,6 +121,8 @@ static void spawn_stopped(struct spawn *spawn)
 		log_error("spawn: child %d is stopped again and again: killed", (int)spawn->pid);
 		spawn_cancel(spawn, "stopped by another process while being set up");
 	} else if (!was_reported) {
+		if (is_to_stay(spawn))
+			timer_cancel(&spawn->deadline);
 		spawn->changed(spawn);
 	}
 }
