@@ -60,16 +60,20 @@ bool spawn_is_reported(const struct spawn *spawn)
 	return spawn->source.fd < 0;
 }
 
-static void close_pipe(struct spawn *spawn)
-{
-	loop_remove(spawn->spawner->loop, &spawn->source);
-	fd_close(&spawn->source.fd);
-}
-
 /* Of all others the end is awaited, and that may hang in the kernel although all is told. */
 static bool is_to_stay(const struct spawn *spawn)
 {
 	return !spawn->is_worker && spawn_succeeded(spawn);
+}
+
+/* However the report came to its end: nothing is left that the deadline is for, if the child is over or
+ * runs its program. */
+static void close_pipe(struct spawn *spawn)
+{
+	loop_remove(spawn->spawner->loop, &spawn->source);
+	fd_close(&spawn->source.fd);
+	if (spawn->reaped || is_to_stay(spawn))
+		timer_cancel(&spawn->deadline);
 }
 
 /* What the child has written so far, whether or not epoll could be told of the pipe. */
@@ -121,8 +125,6 @@ static void spawn_stopped(struct spawn *spawn)
 		log_error("spawn: child %d is stopped again and again: killed", (int)spawn->pid);
 		spawn_cancel(spawn, "stopped by another process while being set up");
 	} else if (!was_reported) {
-		if (is_to_stay(spawn))
-			timer_cancel(&spawn->deadline);
 		spawn->changed(spawn);
 	}
 }
@@ -218,8 +220,6 @@ static void report_ready(struct source *source, uint32_t events)
 	(void)events;
 	if (n == IO_EOF || n == IO_ERROR) {
 		close_pipe(spawn);
-		if (is_to_stay(spawn))
-			timer_cancel(&spawn->deadline);
 		spawn->changed(spawn);
 	}
 }

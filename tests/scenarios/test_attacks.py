@@ -239,3 +239,17 @@ def test_a_watcher_that_is_killed_is_started_again(pod):
     pod.wait_seen(lambda: pod.guest.look(pod, watcher) not in ([], [first]), "another")
     stays, process = begin_hold(pod, "hold-out", -1)
     assert process.wait(timeout=30) == 7 and stays.wait(timeout=30) == 137
+
+
+@pytest.mark.options(binary="musl", arguments=("-smp", "2"), deadline=2)
+def test_a_process_that_stops_right_behind_its_execve_is_left_alone_at_the_deadline(pod, other):
+    """It has been started: the deadline was for that."""
+    name = f"stops{pod.fresh_seq()}"
+    pod.newcontainer(name, ["sleep", "100000"]).started()
+    stopped = [pod.execcmd(name, ["sh", "-c", "kill -STOP $$; exit 7"], id=f"p{number}").started()
+               for number in range(20)]
+    assert pod.run(name, ["sleep", "6"]).code == 0  # past the deadline, and past a kill's own
+    assert not [process for process in stopped if process.ended]
+    for number in range(20):
+        pod.ack(Code.SIGNALPROCESS, {"container": name, "process": f"p{number}", "signal": 18})
+    assert [process.wait() for process in stopped] == [7] * 20
