@@ -13,7 +13,7 @@ struct child_rootfs {
 	int devpts;                  /* detached mount, attached on /dev/pts */
 	int console;                 /* a pty slave, bound on /dev/console; -1: none */
 	uint64_t until_ms;           /* how long disks are awaited: clock_now() */
-	struct device_list *devices; /* gets those that the container is given by name */
+	struct device_list *devices; /* gets those that are given by name; or NULL */
 };
 
 /* Both work on the calling process's mount namespace, a fresh copy of the agent's: what they build

@@ -12,7 +12,7 @@ struct child_volume {
 	int root;  /* the container's root; its image and its base mounts are there */
 	int image; /* with `initialize`: the image alone, a mount that is attached nowhere */
 	uint64_t until_ms;           /* how long disks are awaited */
-	struct device_list *devices; /* gets those that are given by name */
+	struct device_list *devices; /* gets those that are given by name; or NULL */
 };
 
 /* All of them: what lies less deep first, so that nothing is hidden by what is mounted above it; of the

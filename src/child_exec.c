@@ -182,7 +182,7 @@ static void root_build(const struct child_exec *exec)
 		.devpts = exec->devpts,
 		.console = exec->terminal,
 		.until_ms = exec->until_ms,
-		.devices = &devices,
+		.devices = exec->device_filter >= 0 ? &devices : NULL,
 	};
 
 	child_rootfs_build(&rootfs);

@@ -236,6 +236,8 @@ static int device_open(const struct child_volume *place, const struct fsmap_spec
 static void device_add(
 	struct device_list *devices, const struct fsmap_spec *map, const struct stat *st)
 {
+	if (!devices)
+		return;
 	if (devices->count == DEVICES_MAX)
 		die("fsmap '%.200s': more than %u devices", map->path, DEVICES_MAX);
 	devices->devices[devices->count].type = st->st_mode & S_IFMT;

@@ -130,6 +130,19 @@ def test_a_container_opens_the_devices_that_its_host_names(pod):
     assert "Operation not permitted" in text
 
 
+@pytest.mark.parametrize("capabilities, refused", [(USUAL, True), (None, False)],
+                         ids=["limited", "unlimited"])
+def test_only_a_container_that_is_limited_has_a_limit_of_devices(pod, capabilities, refused):
+    fsmap = [{"source": "/dev/null", "path": f"/dev/null{number}", "absolutePath": True}
+             for number in range(65)]
+    process = pod.newcontainer(f"many{pod.fresh_seq()}", ["true"], capabilities=capabilities,
+                               container={"fsmap": fsmap})
+    if refused:
+        assert "fsmap '/dev/null64': more than 64 devices" in process.refused()
+    else:
+        assert process.started().wait() == 0
+
+
 def test_a_container_with_the_guests_dev_opens_what_is_in_it(pod):
     name = f"dev{pod.fresh_seq()}"
     mounts = {"systemMountsInfo": {"bindMountDev": True}}
