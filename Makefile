@@ -25,7 +25,7 @@ O := build$(ARCH:%=/%)
 ROOMS := format version number clock file log error arena queue uevent module writeback watch loop json_scan json port \
 	control mux address privilege spec report cgroup cgroup_limits device_filter child child_path child_user \
 	child_mount child_device child_copy child_volume child_sysctl child_seccomp child_privileges child_etc \
-	child_rootfs child_unmount child_exec child_clock child_netlink child_network_state child_route \
+	child_rootfs child_unmount child_cgroup child_exec child_clock child_netlink child_network_state child_route \
 	child_network child_portmap child_pod child_files child_hotplug child_ps_columns child_ps_table \
 	child_ps spawn worker process devpts container_mounts container_cgroup container portmap \
 	containers pod commands daemon transport boot main
@@ -62,14 +62,14 @@ UNIT_child_path := child_path
 UNIT_portmap := portmap arena log error
 UNIT_child_sysctl := child_sysctl child report queue error
 UNIT_child_user := child_user child_path child report queue error
-UNIT_child_ps := cgroup child_ps child_ps_table child_ps_columns child_user child_mount child_path child report \
+UNIT_child_ps := cgroup child_cgroup child_ps child_ps_table child_ps_columns child_user child_mount child_path child report \
 	queue json_scan error
 UNIT_boot := version writeback transport loop log module uevent error
 UNIT_module := module
-UNIT_child_exec := child_rootfs child_etc child_volume child_device child_copy child_mount child_sysctl \
+UNIT_child_exec := child_cgroup cgroup child_rootfs child_etc child_volume child_device child_copy child_mount child_sysctl \
 	child_seccomp child_privileges device_filter child_user child_path child privilege module uevent report queue error
 UNIT_worker := worker spawn watch child report queue loop log error
-UNIT_cgroup := cgroup error
+UNIT_cgroup := cgroup child_cgroup child report queue error
 UNIT_cgroup_limits := cgroup_limits cgroup error
 
 # Calls that a unit test answers itself: the power; the clock; where a path leads; module files and

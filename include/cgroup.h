@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The pod's and containers' cgroups (v2): made, joined, killed, removed. */
+/* The pod's and containers' cgroups (v2): made, limited, killed, removed. */
 #ifndef CGROUP_H
 #define CGROUP_H
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 #include "error.h"
 
@@ -13,21 +12,9 @@
  * owned by the caller, or -1 with err. An existing directory is taken over. */
 int cgroup_create(int parent, const char *name, struct error *err);
 
-/* Opens cgroup.procs for writing: a process joins by writing "0". fd (O_CLOEXEC) or -1 with err. */
-int cgroup_open_procs(int cgroup, struct error *err);
-
 /* SIGKILL to every process in it and below, atomically (cgroup.kill, Linux 5.14). Not to one that
  * has yet to join. 0, or -1 with err. */
 int cgroup_kill(int cgroup, struct error *err);
-
-/* Tells every process in it by its pid in our PID namespace; one that comes and goes perhaps twice. 0, or
- * -1 with err. */
-int cgroup_visit(
-	int cgroup, void (*visit)(void *context, pid_t pid), void *context, struct error *err);
-
-/* `signal` to every process in it but `except`. One that is forked meanwhile may be missed. 0, or -1
- * with err. */
-int cgroup_signal(int cgroup, int signal, pid_t except, struct error *err);
 
 /* `controller` for the cgroups below this one; one that the kernel does not have is no error. 0, or -1
  * with err. */
@@ -45,8 +32,7 @@ int cgroup_set_number(int cgroup, const char *file, uint64_t number, struct erro
 int cgroup_get_number(
 	int cgroup, const char *file, const char *key, uint64_t *number, struct error *err);
 
-/* rmdir, of those below it, too; -1 with err (EBUSY while a process is left in it). A missing one is no
- * error. */
+/* -1 with err: EBUSY while a process or a cgroup is left in it. A missing one is no error. */
 int cgroup_remove(int parent, const char *name, struct error *err);
 
 #endif

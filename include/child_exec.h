@@ -4,6 +4,7 @@
 #define CHILD_EXEC_H
 
 #include <sys/resource.h>
+#include <sys/types.h>
 
 #include "spec.h"
 
@@ -20,9 +21,9 @@ struct child_exec {
 
 	int uts_ns, ipc_ns;
 	int mount_ns; /* exec: the container's; -1: the caller is in a fresh copy of the agent's */
-	int cgroup_procs;     /* the container's cgroup.procs, -1: none */
-	int cgroup;           /* first process: the container's cgroup … */
-	int device_filter;    /* … and what devices may be opened in it; -1: any */
+	int cgroup;   /* the container's; -1: none */
+	pid_t first;  /* exec: the container's first process; 0: the agent is the container */
+	int device_filter;    /* first process: what devices may be opened in it; -1: any */
 	int devpts;           /* detached devpts mount, for the first process to attach; exec: -1 */
 	int terminal;         /* the slave, or -1 */
 	int stdio[3];         /* child's ends; -1 where the terminal takes their place */

@@ -11,7 +11,7 @@ struct child_pod {
 	const char *run_dir;   /* the agent's own tmpfs, where all that is below goes */
 	const char *share_dir; /* stands in for the 9p share where the kernel has no 9p, or NULL */
 	int cgroup_parent, cgroup; /* the pod's, to be limited; -1: none */
-	int cgroup_procs;          /* pod init: its leaf's cgroup.procs, -1: none */
+	int cgroup_leaf;           /* pod init's own; -1: none */
 	uint32_t deadline_ms;      /* prepare: that it has */
 	const int *mount_ns;       /* release: of the containers that are left */
 	size_t mount_ns_count;

@@ -77,6 +77,8 @@ int container_exec(struct container *container, const struct process_spec *spec,
 bool container_is_running(const struct container *container);
 /* No process that was started in it runs. */
 bool container_is_quiet(const struct container *container);
+/* No process is left in it, none of ours that was started and no other. */
+bool container_is_dead(const struct container *container);
 /* No process is left in it, none of ours and no other, and all ends were told. */
 bool container_is_empty(const struct container *container);
 
@@ -89,7 +91,7 @@ struct process *container_find_process(struct container *container, const char *
 /* The process being set up, first or exec: on_started tells the reason. */
 void container_cancel(struct container *container, const char *reason);
 
-/* To the first process; with all, to every process in it, the first one last. */
+/* To the first process; with all, to each that was started in it. SIGKILL is for whatever is in it. */
 void container_signal(struct container *container, int signal, bool all);
 
 /* SIGKILL to everything in it, fork bombs included. */

@@ -5,8 +5,8 @@
 
 #include <linux/limits.h>
 
-#include "loop.h"
 #include "spec.h"
+#include "worker.h"
 
 struct container_cgroup {
 	struct loop *loop; /* these three: borrowed */
@@ -15,14 +15,15 @@ struct container_cgroup {
 	int fd;            /* owned; -1: none, or removed */
 	struct timer removal;
 	uint32_t removal_ms;
-	bool is_urgent;     /* somebody waits for the removal: not for long */
-	uint64_t oom_kills; /* that were told */
+	struct worker worker; /* removes those below it */
+	bool is_urgent;       /* somebody waits for the removal: not for long */
+	uint64_t oom_kills;   /* that were told */
 	void (*on_removed)(struct container_cgroup *cgroup);
 };
 
 /* Holds nothing yet. */
-void container_cgroup_init(struct container_cgroup *cgroup, struct loop *loop, const int *parent,
-	void (*on_removed)(struct container_cgroup *cgroup));
+void container_cgroup_init(struct container_cgroup *cgroup, struct spawner *spawner,
+	const int *parent, void (*on_removed)(struct container_cgroup *cgroup));
 
 /* `constraints` may be NULL. 0, also where there are no cgroups; or -1 with err. */
 int container_cgroup_open(struct container_cgroup *cgroup, const char *id,

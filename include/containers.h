@@ -46,13 +46,15 @@ void containers_cancel(struct containers *containers, const char *reason);
 struct container *containers_find(struct containers *containers, const char *id, struct error *err);
 
 /* The end of the pod. From here on they are closed: none comes, and none goes before it is forgotten.
- * SIGTERM to every process; SIGKILL, and no port is mapped any more. */
+ * SIGTERM to every process, where there are no cgroups; SIGKILL, and no port is mapped any more. */
 void containers_terminate(struct containers *containers);
 void containers_kill(struct containers *containers);
 
 /* No process that was started runs. */
 bool containers_are_quiet(const struct containers *containers);
-/* None has a process left, or a child at work to remove it. */
+/* No process is left. */
+bool containers_are_dead(const struct containers *containers);
+/* Nor has any one of which the end is to be told, or a child at work to remove it. */
 bool containers_are_at_rest(const struct containers *containers);
 
 /* Those that are not at rest are of no pod any more; each goes when it comes to rest. Returns how many

@@ -60,6 +60,9 @@
 
 /* How deep the directories of an image may nest that are copied into a volume. */
 #define COPY_DEPTH_MAX 1000u
+/* Cgroups that a container may make below its own, and how deep. */
+#define CGROUPS_BELOW_MAX 512u
+#define CGROUP_DEPTH_MAX  16u
 /* Of the pod's /dev/shm, until a container asks for more. */
 #define SHM_BYTES (64 * MIB)
 

@@ -13,7 +13,8 @@ enum pod_state {
 	POD_FILLING,     /* the containers that STARTPOD brought are started in order */
 	POD_RUNNING,     /* containers may come and go */
 	POD_TERMINATING, /* SIGTERM was sent to every process */
-	POD_KILLING,     /* SIGKILL was; ends are told */
+	POD_KILLING,     /* SIGKILL was */
+	POD_TELLING,     /* no process is left; ends are told */
 	POD_RELEASING,   /* a worker unmounts and syncs */
 };
 
@@ -28,7 +29,7 @@ struct pod {
 	struct containers containers;
 	int device_filter; /* owned: see container.c */
 	struct spawn init;
-	struct timer patience;     /* of TERMINATING, KILLING, RELEASING … */
+	struct timer patience;     /* of TERMINATING and what follows … */
 	bool is_impatient;         /* … and that it is over */
 	uint64_t written;          /* RELEASING: writeback_count() so far … */
 	uint64_t release_until_ms; /* … and how long at most it may grow */
@@ -59,7 +60,7 @@ void pod_init(struct pod *pod, const struct pod_options *options);
 
 /* 0: on_done will tell; or -1 with err, and nothing has changed. The spec must stay until then. */
 int pod_start(struct pod *pod, const struct pod_spec *spec, struct error *err);
-/* SIGTERM, up to 2 s, SIGKILL, ends told, unmount, sync: on_done within 5 s, never with err; later, but
+/* SIGTERM, up to 2 s, SIGKILL, ends told, unmount, sync: on_done within 9 s, never with err; later, but
  * within a minute, while the kernel still writes what containers left. Also when there is no pod. */
 void pod_destroy(struct pod *pod);
 

@@ -428,9 +428,11 @@ void boot_finish(struct daemon_config *config)
 		fail("make " RUN_DIR);
 	if (mount_at("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "mode=0620,gid=5") < 0)
 		log_error("boot: mount /dev/pts: %s", ERROR_REASON(errno));
-	/* favordynmods, of 6.0: without it, joining a cgroup waits for RCU, 10 to 20 ms. */
-	if (mount_at("cgroup2", CGROUP_DIR, NOTHING_SPECIAL, "favordynmods") == 0 ||
-		(errno == EINVAL && mount_at("cgroup2", CGROUP_DIR, NOTHING_SPECIAL, NULL) == 0))
+	/* favordynmods, of 6.0: without it, joining a cgroup waits for RCU, 10 to 20 ms. nsdelegate:
+	 * a container that mounts cgroup2 gets its own part of it without the limits at its top. */
+	if (mount_at("cgroup2", CGROUP_DIR, NOTHING_SPECIAL, "nsdelegate,favordynmods") == 0 ||
+		(errno == EINVAL &&
+			mount_at("cgroup2", CGROUP_DIR, NOTHING_SPECIAL, "nsdelegate") == 0))
 		config->cgroup_dir = cgroup_take();
 	if (!config->cgroup_dir)
 		log_error("boot: take cgroup2: %s: containers cannot be killed as a whole",

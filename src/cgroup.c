@@ -2,11 +2,9 @@
 /* The pod's and containers' cgroups (v2). */
 #include "cgroup.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,9 +12,6 @@
 #include "file.h"
 #include "format.h"
 #include "number.h"
-
-/* Of cgroups below a container's that are removed with it. */
-#define DEPTH_MAX 32u
 
 int cgroup_create(int parent, const char *name, struct error *err)
 {
@@ -29,15 +24,6 @@ int cgroup_create(int parent, const char *name, struct error *err)
 		error_errno(err, "open cgroup '%s'", name);
 		unlinkat(parent, name, AT_REMOVEDIR); /* without one that is in use */
 	}
-	return fd;
-}
-
-int cgroup_open_procs(int cgroup, struct error *err)
-{
-	int fd = openat(cgroup, "cgroup.procs", O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return error_errno(err, "open cgroup.procs");
 	return fd;
 }
 
@@ -122,81 +108,9 @@ int cgroup_kill(int cgroup, struct error *err)
 	return cgroup_set(cgroup, "cgroup.kill", "1", err);
 }
 
-int cgroup_visit(
-	int cgroup, void (*visit)(void *context, pid_t pid), void *context, struct error *err)
-{
-	int fd = openat(cgroup, "cgroup.procs", O_RDONLY | O_CLOEXEC), rc = 0;
-	char text[4096];
-	ssize_t n;
-	pid_t pid = 0;
-
-	if (fd < 0)
-		return error_errno(err, "open cgroup.procs");
-	while ((n = read(fd, text, sizeof(text))) > 0) {
-		for (ssize_t i = 0; i < n; i++) {
-			if (text[i] != '\n') {
-				pid = 10 * pid + (text[i] - '0');
-				continue;
-			}
-			/* 0 is one that lives in none below ours. */
-			if (pid > 0)
-				visit(context, pid);
-			pid = 0;
-		}
-	}
-	if (n < 0)
-		rc = error_errno(err, "read cgroup.procs");
-	close(fd);
-	return rc;
-}
-
-struct signalling {
-	int signal;
-	pid_t except;
-};
-
-static void signal_one(void *context, pid_t pid)
-{
-	const struct signalling *signalling = context;
-
-	if (pid != signalling->except)
-		kill(pid, signalling->signal);
-}
-
-int cgroup_signal(int cgroup, int signal, pid_t except, struct error *err)
-{
-	struct signalling signalling = {signal, except};
-
-	return cgroup_visit(cgroup, signal_one, &signalling, err);
-}
-
-/* Those below it first. 0, or -1 with errno. */
-static int tree_remove(int parent, const char *name, unsigned depth)
-{
-	struct dirent *entry;
-	DIR *entries;
-	int fd;
-
-	if (unlinkat(parent, name, AT_REMOVEDIR) == 0)
-		return 0;
-	if (errno != EBUSY || depth == 0)
-		return -1;
-	fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	entries = fd >= 0 ? fdopendir(fd) : NULL;
-	while (entries && (entry = readdir(entries)) != NULL)
-		if (entry->d_type == DT_DIR && strcmp(entry->d_name, ".") != 0 &&
-			strcmp(entry->d_name, "..") != 0)
-			tree_remove(fd, entry->d_name, depth - 1);
-	if (entries)
-		closedir(entries);
-	else if (fd >= 0)
-		close(fd);
-	return unlinkat(parent, name, AT_REMOVEDIR);
-}
-
 int cgroup_remove(int parent, const char *name, struct error *err)
 {
-	if (tree_remove(parent, name, DEPTH_MAX) < 0 && errno != ENOENT)
+	if (unlinkat(parent, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
 		return error_errno(err, "remove cgroup '%s'", name);
 	return 0;
 }

@@ -83,6 +83,9 @@ int cgroup_limits_container(
 	uint32_t period = constraints->cpu_period ? constraints->cpu_period : PERIOD_DEFAULT;
 	char value[64];
 
+	if (cgroup_set_number(cgroup, "cgroup.max.descendants", CGROUPS_BELOW_MAX, err) < 0 ||
+		cgroup_set_number(cgroup, "cgroup.max.depth", CGROUP_DEPTH_MAX, err) < 0)
+		return -1;
 	if (constraints->cpu_shares != 0 &&
 		cgroup_set_number(
 			cgroup, "cpu.weight", cgroup_weight(constraints->cpu_shares), err) < 0)

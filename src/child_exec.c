@@ -15,6 +15,7 @@
 #include <linux/limits.h>
 
 #include "child.h"
+#include "child_cgroup.h"
 #include "child_mount.h"
 #include "child_path.h"
 #include "child_privileges.h"
@@ -96,10 +97,17 @@ static void oom_score_reset(void)
 		die_errno("write /proc/self/oom_score_adj");
 }
 
-static void cgroup_join(int procs)
+/* In a cgroup namespace of its own a container sees no other cgroup, and may not lift its limits
+ * although it mounts cgroup2: nsdelegate, see boot. */
+static void cgroup_join(const struct child_exec *exec)
 {
-	if (procs >= 0 && write(procs, "0", 1) < 0)
-		die_errno("join the container's cgroup");
+	if (exec->cgroup < 0)
+		return;
+	child_cgroup_join(exec->cgroup, exec->first);
+	if (exec->container && unshare(CLONE_NEWCGROUP) < 0)
+		die_errno("make a cgroup namespace");
+	if (exec->first > 0)
+		namespace_join(child_cgroup_namespace(exec->first), CLONE_NEWCGROUP, "cgroup");
 }
 
 /* A session of its own, its terminal if it has one, and fds 0 to 2. */
@@ -207,7 +215,7 @@ void child_exec_main(const void *child_exec)
 	int root;
 
 	oom_score_reset();
-	cgroup_join(exec->cgroup_procs);
+	cgroup_join(exec);
 	namespace_join(exec->uts_ns, CLONE_NEWUTS, "UTS");
 	namespace_join(exec->ipc_ns, CLONE_NEWIPC, "IPC");
 	if (exec->container)

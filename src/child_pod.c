@@ -17,6 +17,7 @@
 
 #include "cgroup_limits.h"
 #include "child.h"
+#include "child_cgroup.h"
 #include "child_clock.h"
 #include "child_network.h"
 #include "child_portmap.h"
@@ -282,8 +283,8 @@ void child_pod_init(const void *child_pod)
 	const char *hostname = pod->spec->hostname;
 
 	prctl(PR_SET_NAME, "pod-init");
-	if (pod->cgroup_procs >= 0 && write(pod->cgroup_procs, "0", 1) < 0)
-		die_errno("join the pod's cgroup");
+	if (pod->cgroup_leaf >= 0)
+		child_cgroup_join(pod->cgroup_leaf, 0);
 	if (unshare(CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNS) < 0)
 		die_errno("make the pod's namespaces");
 	if (hostname && sethostname(hostname, strlen(hostname)) < 0)
@@ -295,7 +296,8 @@ void child_pod_init(const void *child_pod)
 	setsid();
 	for (int fd = 0; fd < 3; fd++)
 		close(fd);
-	close(pod->cgroup_procs);
+	if (pod->cgroup_leaf >= 0)
+		close(pod->cgroup_leaf);
 	report_alive();
 	/* No other signal of the pod's own reaches the init of a PID namespace that has no handler
 	 * for it; the agent's SIGKILL does. */

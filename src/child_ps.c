@@ -12,8 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "cgroup.h"
 #include "child.h"
+#include "child_cgroup.h"
 #include "child_mount.h"
 #include "child_path.h"
 #include "child_ps_table.h"
@@ -81,10 +81,8 @@ static void pid_list(void *context, pid_t pid)
 static void pids_read(int cgroup, struct pids *pids)
 {
 	static struct listed listed;
-	struct error err;
 
-	if (cgroup_visit(cgroup, pid_list, &listed, &err) < 0)
-		die_error(&err);
+	child_cgroup_visit(cgroup, pid_list, &listed);
 	pids->count = 0;
 	for (pid_t pid = 1; pid <= listed.last; pid++) {
 		if (!(listed.bits[pid / 8] & 1u << pid % 8))

@@ -8,9 +8,11 @@
 #include "commands.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 
 #include "bytes.h"
+#include "child_cgroup.h"
 #include "child_files.h"
 #include "child_hotplug.h"
 #include "child_network.h"
@@ -121,9 +123,43 @@ static enum outcome command_execcmd(
 	return later(containers_exec(&commands->pod->containers, spec, err));
 }
 
+static void work_done(void *context, const struct error *err)
+{
+	struct commands *commands = context;
+	uint8_t *result;
+	size_t length;
+
+	if (err) {
+		commands_done(commands, err);
+		return;
+	}
+	commands->pending = NULL;
+	result = worker_take_result(commands->worker, &length);
+	control_ack_owned(commands->control, result, length);
+}
+
+/* The worker keeps `fd` and, if it is not -1, `other`. */
+static enum outcome work(struct commands *commands, void (*main)(const void *),
+	const void *argument, int fd, int other, struct error *err)
+{
+	const int keep[] = {fd, other};
+	const struct worker_plan plan = {
+		.main = main,
+		.argument = argument,
+		.keep = keep,
+		.keep_count = 2,
+		.deadline_ms = commands->deadline_ms,
+		.on_done = work_done,
+		.context = commands,
+	};
+
+	return later(worker_start(commands->worker, &plan, err));
+}
+
 static enum outcome command_killcontainer(
 	struct commands *commands, struct message *message, struct error *err)
 {
+	struct child_cgroup_signal signal;
 	struct container *container;
 	struct kill_spec spec;
 
@@ -135,6 +171,11 @@ static enum outcome command_killcontainer(
 	if (!container_is_running(container) && spec.signal == 0) {
 		error_set(err, ESRCH, "container '%s' is not running", spec.container);
 		return FAILED;
+	}
+	/* One signal is the kernel's to give to all. */
+	if (spec.all_processes && spec.signal != SIGKILL && container->cgroup.fd >= 0) {
+		signal = (struct child_cgroup_signal){container->cgroup.fd, spec.signal};
+		return work(commands, child_cgroup_signal, &signal, signal.cgroup, -1, err);
 	}
 	container_signal(container, spec.signal, spec.all_processes);
 	return NOW;
@@ -210,39 +251,6 @@ static enum outcome command_removecontainer(
 }
 
 /* --- Commands that a worker does -------------------------------------------------------------- */
-
-static void work_done(void *context, const struct error *err)
-{
-	struct commands *commands = context;
-	uint8_t *result;
-	size_t length;
-
-	if (err) {
-		commands_done(commands, err);
-		return;
-	}
-	commands->pending = NULL;
-	result = worker_take_result(commands->worker, &length);
-	control_ack_owned(commands->control, result, length);
-}
-
-/* The worker keeps `fd` and, if it is not -1, `other`. */
-static enum outcome work(struct commands *commands, void (*main)(const void *),
-	const void *argument, int fd, int other, struct error *err)
-{
-	const int keep[] = {fd, other};
-	const struct worker_plan plan = {
-		.main = main,
-		.argument = argument,
-		.keep = keep,
-		.keep_count = 2,
-		.deadline_ms = commands->deadline_ms,
-		.on_done = work_done,
-		.context = commands,
-	};
-
-	return later(worker_start(commands->worker, &plan, err));
-}
 
 static enum outcome command_ready(
 	struct commands *commands, struct message *message, struct error *err)

@@ -62,7 +62,6 @@ bool container_is_running(const struct container *container)
 
 bool container_is_empty(const struct container *container)
 {
-	/* As long as there is a cgroup the kernel has not said that nobody is in it. */
 	return (container->is_agent || process_is(&container->init, PROCESS_REPORTED)) &&
 		list_is_empty(&container->execs) && container->cgroup.fd < 0;
 }
@@ -107,6 +106,12 @@ bool container_is_quiet(const struct container *container)
 	return container->is_agent || !container_is_running(container);
 }
 
+bool container_is_dead(const struct container *container)
+{
+	/* As long as there is a cgroup the kernel has not said that nobody is in it. */
+	return container_is_quiet(container) && container->cgroup.fd < 0;
+}
+
 static void kill_group(const struct container *container)
 {
 	struct error err;
@@ -117,16 +122,11 @@ static void kill_group(const struct container *container)
 
 void container_signal(struct container *container, int signal, bool all)
 {
-	struct error err;
-
-	if (all && container->cgroup.fd < 0)
+	if (all)
 		each_exec(container, signal_process, &signal);
-	else if (all &&
-		cgroup_signal(container->cgroup.fd, signal, container->init.spawn.pid, &err) < 0)
-		log_error("container %s: %s", container->id, err.text);
 	signal_process(&container->init, &signal);
 	/* A first process that a child of its own traces stays a zombie that only the tracer sees. */
-	if (signal == SIGKILL && process_is_running(&container->init))
+	if (signal == SIGKILL && (all || process_is_running(&container->init)))
 		kill_group(container);
 }
 
@@ -317,7 +317,6 @@ static int start_process(struct container *container, struct process *process,
 	struct process_plan *plan, struct error *err)
 {
 	const struct container_setting *setting = container->setting;
-	int rc;
 
 	plan->container = container->id;
 	plan->pid_ns = setting->pid_ns;
@@ -329,15 +328,7 @@ static int start_process(struct container *container, struct process *process,
 	plan->child.nofile = setting->nofile;
 	plan->child.docker_caps = setting->docker_caps;
 	plan->child.cgroup = container->cgroup.fd;
-	plan->child.cgroup_procs = -1;
-	if (container->cgroup.fd >= 0) {
-		plan->child.cgroup_procs = cgroup_open_procs(container->cgroup.fd, err);
-		if (plan->child.cgroup_procs < 0)
-			return -1;
-	}
-	rc = process_start(process, setting->table, plan, err);
-	fd_close(&plan->child.cgroup_procs);
-	return rc;
+	return process_start(process, setting->table, plan, err);
 }
 
 /* cc-runtime 3.0 sends five nulls with each exec. An empty list is none. */
@@ -359,6 +350,7 @@ int container_exec(struct container *container, const struct process_spec *spec,
 				.container_envs = container->envs,
 				.container_envs_count = container->envs_count,
 				.mount_ns = container->mounts.ns,
+				.first = container->init.spawn.pid,
 				.devpts = -1,
 				.device_filter = -1,
 			},
@@ -448,7 +440,7 @@ static struct container *container_new(const struct container_setting *setting,
 	container->devpts = -1;
 	container_mounts_init(&container->mounts, setting->table->spawner, unmounted);
 	container_cgroup_init(
-		&container->cgroup, setting->table->loop, &setting->cgroup, cgroup_removed);
+		&container->cgroup, setting->table->spawner, &setting->cgroup, cgroup_removed);
 	list_init(&container->node);
 	list_init(&container->execs);
 	return container;

@@ -6,6 +6,7 @@
 
 #include "cgroup.h"
 #include "cgroup_limits.h"
+#include "child_cgroup.h"
 #include "file.h"
 #include "format.h"
 #include "log.h"
@@ -16,6 +17,8 @@
 
 /* How long at most until the next try to remove one with dying processes. */
 #define REMOVAL_MS_MAX 1000u
+/* For the child that removes what a container made below it. */
+#define TREE_MS 2000u
 
 static const char *name_of(const struct container_cgroup *cgroup, char name[NAME_SIZE])
 {
@@ -23,11 +26,37 @@ static const char *name_of(const struct container_cgroup *cgroup, char name[NAME
 	return name;
 }
 
-static int try_remove(const struct container_cgroup *cgroup, struct error *err)
+static void removal_later(struct container_cgroup *cgroup)
 {
-	char name[NAME_SIZE];
+	timer_set(cgroup->loop, &cgroup->removal, cgroup->removal_ms);
+}
 
-	return cgroup_remove(*cgroup->parent, name_of(cgroup, name), err);
+static void tree_removed(void *context, const struct error *err)
+{
+	(void)err;
+	removal_later(context);
+}
+
+/* Those that the container made are a child's to remove; how many they are is the container's choice. */
+static int tree_remove(struct container_cgroup *cgroup, const char *name)
+{
+	const struct child_cgroup_remove plan = {*cgroup->parent, name};
+	const struct worker_plan worker = {
+		.main = child_cgroup_remove,
+		.argument = &plan,
+		.keep = cgroup->parent,
+		.keep_count = 1,
+		.deadline_ms = TREE_MS,
+		.on_done = tree_removed,
+		.context = cgroup,
+	};
+	uint64_t below = 0;
+	struct error err;
+
+	if (cgroup_get_number(cgroup->fd, "cgroup.stat", "nr_descendants ", &below, &err) < 0 ||
+		below == 0)
+		return -1;
+	return worker_start(&cgroup->worker, &worker, &err);
 }
 
 /* That the cgroup can be removed is the kernel's word that no process is left in it. The orphans
@@ -37,14 +66,19 @@ static int try_remove(const struct container_cgroup *cgroup, struct error *err)
  * abandoned in the kernel may stay there for ever. */
 void container_cgroup_remove(struct container_cgroup *cgroup)
 {
+	char name[NAME_SIZE];
 	struct error err;
 
-	if (cgroup->fd >= 0 && try_remove(cgroup, &err) < 0 && err.code == EBUSY) {
+	if (cgroup->worker.busy)
+		return;
+	if (cgroup->fd >= 0 && cgroup_remove(*cgroup->parent, name_of(cgroup, name), &err) < 0 &&
+		err.code == EBUSY) {
 		if (!cgroup->is_urgent || cgroup->removal_ms < REMOVAL_MS_MAX) {
 			cgroup->removal_ms = 2 * cgroup->removal_ms + 1;
 			if (cgroup->removal_ms > REMOVAL_MS_MAX)
 				cgroup->removal_ms = REMOVAL_MS_MAX;
-			timer_set(cgroup->loop, &cgroup->removal, cgroup->removal_ms);
+			if (tree_remove(cgroup, name) < 0)
+				removal_later(cgroup);
 			return;
 		}
 		log_error("container %s: a process is left: %s", cgroup->id, err.text);
@@ -58,13 +92,14 @@ static void removal_due(struct timer *timer)
 	container_cgroup_remove(list_entry(timer, struct container_cgroup, removal));
 }
 
-void container_cgroup_init(struct container_cgroup *cgroup, struct loop *loop, const int *parent,
-	void (*on_removed)(struct container_cgroup *cgroup))
+void container_cgroup_init(struct container_cgroup *cgroup, struct spawner *spawner,
+	const int *parent, void (*on_removed)(struct container_cgroup *cgroup))
 {
 	*cgroup = (struct container_cgroup){
-		.loop = loop,
+		.loop = spawner->loop,
 		.parent = parent,
 		.fd = -1,
+		.worker = {.spawner = spawner},
 		.on_removed = on_removed,
 	};
 	timer_init(&cgroup->removal, removal_due);
@@ -113,10 +148,11 @@ void container_cgroup_tell_oom(struct container_cgroup *cgroup, const char *proc
 
 void container_cgroup_close(struct container_cgroup *cgroup)
 {
+	char name[NAME_SIZE];
 	struct error err;
 
 	timer_cancel(&cgroup->removal);
-	if (cgroup->fd >= 0 && try_remove(cgroup, &err) < 0)
+	if (cgroup->fd >= 0 && cgroup_remove(*cgroup->parent, name_of(cgroup, name), &err) < 0)
 		log_warn("container %s: %s", cgroup->id, err.text);
 	fd_close(&cgroup->fd);
 }

@@ -297,6 +297,8 @@ void containers_cancel(struct containers *containers, const char *reason)
 void containers_terminate(struct containers *containers)
 {
 	containers->are_open = false;
+	if (containers->setting->cgroup >= 0)
+		return; /* the pod has a child signal all that is in its own */
 	list_for_each (it, after, &containers->list)
 		container_signal(list_entry(it, struct container, node), SIGTERM, true);
 }
@@ -325,6 +327,11 @@ static bool all(const struct containers *containers, bool (*are)(const struct co
 bool containers_are_quiet(const struct containers *containers)
 {
 	return all(containers, container_is_quiet);
+}
+
+bool containers_are_dead(const struct containers *containers)
+{
+	return all(containers, container_is_dead);
 }
 
 bool containers_are_at_rest(const struct containers *containers)

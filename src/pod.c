@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The pod: its namespaces, how it begins and how it ends.
  *
- *     NONE ─▶ PREPARING ─▶ STARTING ─▶ FILLING ─▶ RUNNING ─▶ TERMINATING ─▶ KILLING ─▶ RELEASING ─▶ NONE
+ *     NONE ─▶ PREPARING ─▶ STARTING ─▶ FILLING ─▶ RUNNING ─▶ TERMINATING ─▶ KILLING ─▶ TELLING ─▶ RELEASING ─▶ NONE
  *                 └───────────┴───────────┴──── a failed start ───────────────▲
  */
 #include "pod.h"
@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "cgroup.h"
+#include "child_cgroup.h"
 #include "child_pod.h"
 #include "clock.h"
 #include "count.h"
@@ -23,15 +24,13 @@
 #include "writeback.h"
 
 #define TERM_MS 2000 /* from SIGTERM to SIGKILL (protocol.md, 8) */
-#define TELL_MS 1000 /* for ends that nobody reads */
+#define KILL_MS 4000 /* from SIGKILL until no process is left; runV waits 10 s for all of it */
+#define TELL_MS 1000 /* then, for ends that nobody reads */
 
 static void patience_over(struct timer *timer)
 {
 	struct pod *pod = list_entry(timer, struct pod, patience);
 
-	/* That some do not heed SIGTERM is in order. */
-	if (pod->state == POD_KILLING)
-		log_warn("pod: processes are left after SIGKILL, or nobody reads their ends");
 	pod->is_impatient = true;
 }
 
@@ -97,7 +96,7 @@ static struct child_pod describe(const struct pod *pod)
 		.share_dir = pod->share_dir,
 		.cgroup_parent = pod->cgroup_parent,
 		.cgroup = pod->setting.cgroup,
-		.cgroup_procs = -1,
+		.cgroup_leaf = -1,
 		.deadline_ms = pod->setting.table->deadline_ms,
 		.before = pod->before,
 	};
@@ -124,7 +123,8 @@ static void kill_all(struct pod *pod)
 	/* Takes everything in its PID namespace along. */
 	if (init_is_alive(pod))
 		spawn_signal(&pod->init, SIGKILL);
-	be_patient(pod, POD_KILLING, TELL_MS);
+	worker_cancel(pod->worker, "the pod is killed");
+	be_patient(pod, POD_KILLING, KILL_MS);
 }
 
 /* A start that failed ends as a pod does; then the host is told why. */
@@ -175,14 +175,49 @@ static void release(struct pod *pod)
 		released(pod, &err);
 }
 
+static void terminated(void *context, const struct error *err)
+{
+	const struct pod *pod = context;
+
+	/* Cut short, when all have gone before it was done. */
+	if (err && pod->state == POD_TERMINATING)
+		log_warn("pod: SIGTERM: %s", err->text);
+}
+
+/* To all in one go. The pod's init is among them, and heeds no signal but SIGKILL. */
+static void terminate_all(struct pod *pod)
+{
+	const struct child_cgroup_signal signal = {pod->setting.cgroup, SIGTERM};
+	const struct worker_plan plan = {
+		.main = child_cgroup_signal,
+		.argument = &signal,
+		.keep = &signal.cgroup,
+		.keep_count = 1,
+		.on_done = terminated,
+		.context = pod,
+	};
+	struct error err;
+
+	containers_terminate(&pod->containers);
+	if (signal.cgroup >= 0 && !containers_are_quiet(&pod->containers) &&
+		worker_start(pod->worker, &plan, &err) < 0)
+		terminated(pod, &err);
+}
+
 void pod_destroy(struct pod *pod)
 {
 	if (pod->state != POD_RUNNING) {
 		pod->on_done(pod, NULL);
 		return;
 	}
-	containers_terminate(&pod->containers);
+	terminate_all(pod);
 	be_patient(pod, POD_TERMINATING, TERM_MS);
+}
+
+/* Under load, what was killed takes its time to die. */
+static bool is_dead(const struct pod *pod)
+{
+	return !init_is_alive(pod) && !pod->worker->busy && containers_are_dead(&pod->containers);
 }
 
 /* What was written by now is the host's that waits for it: cc's takes the ACK for leave to stop QEMU. So
@@ -205,10 +240,17 @@ void pod_pump(struct pod *pod)
 	if (pod->state == POD_TERMINATING &&
 		(pod->is_impatient || containers_are_quiet(&pod->containers)))
 		kill_all(pod);
-	if (pod->state == POD_KILLING &&
-		(pod->is_impatient ||
-			(!init_is_alive(pod) && containers_are_at_rest(&pod->containers))))
+	if (pod->state == POD_KILLING && (pod->is_impatient || is_dead(pod))) {
+		if (pod->is_impatient)
+			log_warn("pod: processes are left after SIGKILL");
+		be_patient(pod, POD_TELLING, TELL_MS);
+	}
+	if (pod->state == POD_TELLING &&
+		(pod->is_impatient || containers_are_at_rest(&pod->containers))) {
+		if (pod->is_impatient)
+			log_warn("pod: nobody reads how its processes ended");
 		release(pod);
+	}
 	if (pod->state == POD_RELEASING && pod->is_impatient && !release_goes_on(pod)) {
 		error_set(&err, ETIMEDOUT, "not done in time");
 		released(pod, &err);
@@ -311,24 +353,20 @@ static int fork_init(struct pod *pod, struct error *err)
 		.new_pid_ns = true,
 		.main = child_pod_init,
 		.argument = &child,
-		.keep = &child.cgroup_procs,
+		.keep = &child.cgroup_leaf,
 		.keep_count = 1,
 		.deadline_ms = pod->setting.table->deadline_ms,
 		.changed = init_changed,
 	};
-	int leaf = -1, rc = -1;
+	int rc;
 
 	if (pod->setting.cgroup >= 0) {
-		leaf = cgroup_create(pod->setting.cgroup, "init", err);
-		if (leaf >= 0)
-			child.cgroup_procs = cgroup_open_procs(leaf, err);
-		if (child.cgroup_procs < 0)
-			goto out;
+		child.cgroup_leaf = cgroup_create(pod->setting.cgroup, "init", err);
+		if (child.cgroup_leaf < 0)
+			return -1;
 	}
 	rc = spawn_fork(pod->worker->spawner, &pod->init, &plan, err);
-out:
-	fd_close(&leaf);
-	fd_close(&child.cgroup_procs);
+	fd_close(&child.cgroup_leaf);
 	return rc;
 }
 

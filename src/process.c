@@ -323,9 +323,9 @@ int process_start(struct process *process, struct process_table *table,
 	if (open_stdio(plan, ours, &child, err) < 0) {
 		close_all(ours);
 	} else if (open_streams(process, plan->spec, ours, err) == 0) {
-		const int keep[] = {child.uts_ns, child.ipc_ns, child.mount_ns, child.cgroup_procs,
-			child.cgroup, child.device_filter, child.devpts, child.terminal,
-			child.stdio[0], child.stdio[1], child.stdio[2]};
+		const int keep[] = {child.uts_ns, child.ipc_ns, child.mount_ns, child.cgroup,
+			child.device_filter, child.devpts, child.terminal, child.stdio[0],
+			child.stdio[1], child.stdio[2]};
 		const struct spawn_plan spawn_plan = {
 			.pid_ns = plan->pid_ns,
 			.mount_ns = plan->mount_ns,

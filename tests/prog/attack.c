@@ -12,6 +12,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <termios.h>
 #include <unistd.h>
@@ -217,6 +218,29 @@ static void hold_terminal(char **arguments)
 	rest();
 }
 
+/* WHERE NUMBER DEPTH: cgroups below that one, as many and as deep as can be; then one more, made and
+ * removed again for ever. */
+static void cgroups(char **arguments)
+{
+	const int number = atoi(arguments[1]), depth = atoi(arguments[2]);
+	int at = open(arguments[0], O_RDONLY | O_DIRECTORY), top = at, deep = 0, made = 0;
+	char name[16];
+
+	for (; deep < depth && mkdirat(at, "deep", 0755) == 0; deep++)
+		at = openat(at, "deep", O_RDONLY | O_DIRECTORY);
+	for (; made < number; made++) {
+		snprintf(name, sizeof(name), "%d", made);
+		if (mkdirat(top, name, 0755) < 0)
+			break;
+	}
+	dprintf(1, "%d %d\nready\n", made, deep);
+	snprintf(name, sizeof(name), "%d", made - 1);
+	for (;;) {
+		unlinkat(top, name, AT_REMOVEDIR);
+		mkdirat(top, name, 0755);
+	}
+}
+
 static const struct {
 	const char *name;
 	void (*run)(char **arguments);
@@ -230,6 +254,7 @@ static const struct {
 	{"hold-out", hold_out},
 	{"hold-in", hold_in},
 	{"hold-terminal", hold_terminal},
+	{"cgroups", cgroups},
 };
 
 int main(int argc, char **argv)

@@ -2,6 +2,8 @@
 """DESTROYPOD in bad times: acknowledged within 5 s, off within 10 s of the command, whatever the
 processes or the host do; and a host that reads gets all that was owed to it first."""
 
+import ctypes
+import os
 import time
 
 import pytest
@@ -25,15 +27,37 @@ class Destroy:
         self.host, self.start = host, time.monotonic()
         self.command = host.send(Code.DESTROYPOD)
 
-    def acknowledged(self):
-        self.host.wait_for(lambda: self.command.kind is not None, "the ACK", self.left(5))
+    def acknowledged(self, seconds=5):
+        self.host.wait_for(lambda: self.command.kind is not None, "the ACK", self.left(seconds))
         assert self.command.kind == Code.ACK
 
-    def powered_off(self):
-        assert self.host.guest.wait_end(self.host, self.left(10)) == "power-off"
+    def powered_off(self, seconds=10):
+        assert self.host.guest.wait_end(self.host, self.left(seconds)) == "power-off"
 
     def left(self, seconds):
         return self.start + seconds - time.monotonic()
+
+
+class Tracer:
+    """Of a process, which stops in its exit until it is let go."""
+
+    SEIZE, DETACH, TRACEEXIT = 0x4206, 17, 0x40
+
+    def __init__(self, pid):
+        self.pid, self.libc = pid, ctypes.CDLL(None, use_errno=True)
+        self._call(self.SEIZE, self.TRACEEXIT)
+
+    def _call(self, request, data):
+        word = ctypes.c_long
+        assert self.libc.ptrace(word(request), word(self.pid), word(0), word(data)) == 0, \
+            os.strerror(ctypes.get_errno())
+
+    def has_stopped(self):
+        pid, _ = os.waitpid(self.pid, os.WNOHANG | 0x40000000)  # __WALL
+        return pid == self.pid
+
+    def detach(self):
+        self._call(self.DETACH, 0)
 
 
 def started(host, args, name="stubborn", **process):
@@ -94,6 +118,23 @@ def test_a_fork_bomb_ends_with_its_pod(pod):
     destroy.acknowledged()
     assert first.wait() == 137
     destroy.powered_off()
+
+
+@pytest.mark.only("host", "holds a process in its exit, as its tracer")
+def test_what_dies_slowly_is_waited_for_and_no_cgroup_is_left(pod):
+    """Under load it takes its time. The end of the test sees a cgroup that is left."""
+    first = started(pod, ["sh", "-c", "trap '' TERM; sleep 1000 & echo go; wait; sleep 1000"])
+    dying = int(pod.guest.look(pod, "pgrep -P $(pgrep -P $AGENT -x sh) -x sleep")[0])
+    tracer = Tracer(dying)
+    destroy = Destroy(pod)
+    pod.wait_seen(tracer.has_stopped, "the exit of what is killed")
+    pod.pump_for(3)
+    assert destroy.command.kind is None
+    tracer.detach()
+    destroy.acknowledged(9)
+    assert first.wait() == 137
+    destroy.powered_off(13)
+    assert ": warn" not in pod.guest.log and ": error" not in pod.guest.log
 
 
 def test_a_host_that_does_not_read_tty_gets_the_ack_and_the_power_goes(pod):

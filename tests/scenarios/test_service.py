@@ -14,8 +14,8 @@ def test_the_agent_is_not_pid_1_and_in_a_leaf_of_the_services_cgroup(pod, box):
     assert int(pid) > 1
     assert cgroup == "0::/system.slice/hyperstart.service/agent"
     assert pod.guest.look(pod, "cat $CGROUP/cgroup.procs") == []
-    assert pod.run(box.name, ["cat", "/proc/self/cgroup"]).out.decode().strip() == \
-        cgroup.replace("/agent", f"/pod/c-{box.name}")
+    assert pod.run("hyperstart", ["cat", "/proc/self/cgroup"]).out.decode().strip() == \
+        cgroup.replace("/agent", "/pod/c-hyperstart")
 
 
 def test_nothing_is_mounted_twice(pod):

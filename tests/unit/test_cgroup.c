@@ -10,12 +10,15 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "cgroup.h"
+#include "child_cgroup.h"
+#include "limits.h"
 
 static int parent = -1;
 static char name[64];
@@ -51,19 +54,14 @@ static int make_cgroup(struct error *err)
 static pid_t put_in(int cgroup)
 {
 	struct error err;
-	int procs = cgroup_open_procs(cgroup, &err);
-	pid_t pid;
+	pid_t pid = fork();
 
-	assert_true(procs >= 0);
-	assert_int_equal(fcntl(procs, F_GETFD), FD_CLOEXEC);
-	pid = fork();
 	if (pid == 0) {
-		if (write(procs, "0", 1) != 1)
+		if (cgroup_set(cgroup, "cgroup.procs", "0", &err) < 0)
 			_exit(1);
 		raise(SIGSTOP);
 		_exit(0);
 	}
-	close(procs);
 	assert_int_equal(waitpid(pid, NULL, WUNTRACED), pid);
 	return pid;
 }
@@ -107,26 +105,76 @@ static void a_kill_ends_every_process_in_it(void **state)
 	assert_int_equal(cgroup_remove(parent, name, &err), 0);
 }
 
-/* A process that may mount has made them. */
-static void those_below_it_go_with_it(void **state)
+static void as_child(void (*main)(const void *), const void *plan)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		main(plan);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+static void count_one(void *context, pid_t pid)
+{
+	(void)pid;
+	++*(unsigned *)context;
+}
+
+/* Made by who may mount. */
+static void those_below_it_are_seen_signalled_and_removed(void **state)
 {
 	struct error err;
-	int cgroup = make_cgroup(&err), below = cgroup_create(cgroup, "one", &err);
-	pid_t pid;
+	int cgroup = make_cgroup(&err), below = cgroup_create(cgroup, "one", &err), status;
+	const struct child_cgroup_signal signal = {cgroup, SIGKILL};
+	const struct child_cgroup_remove remove = {parent, name};
+	pid_t pids[2];
+	unsigned seen = 0;
 
 	(void)state;
 	assert_true(below >= 0);
 	close(cgroup_create(below, "two", &err));
 	close(cgroup_create(cgroup, ".three", &err));
-	pid = put_in(below);
-	assert_int_equal(cgroup_remove(parent, name, &err), -1);
-	assert_int_equal(err.code, EBUSY);
-	assert_int_equal(cgroup_kill(cgroup, &err), 0);
-	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	pids[0] = put_in(below);
+	pids[1] = put_in(cgroup);
+	child_cgroup_visit(cgroup, count_one, &seen);
+	assert_int_equal(seen, 2);
+	as_child(child_cgroup_remove, &remove);
+	assert_int_equal(faccessat(parent, name, F_OK, 0), 0);
+	assert_int_equal(faccessat(below, "two", F_OK, 0), -1);
+	as_child(child_cgroup_signal, &signal);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
+		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	}
 	close(below);
 	close(cgroup);
-	assert_int_equal(cgroup_remove(parent, name, &err), 0);
+	assert_int_equal(cgroup_remove(parent, name, &err), -1);
+	assert_int_equal(err.code, EBUSY);
+	as_child(child_cgroup_remove, &remove);
 	assert_int_equal(faccessat(parent, name, F_OK, 0), -1);
+}
+
+/* Deeper than may be made. */
+static void however_deep_they_are_only_so_many_are_walked(void **state)
+{
+	const struct child_cgroup_remove remove = {parent, name};
+	char path[128];
+	struct error err;
+
+	(void)state;
+	close(make_cgroup(&err));
+	snprintf(path, sizeof(path), "%s", name);
+	for (unsigned i = 0; i < CGROUP_DEPTH_MAX + 1; i++) {
+		strcat(path, "/d");
+		assert_int_equal(mkdirat(parent, path, 0755), 0);
+	}
+	as_child(child_cgroup_remove, &remove);
+	assert_int_equal(faccessat(parent, path, F_OK, 0), 0);
+	for (; strchr(path, '/'); *strrchr(path, '/') = '\0')
+		assert_int_equal(unlinkat(parent, path, AT_REMOVEDIR), 0);
+	assert_int_equal(cgroup_remove(parent, name, &err), 0);
 }
 
 static void one_with_a_process_is_not_removed(void **state)
@@ -151,7 +199,7 @@ static void what_is_no_cgroup_is_an_error(void **state)
 	struct error err;
 
 	(void)state;
-	assert_int_equal(cgroup_open_procs(root, &err), -1);
+	assert_int_equal(cgroup_set(root, "cgroup.procs", "0", &err), -1);
 	assert_int_equal(err.code, ENOENT);
 	assert_int_equal(cgroup_kill(root, &err), -1);
 	assert_string_equal(err.text, "open cgroup.kill: no such file or directory");
@@ -167,7 +215,8 @@ int main(void)
 		cmocka_unit_test(an_existing_cgroup_is_taken_over),
 		cmocka_unit_test(to_remove_a_missing_one_is_no_error),
 		cmocka_unit_test(a_kill_ends_every_process_in_it),
-		cmocka_unit_test(those_below_it_go_with_it),
+		cmocka_unit_test(those_below_it_are_seen_signalled_and_removed),
+		cmocka_unit_test(however_deep_they_are_only_so_many_are_walked),
 		cmocka_unit_test(one_with_a_process_is_not_removed),
 		cmocka_unit_test(what_is_no_cgroup_is_an_error),
 	};

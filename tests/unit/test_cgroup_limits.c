@@ -45,8 +45,8 @@ static const char *take(const char *name)
 
 static int make(void **state)
 {
-	static const char *const files[] = {
-		"cpu.max", "cpu.weight", "memory.max", "pids.max", "cgroup.subtree_control"};
+	static const char *const files[] = {"cgroup.max.descendants", "cgroup.max.depth", "cpu.max",
+		"cpu.weight", "memory.max", "pids.max", "cgroup.subtree_control"};
 
 	(void)state;
 	strcpy(strrchr(directory, '-'), "-XXXXXX");
@@ -122,6 +122,8 @@ static void quota_and_period_become_cpu_max(void **state)
 		assert_int_equal(cgroup_limits_container(cgroup, &cases[i].constraints, &err), 0);
 		assert_string_equal(take("cpu.max"), cases[i].max);
 		assert_string_equal(take("cpu.weight"), cases[i].weight);
+		assert_string_equal(take("cgroup.max.descendants"), "512");
+		assert_string_equal(take("cgroup.max.depth"), "16");
 	}
 }
 

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Cgroups in which a container may have made some of its own: joined, read, signalled, removed.
+ *
+ * Their number is the container's choice, up to CGROUPS_BELOW_MAX; so only children of the daemon go
+ * through them. */
+#ifndef CHILD_CGROUP_H
+#define CHILD_CGROUP_H
+
+#include <sys/types.h>
+
+/* The caller becomes a member. The kernel lets nobody in where the container has handed a controller
+ * on to its own cgroups (EBUSY); then it goes to where the process `beside` is, a pid in the agent's
+ * procfs, 0 for none. */
+void child_cgroup_join(int cgroup, pid_t beside);
+
+/* The cgroup namespace of that process, 0 for the caller: an fd. */
+int child_cgroup_namespace(pid_t pid);
+
+/* Tells every process in it and below by its pid in our PID namespace; one that comes and goes, or is
+ * moved, perhaps twice or not. Ends in the end, however fast others fork. */
+void child_cgroup_visit(int cgroup, void (*visit)(void *context, pid_t pid), void *context);
+
+struct child_cgroup_signal {
+	int cgroup;
+	int signal;
+};
+
+/* The signal to every process in it and below, those that joined first last: when the first process of
+ * a container ends the others are killed. One that is forked meanwhile may be missed. */
+_Noreturn void child_cgroup_signal(const void *child_cgroup_signal);
+
+struct child_cgroup_remove {
+	int parent;
+	const char *name;
+};
+
+/* What can be removed of it and of those below it is. */
+_Noreturn void child_cgroup_remove(const void *child_cgroup_remove);
+
+#endif

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Cgroups in which a container may have made some of its own: joined, read, signalled, removed. */
+#include "child_cgroup.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/limits.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cgroup.h"
+#include "child.h"
+#include "file.h"
+#include "format.h"
+#include "limits.h"
+
+/* Cgroups and processes, in one go: there are never so many at once. */
+#define STEPS_MAX (1u << 17)
+
+struct walk {
+	unsigned steps; /* that were made */
+	/* The cgroup `name` of `parent`, open as `fd`; those below it were shown before. */
+	void (*show)(struct walk *walk, int parent, const char *name, int fd);
+	void (*visit)(void *context, pid_t pid);
+	void *context;
+};
+
+static bool step(struct walk *walk)
+{
+	return walk->steps++ < STEPS_MAX;
+}
+
+/* One that is gone meanwhile has nothing to show. */
+static void cgroup_walk(struct walk *walk, int parent, const char *name, unsigned depth)
+{
+	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	DIR *entries = fd >= 0 ? fdopendir(fd) : NULL;
+	struct dirent *entry;
+
+	if (!entries) {
+		fd_close(&fd);
+		return;
+	}
+	while (depth > 0 && (entry = readdir(entries)) != NULL)
+		if (entry->d_type == DT_DIR && strcmp(entry->d_name, ".") != 0 &&
+			strcmp(entry->d_name, "..") != 0 && step(walk))
+			cgroup_walk(walk, fd, entry->d_name, depth - 1);
+	walk->show(walk, parent, name, fd);
+	closedir(entries);
+}
+
+/* A threaded cgroup cannot be read: its processes are told by the one above. */
+static bool has_nothing_to_show(void)
+{
+	return errno == EOPNOTSUPP || errno == ENODEV || errno == ENOENT;
+}
+
+static void show_processes(struct walk *walk, int parent, const char *name, int cgroup)
+{
+	int fd = openat(cgroup, "cgroup.procs", O_RDONLY | O_CLOEXEC);
+	char text[4096];
+	ssize_t n = fd < 0 ? -1 : 0;
+	pid_t pid = 0;
+
+	(void)parent;
+	(void)name;
+	while (fd >= 0 && (n = read(fd, text, sizeof(text))) > 0) {
+		for (ssize_t i = 0; i < n; i++) {
+			if (text[i] != '\n') {
+				pid = 10 * pid + (text[i] - '0');
+				continue;
+			}
+			/* 0 is one that lives in none below ours. */
+			if (pid > 0 && step(walk))
+				walk->visit(walk->context, pid);
+			pid = 0;
+		}
+		if (walk->steps >= STEPS_MAX)
+			break;
+	}
+	if (n < 0 && !has_nothing_to_show())
+		die_errno("read cgroup.procs");
+	fd_close(&fd);
+}
+
+void child_cgroup_visit(int cgroup, void (*visit)(void *context, pid_t pid), void *context)
+{
+	struct walk walk = {.show = show_processes, .visit = visit, .context = context};
+
+	cgroup_walk(&walk, cgroup, ".", CGROUP_DEPTH_MAX);
+}
+
+struct pids {
+	pid_t pid[STEPS_MAX];
+	size_t count;
+};
+
+static void pid_list(void *context, pid_t pid)
+{
+	struct pids *pids = context;
+
+	pids->pid[pids->count++] = pid;
+}
+
+void child_cgroup_signal(const void *child_cgroup_signal)
+{
+	const struct child_cgroup_signal *plan = child_cgroup_signal;
+	static struct pids pids;
+
+	child_cgroup_visit(plan->cgroup, pid_list, &pids);
+	while (pids.count > 0)
+		kill(pids.pid[--pids.count], plan->signal);
+	report_done(NULL, 0);
+}
+
+static void show_removed(struct walk *walk, int parent, const char *name, int fd)
+{
+	(void)walk;
+	(void)fd;
+	unlinkat(parent, name, AT_REMOVEDIR);
+}
+
+void child_cgroup_remove(const void *child_cgroup_remove)
+{
+	const struct child_cgroup_remove *plan = child_cgroup_remove;
+	struct walk walk = {.show = show_removed};
+
+	cgroup_walk(&walk, plan->parent, plan->name, CGROUP_DEPTH_MAX);
+	report_done(NULL, 0);
+}
+
+int child_cgroup_namespace(pid_t pid)
+{
+	char path[64] = "/proc/self/ns/cgroup";
+	int fd;
+
+	if (pid > 0)
+		format(path, sizeof(path), "/proc/%d/ns/cgroup", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		die_errno("open '%s'", path);
+	return fd;
+}
+
+/* In its own cgroup namespace the path of a process begins at its container's cgroup. */
+static void path_find(pid_t pid, char file[PATH_MAX])
+{
+	int ours = child_cgroup_namespace(0), its = child_cgroup_namespace(pid);
+	char text[PATH_MAX];
+	const char *path;
+	ssize_t length;
+
+	format(file, PATH_MAX, "/proc/%d/cgroup", (int)pid);
+	if (setns(its, CLONE_NEWCGROUP) < 0 || (length = file_read(file, text, sizeof(text))) < 0 ||
+		setns(ours, CLONE_NEWCGROUP) < 0)
+		die_errno("read '%s'", file);
+	path = file_line(text, (size_t)length, "0::/");
+	if (!path || path[0] == '.')
+		die("%s: not in its container's cgroup", file);
+	format(file, PATH_MAX, "%.*s/cgroup.procs", (int)strcspn(path, "\n"), path);
+	close(its);
+	close(ours);
+}
+
+void child_cgroup_join(int cgroup, pid_t beside)
+{
+	char file[PATH_MAX];
+	struct error err;
+
+	if (cgroup_set(cgroup, "cgroup.procs", "0", &err) == 0)
+		return;
+	if (beside > 0 && (err.code == EBUSY || err.code == EOPNOTSUPP)) {
+		path_find(beside, file);
+		if (cgroup_set(cgroup, file, "0", &err) == 0)
+			return;
+	}
+	error_wrap(&err, "join the container's cgroup");
+	die_error(&err);
+}
