@@ -26,6 +26,7 @@ if COVERAGE:
                  "faults": pathlib.Path(COVERAGE) / "faults"}
 NEW_PID = 0x20000000  # CLONE_NEWPID
 NEW_REST = 0x00020000 | 0x40000000 | 0x04000000 | 0x08000000  # mount, net, uts, ipc
+PIDS_V1 = pathlib.Path("/sys/fs/cgroup/pids")
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 1 << 18
 PR_SET_PDEATHSIG = 1
 SYS_PIDFD_GETFD = 438
@@ -84,6 +85,7 @@ class HostGuest(Inspected):
         self.log = ""
         self.status = None  # of waitpid, once it ended
         self.cgroup = self._make_cgroup()
+        self.pids = self._make_pids()
         self.listeners = [self._listen(name) for name in ("control", "tty")]
         (self.dir / "run").mkdir()
         control, tty = (listener.fileno() for listener in self.listeners)
@@ -129,13 +131,28 @@ class HostGuest(Inspected):
         path.mkdir()
         return path
 
+    def _make_pids(self):
+        """A guest has pids.max; here its fork bombs would take the machine's. None: cgroup2 may do it."""
+        if not (PIDS_V1 / "tasks").exists():
+            return None
+        path = PIDS_V1 / self.cgroup.name if self.cgroup else PIDS_V1 / self.dir.name
+        path.mkdir()
+        (path / "pids.max").write_text("8192")
+        return path
+
     def _spawn(self, argv, log_end):
         """Steps into a new PID namespace, forks, steps out: the child is its init, and ours."""
         home = os.open("/proc/self/ns/pid", os.O_RDONLY)
         call("unshare", NEW_PID)
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            call("setns", home, NEW_PID)  # or none could be started ever after
+            raise
         if pid == 0:
             try:
+                if self.pids:
+                    (self.pids / "cgroup.procs").write_text("0")
                 os.setsid()  # a signal to its own process group is not for us
                 os.umask(0)  # whoever starts it may have any
                 call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -291,4 +308,6 @@ class HostGuest(Inspected):
         if self.cgroup:
             for directory, _, _ in os.walk(self.cgroup, topdown=False):
                 os.rmdir(directory)
+        if self.pids:
+            os.rmdir(self.pids)
         shutil.rmtree(self.dir)
