@@ -233,7 +233,10 @@ def test_a_host_on_both_ports_that_goes_and_returns_finds_its_processes(pod, box
     assert process.out == b"01234"
 
 
-@pytest.mark.only("host", "QEMU itself serves one connection at a time")
+listening = pytest.mark.not_over("virtio", "a device has no connections: QEMU decides who is let in")
+
+
+@listening
 def test_a_second_connection_is_closed_and_the_first_goes_on(pod, box):
     for connect in (pod.guest.connect_control, pod.guest.connect_tty):
         with connect() as second:
@@ -243,15 +246,7 @@ def test_a_second_connection_is_closed_and_the_first_goes_on(pod, box):
     assert pod.run(box.name, ["say", "x", "", "0"]).out == b"x"
 
 
-listening = pytest.mark.not_over("virtio", "a device has no connections: QEMU decides who is let in")
-
-
-# In that rig a relay of the guest makes the connections: what it does of a return at once is its own.
-direct = pytest.mark.not_over("vsock", "not shown there: a relay stands between host and agent")
-
-
 @listening
-@direct
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "with words on their way"])
 def test_a_host_that_closes_control_and_returns_at_once_is_let_in(pod, box, busy):
     for i in range(200):
@@ -264,7 +259,6 @@ def test_a_host_that_closes_control_and_returns_at_once_is_let_in(pod, box, busy
 
 
 @listening
-@direct
 def test_a_host_that_closes_the_tty_and_returns_at_once_is_let_in(pod, box):
     cat = pod.execcmd(box.name, ["cat"]).started()
     for i in range(200):
