@@ -39,7 +39,7 @@ STREAM = 1
 REQUEST, RESPONSE, RST, SHUTDOWN, RW, CREDIT_UPDATE, CREDIT_REQUEST = range(1, 8)
 BOTH_WAYS = 3
 WINDOW = 1 << 18  # what the guest may send ahead
-DATA_MAX = 4000   # of a page, which is what a guest has for a packet
+DATA_MAX = 3072  # fits a guest's buffer: a page, but for what its kernel keeps in it
 
 AGAIN_S = 0.01  # until a port is asked again that nobody listens at
 
@@ -175,12 +175,14 @@ class Device:
     def serve(self):
         connection, _ = self.listener.accept()
         self.listener.close()
-        with connection:
-            while self.turn(connection):
-                pass
-        self.ended = True
-        for link in [*self.links.values(), *self.asked]:
-            link.close()
+        try:
+            with connection:
+                while self.turn(connection):
+                    pass
+        finally:
+            self.ended = True
+            for link in [*self.links.values(), *self.asked]:
+                link.close()
 
     def turn(self, connection):
         """False at the end of QEMU."""
