@@ -2,10 +2,12 @@
 """The host goes and comes back: nothing spins, no frame is torn, nothing is lost that the port had
 not taken yet."""
 
+import contextlib
 import fcntl
 import socket
 import struct
 import termios
+import threading
 
 import pytest
 
@@ -275,3 +277,27 @@ def test_a_live_host_stays_and_a_second_is_refused(pod, box):
     pod.guest.connect_control().close()
     pod.settle()
     assert pod.control is first and len(pod.ack(Code.GETVERSION)) == 4
+
+
+@pytest.mark.only("host", "it needs the agent's own socket, half closed")
+def test_a_host_that_reads_no_more_and_floods_makes_place_for_the_next(pod, box):
+    """The reply cannot be written, so that host is gone, with all that it still sends."""
+    flood = command(Code.PING) * 4096
+
+    def pour(sock):
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError), sock:
+            while True:
+                sock.sendall(flood)
+    seen = pod.guest.log.count(GONE.format("control"))
+    pod.control.sock.setblocking(True)
+    pod.control.sock.shutdown(socket.SHUT_RD)
+    threads = [threading.Thread(target=pour, args=(pod.control.sock.dup(),), daemon=True)
+               for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    pod.disconnect_control()
+    pod.wait_log(GONE.format("control"), seen + 1)
+    for thread in threads:
+        thread.join()
+    pod.connect_control()
+    check_own_replies(pod)
