@@ -18,6 +18,7 @@ from rig.wire import Code, TtyFrame, command, tty_decoder
 pytestmark = pytest.mark.not_over("isa", "a UART does not tell that its host went")
 
 MIB = 1 << 20
+SO_SNDBUFFORCE = 32  # of asm-generic/socket.h
 GONE = "port {}: host gone"
 CONNECTED = "port {}: host connected"
 
@@ -290,6 +291,8 @@ def test_a_host_that_reads_no_more_and_floods_makes_place_for_the_next(pod, box)
                 sock.sendall(flood)
     seen = pod.guest.log.count(GONE.format("control"))
     pod.control.sock.setblocking(True)
+    # So much that it is never empty, however late the pouring threads are woken.
+    pod.control.sock.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 16 * MIB)
     pod.control.sock.shutdown(socket.SHUT_RD)
     threads = [threading.Thread(target=pour, args=(pod.control.sock.dup(),), daemon=True)
                for _ in range(4)]
