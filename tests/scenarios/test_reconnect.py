@@ -207,8 +207,8 @@ def slow_down(host):
     host.tty.read_size = 1013
 
 
-def waiting_bytes(sock):
-    return struct.unpack("i", fcntl.ioctl(sock, termios.FIONREAD, bytes(4)))[0]
+def waiting_bytes(sock, request=termios.FIONREAD):
+    return struct.unpack("i", fcntl.ioctl(sock, request, bytes(4)))[0]
 
 
 @pytest.mark.limit(120)
@@ -290,14 +290,18 @@ def test_a_host_that_reads_no_more_and_floods_makes_place_for_the_next(pod, box)
             while True:
                 sock.sendall(flood)
     seen = pod.guest.log.count(GONE.format("control"))
-    pod.control.sock.setblocking(True)
-    # So much that it is never empty, however late the pouring threads are woken.
-    pod.control.sock.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 16 * MIB)
-    pod.control.sock.shutdown(socket.SHUT_RD)
-    threads = [threading.Thread(target=pour, args=(pod.control.sock.dup(),), daemon=True)
-               for _ in range(4)]
+    pod.control.reading = False  # the agent's replies stop it, until they can go
+    sock = pod.control.sock.dup()
+    sock.setblocking(True)
+    sock.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 16 * MIB)
+    threads = [threading.Thread(target=pour, args=(sock.dup(),), daemon=True) for _ in range(4)]
     for thread in threads:
         thread.start()
+    pod.wait_seen(lambda: waiting_bytes(sock, termios.TIOCOUTQ) > 8 * MIB, "a flood")
+    sock.shutdown(socket.SHUT_RD)
+    while sock.recv(MIB):
+        pass
+    sock.close()
     pod.disconnect_control()
     pod.wait_log(GONE.format("control"), seen + 1)
     for thread in threads:
