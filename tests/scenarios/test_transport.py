@@ -3,11 +3,7 @@
 
 import pytest
 
-pytestmark = [
-    pytest.mark.only("vm", "the host rig's sockets are given"),
-    pytest.mark.not_over("isa", "each guest here has its own"),
-    pytest.mark.not_over("vsock", "each guest here has its own"),
-]
+pytestmark = pytest.mark.only("vm", "the host rig's sockets are given")
 
 
 @pytest.fixture
@@ -23,8 +19,8 @@ def start(rig):
         host.guest.stop()
 
 
-# Peers on both sides of the CID, and the host where another was asked for. (Never the guest's own, 3, or
-# that of its loopback, 1: its kernel answers no such packet from the wire.)
+# Peers on both sides of the CID, and the host where another was asked for. (Never the guest's own, 3: its
+# kernel sends nothing there.)
 @pytest.mark.limit(20)
 @pytest.mark.parametrize("asked, host_cid, others", [(None, 2, [0, 4]), (5, 5, [2, 4, 6])])
 def test_over_vsock_only_one_cid_is_the_host(start, asked, host_cid, others):
