@@ -391,7 +391,7 @@ vm-isa: $(rig) build/initrd.cpio
 	$(call scenarios,hosts.py) --rig=vm --transport=isa
 
 vm-vsock: $(rig) build/initrd.cpio
-	$(call scenarios,hosts.py reconnect.py transport.py) --rig=vm --transport=vsock
+	$(call scenarios,hosts.py reconnect.py) --rig=vm --transport=vsock
 
 vm-service: $(rig) build/initrd.cpio build/debian.ext4
 	$(call scenarios,$(life) service.py agents_own_place.py) --rig=vm --start=service

@@ -12,11 +12,15 @@
 
 #include "bytes.h"
 #include "file.h"
+#include "limits.h"
 #include "log.h"
 
 /* A virtio port without a host reports POLLHUP at once and for ever; so it is left alone and looked
  * at this often. */
 #define RETRY_MS 50
+
+/* What QEMU can have handed over before its host went: 128 buffers of a page. */
+#define DEVICE_HOLDS_MAX (128 * 4 * KIB)
 
 size_t port_frame_length(const struct port *port, const uint8_t *bytes)
 {
@@ -83,20 +87,22 @@ static void port_hang_up(struct port *port)
 	size_t unread = 0;
 	ssize_t n;
 
-	/* It may have shown in a write, before the host's last words were read. What does not fit
-	 * `in` is the old host's, too: read now or never, for behind it the next host's first byte
-	 * begins a frame. */
+	/* It may have shown in a write, before the host's last words were read. */
 	port_fill(port);
-	while (!queue_room(&port->in) && (n = io_read(port->source.fd, scrap, sizeof(scrap))) > 0)
-		unread += (size_t)n;
-	if (unread)
-		log_warn("port %s: %zu bytes of the host that went are lost", port->name, unread);
 	port->connected = false;
 	port->started = 0;
 	if (port->listener.fd >= 0) {
 		loop_remove(port->loop, &port->source);
 		fd_close(&port->source.fd);
 	} else {
+		/* What does not fit `in` is the old host's, too: read now or never, for behind it
+		 * the next host's first byte begins a frame. That one may be there, and write. */
+		while (!queue_room(&port->in) && unread < DEVICE_HOLDS_MAX &&
+			(n = io_read(port->source.fd, scrap, sizeof(scrap))) > 0)
+			unread += (size_t)n;
+		if (unread)
+			log_warn("port %s: %zu bytes of the host that went are lost", port->name,
+				unread);
 		timer_set(port->loop, &port->retry, RETRY_MS);
 	}
 	log_info("port %s: host gone", port->name);

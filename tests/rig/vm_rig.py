@@ -13,6 +13,7 @@ import pathlib
 import shutil
 import subprocess
 
+from rig import vsock
 from rig.inspect import Inspected
 from rig.rootfs import BUSYBOX
 from rig.scripts import ROOT, load_script
@@ -69,25 +70,11 @@ CGROUP=$(dirname /sys/fs/cgroup$(sed -n s/^0:://p /proc/$AGENT/cgroup))
 # A terminal on the console would hang it up below the journal's lines.
 DEBIAN_WORDS = "systemd.mask=serial-getty@ttyS0.service systemd.show_status=0"
 
-# Over vsock the guest talks to itself (CID 1): QEMU's is the host kernel's, which may have none. The
-# host's sockets are virtio-serial ports that the agent has no name for, and tests/prog/relay makes
-# connections of them.
-LOOPBACK_CID = 1
-RELAY_PORTS = {"control": "relay.control", "tty": "relay.tty"}
-RELAY_WORDS = "rdinit=/bin/relay -- {modules} /init /dev/vport0p1 2718 /dev/vport0p2 2719"
-LOOPBACK_MODULES = ("vsock", "vmw_vsock_virtio_transport_common", "vsock_loopback")
+# What the agent listens at over vsock.
+VSOCK_PORTS = {"control": 2718, "tty": 2719}
 
 
 run_qemu = load_script("run-qemu")
-
-
-def transport_options(transport, vsock_cid):
-    """The transport as arguments of Vm, and words for the end of the kernel command line."""
-    if transport != "vsock":
-        return {"transport": transport}, []
-    modules = " ".join(f"/modules/{name}.ko" for name in LOOPBACK_MODULES)
-    asked = [f"hyperstart.vsock={vsock_cid}"] if vsock_cid else []
-    return {"ports": RELAY_PORTS}, [*asked, RELAY_WORDS.format(modules=modules)]
 
 
 def build_initrd(directory, *options, start="init"):
@@ -111,8 +98,6 @@ def build_initrd(directory, *options, start="init"):
     modules = directory / "modules"
     modules.mkdir()
     (modules / "modules.dep").write_text("of the guest\n")
-    for program in ("dial", "relay"):
-        shutil.copy(ROOT / "build/prog" / program, tools)
     etc = directory / "etc"
     etc.mkdir()
     (etc / "passwd").write_text("root:x:0:0::/:/bin/sh\ndaemon:x:1:1::/:/bin/sh\n")
@@ -121,8 +106,7 @@ def build_initrd(directory, *options, start="init"):
     output = directory / "initrd.cpio"
     subprocess.run([ROOT / "scripts/build-initrd", "--kernel", ROOT / "build/kernel",
                     "--init", init, "--add", f"bin={tools}", "--add", f"etc={etc}",
-                    "--add", f"lib/modules={modules}",
-                    "--modules", "vsock_loopback", *options, output], check=True)
+                    "--add", f"lib/modules={modules}", *options, output], check=True)
     return output
 
 
@@ -136,7 +120,7 @@ class VmGuest(Inspected):
     tick = 0.05  # its console is a file: nothing wakes us when it grows
 
     def __init__(self, share, initrd, binary=None, deadline=None, api=None, caps=None, level="info",
-                 tag="share", transport="virtio", vsock_cid=LOOPBACK_CID, start="init", accel=None,
+                 tag="share", transport="virtio", vsock_cid=vsock.HOST_CID, start="init", accel=None,
                  arguments=()):
         self.share = share
         self.transport, self.start = transport, start
@@ -148,22 +132,36 @@ class VmGuest(Inspected):
             words.append(f"hyperstart.api={api}")
         if caps:
             words.append(f"hyperstart.caps={caps}")
-        options, last = transport_options(transport, vsock_cid)
+        self.host_cid = vsock_cid or vsock.HOST_CID
+        if transport == "vsock" and vsock_cid:
+            words.append(f"hyperstart.vsock={vsock_cid}")
+        # With neither there is nothing: transport=None.
+        options = {"transport": transport} if transport in run_qemu.TRANSPORTS else {"ports": {}}
         if start == "service":
             arguments = ["-drive", f"file={DEBIAN},format=raw,if=virtio,snapshot=on", *arguments]
             words.append(DEBIAN_WORDS)
         self.vm = run_qemu.Vm(initrd=initrd, share=share.directory, tag=tag, accel=accel,
-                              append=" ".join(words + last), arguments=arguments, **options)
+                              append=" ".join(words), arguments=arguments, **options)
+        if transport == "vsock":
+            self.device = vsock.Device(self.vm.directory / "vsock.sock")
+            self.vm.arguments += self.device.arguments(self.vm.memory)
         self.vm.start()
         self.reason = None
         self.operator = None  # the process that starts scripts
         self.scripts = 0
 
+    def connect(self, name, cid=None):
+        """Over vsock from that CID, or the host's."""
+        if self.transport == "vsock":
+            cid = self.host_cid if cid is None else cid
+            return self.device.connect(VSOCK_PORTS[name], cid)
+        return self.vm.connect(name)
+
     def connect_control(self):
-        return self.vm.connect("control")
+        return self.connect("control")
 
     def connect_tty(self):
-        return self.vm.connect("tty")
+        return self.connect("tty")
 
     # Its log
 

@@ -2,10 +2,12 @@
 """The host goes and comes back: nothing spins, no frame is torn, nothing is lost that the port had
 not taken yet."""
 
+import contextlib
 import fcntl
 import socket
 import struct
 import termios
+import threading
 
 import pytest
 
@@ -16,6 +18,7 @@ from rig.wire import Code, TtyFrame, command, tty_decoder
 pytestmark = pytest.mark.not_over("isa", "a UART does not tell that its host went")
 
 MIB = 1 << 20
+SO_SNDBUFFORCE = 32  # of asm-generic/socket.h
 GONE = "port {}: host gone"
 CONNECTED = "port {}: host connected"
 
@@ -204,8 +207,8 @@ def slow_down(host):
     host.tty.read_size = 1013
 
 
-def waiting_bytes(sock):
-    return struct.unpack("i", fcntl.ioctl(sock, termios.FIONREAD, bytes(4)))[0]
+def waiting_bytes(sock, request=termios.FIONREAD):
+    return struct.unpack("i", fcntl.ioctl(sock, request, bytes(4)))[0]
 
 
 @pytest.mark.limit(120)
@@ -233,7 +236,10 @@ def test_a_host_on_both_ports_that_goes_and_returns_finds_its_processes(pod, box
     assert process.out == b"01234"
 
 
-@pytest.mark.only("host", "QEMU itself serves one connection at a time")
+listening = pytest.mark.not_over("virtio", "a device has no connections: QEMU decides who is let in")
+
+
+@listening
 def test_a_second_connection_is_closed_and_the_first_goes_on(pod, box):
     for connect in (pod.guest.connect_control, pod.guest.connect_tty):
         with connect() as second:
@@ -243,15 +249,7 @@ def test_a_second_connection_is_closed_and_the_first_goes_on(pod, box):
     assert pod.run(box.name, ["say", "x", "", "0"]).out == b"x"
 
 
-listening = pytest.mark.not_over("virtio", "a device has no connections: QEMU decides who is let in")
-
-
-# In that rig a relay of the guest makes the connections: what it does of a return at once is its own.
-direct = pytest.mark.not_over("vsock", "not shown there: a relay stands between host and agent")
-
-
 @listening
-@direct
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "with words on their way"])
 def test_a_host_that_closes_control_and_returns_at_once_is_let_in(pod, box, busy):
     for i in range(200):
@@ -264,7 +262,6 @@ def test_a_host_that_closes_control_and_returns_at_once_is_let_in(pod, box, busy
 
 
 @listening
-@direct
 def test_a_host_that_closes_the_tty_and_returns_at_once_is_let_in(pod, box):
     cat = pod.execcmd(box.name, ["cat"]).started()
     for i in range(200):
@@ -281,3 +278,33 @@ def test_a_live_host_stays_and_a_second_is_refused(pod, box):
     pod.guest.connect_control().close()
     pod.settle()
     assert pod.control is first and len(pod.ack(Code.GETVERSION)) == 4
+
+
+@pytest.mark.only("host", "it needs the agent's own socket, half closed")
+def test_a_host_that_reads_no_more_and_floods_makes_place_for_the_next(pod, box):
+    """The reply cannot be written, so that host is gone, with all that it still sends."""
+    flood = command(Code.PING) * 4096
+
+    def pour(sock):
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError), sock:
+            while True:
+                sock.sendall(flood)
+    seen = pod.guest.log.count(GONE.format("control"))
+    pod.control.reading = False  # the agent's replies stop it, until they can go
+    sock = pod.control.sock.dup()
+    sock.setblocking(True)
+    sock.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 16 * MIB)
+    threads = [threading.Thread(target=pour, args=(sock.dup(),), daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    pod.wait_seen(lambda: waiting_bytes(sock, termios.TIOCOUTQ) > 8 * MIB, "a flood")
+    sock.shutdown(socket.SHUT_RD)
+    while sock.recv(MIB):
+        pass
+    sock.close()
+    pod.disconnect_control()
+    pod.wait_log(GONE.format("control"), seen + 1)
+    for thread in threads:
+        thread.join()
+    pod.connect_control()
+    check_own_replies(pod)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -456,6 +457,41 @@ static void a_device_that_has_a_host_again_is_watched_again(void **state)
 	close(others[1]);
 }
 
+static void what_a_gone_host_left_unread_in_a_device_is_thrown_away(void **state)
+{
+	char bytes[3 * IN_BYTES] = "";
+	int fds[2], device;
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+	device = dup(fds[0]);
+	assert_int_equal(open_port(fds[0], false, false), 0);
+	assert_int_equal(write(fds[1], bytes, sizeof(bytes)), sizeof(bytes));
+	close(fds[1]);
+	turn_until_quiet();
+	assert_int_equal(hangups, 1);
+	assert_int_equal(queue_length(&port.in), IN_BYTES);
+	assert_int_equal(read(device, bytes, sizeof(bytes)), 0);
+	port_close(&port);
+	turns_close();
+	close(device);
+}
+
+/* As when the next host is there already and floods the port. */
+static void a_device_that_never_runs_dry_can_hang_up(void **state)
+{
+	(void)state;
+	assert_int_equal(open_port(open("/dev/zero", O_RDONLY), false, false), 0);
+	assert_true(port.connected);
+	alarm(60);
+	queue_put(&port.out, "it cannot be written", 20);
+	port_pump(&port);
+	alarm(0);
+	assert_int_equal(hangups, 1);
+	port_close(&port);
+	turns_close();
+}
+
 #define test_of_port(test)   cmocka_unit_test_setup_teardown(test, setup, teardown)
 #define test_of_frames(test) cmocka_unit_test_setup_teardown(test, setup_with_frames, teardown)
 
@@ -479,6 +515,8 @@ int main(void)
 		test_of_port(a_frame_begun_earlier_that_is_cut_leaves_nothing),
 		cmocka_unit_test(a_device_without_a_host_is_not_watched),
 		cmocka_unit_test(a_device_that_has_a_host_again_is_watched_again),
+		cmocka_unit_test(what_a_gone_host_left_unread_in_a_device_is_thrown_away),
+		cmocka_unit_test(a_device_that_never_runs_dry_can_hang_up),
 	};
 
 	signal(SIGPIPE, SIG_IGN); /* as daemon_run() does */
