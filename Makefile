@@ -67,7 +67,8 @@ UNIT_child_ps := cgroup child_ps child_ps_table child_ps_columns child_user chil
 UNIT_boot := version writeback transport loop log module uevent error
 UNIT_module := module
 UNIT_child_exec := child_rootfs child_etc child_volume child_device child_copy child_mount child_sysctl \
-	child_seccomp child_privileges device_filter child_user child_path child privilege module uevent report queue error
+	child_seccomp child_privileges device_filter child_user child_path child spec address json json_scan arena \
+	privilege module uevent report queue error
 UNIT_worker := worker spawn watch child report queue loop log error
 UNIT_cgroup := cgroup error
 UNIT_cgroup_limits := cgroup_limits cgroup error

@@ -25,6 +25,12 @@ struct capabilities_spec {
 	uint64_t sets[CAPABILITY_SETS]; /* what they say, as bits */
 };
 
+/* What Docker gives to a container. */
+extern const struct capabilities_spec capabilities_docker;
+
+/* What is in any of the sets; of NULL, where nothing is said, everything. */
+uint64_t capabilities_any(const struct capabilities_spec *capabilities);
+
 struct rlimit_spec {
 	const char *type;
 	int resource; /* what that says */

@@ -144,7 +144,7 @@ static void open_pod(struct daemon *daemon)
 		.cgroup_parent = open_cgroup(config->cgroup_dir),
 		.cgroup_dir = config->cgroup_dir,
 		.nofile = config->nofile,
-		.docker_caps = config->docker_caps,
+		.capabilities = config->docker_caps ? &capabilities_docker : NULL,
 		.on_done = pod_done,
 	};
 

@@ -3,6 +3,7 @@
 #include "spec.h"
 
 #include <errno.h>
+#include <linux/capability.h>
 #include <string.h>
 
 #include "address.h"
@@ -301,6 +302,27 @@ static int check_envs(struct env_spec *envs, size_t count, struct error *err)
 			envs[i].value = "";
 	}
 	return 0;
+}
+
+#define DOCKER                                                                          \
+	(CAPABILITY_BIT(CAP_CHOWN) | CAPABILITY_BIT(CAP_DAC_OVERRIDE) |                 \
+		CAPABILITY_BIT(CAP_FSETID) | CAPABILITY_BIT(CAP_FOWNER) |               \
+		CAPABILITY_BIT(CAP_MKNOD) | CAPABILITY_BIT(CAP_NET_RAW) |               \
+		CAPABILITY_BIT(CAP_SETGID) | CAPABILITY_BIT(CAP_SETUID) |               \
+		CAPABILITY_BIT(CAP_SETFCAP) | CAPABILITY_BIT(CAP_SETPCAP) |             \
+		CAPABILITY_BIT(CAP_NET_BIND_SERVICE) | CAPABILITY_BIT(CAP_SYS_CHROOT) | \
+		CAPABILITY_BIT(CAP_KILL) | CAPABILITY_BIT(CAP_AUDIT_WRITE))
+const struct capabilities_spec capabilities_docker = {
+	.sets = {[BOUNDING] = DOCKER, [PERMITTED] = DOCKER, [EFFECTIVE] = DOCKER},
+};
+
+uint64_t capabilities_any(const struct capabilities_spec *capabilities)
+{
+	uint64_t any = capabilities ? 0 : UINT64_MAX;
+
+	for (size_t i = 0; capabilities && i < CAPABILITY_SETS; i++)
+		any |= capabilities->sets[i];
+	return any;
 }
 
 static int check_capabilities(struct capabilities_spec *capabilities, struct error *err)
