@@ -69,7 +69,7 @@ UNIT_module := module
 UNIT_child_exec := child_rootfs child_etc child_volume child_device child_copy child_mount child_sysctl \
 	child_seccomp child_privileges device_filter child_user child_path child spec address json json_scan arena \
 	privilege module uevent report queue error
-UNIT_worker := worker spawn watch child report queue loop log error
+UNIT_worker := worker spawn child report queue loop log error
 UNIT_cgroup := cgroup error
 UNIT_cgroup_limits := cgroup_limits cgroup error
 

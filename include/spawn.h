@@ -9,13 +9,11 @@
 
 #include "loop.h"
 #include "report.h"
-#include "watch.h"
 
 struct spawn;
 
 struct spawner {
 	struct loop *loop;              /* borrowed */
-	struct watch *watch;            /* a child of ours that is no spawn; borrowed, or NULL */
 	struct source signals;          /* signalfd of SIGCHLD, owned */
 	struct list children;           /* every spawn not yet reaped */
 	int pid_ns, mount_ns;           /* our own, to step back to; owned */

@@ -142,9 +142,7 @@ static void wait_one(struct spawner *spawner, pid_t pid, int status)
 		spawn_reaped(spawn, status);
 	} else if (is_abandoned(spawner, pid)) {
 		log_warn("spawn: abandoned child %d is gone at last", (int)pid);
-	} else {
-		watch_reaped(spawner->watch, pid); /* or it is an orphan that PID 1 inherited */
-	}
+	} /* or it is an orphan that PID 1 inherited */
 }
 
 static uint32_t signals_wants(struct source *source)
