@@ -73,10 +73,11 @@ UNIT_worker := worker spawn child report queue loop log error
 UNIT_cgroup := cgroup error
 UNIT_cgroup_limits := cgroup_limits cgroup error
 
-# Calls that a unit test answers itself: the power; the clock; where a path leads; module files and
+# Calls that a unit test answers itself: the power; what errno means; the clock; where a path leads; module files and
 # their loading; allocations, to fail each in turn; moves, to count them; the kernel's answers to
 # netlink requests; an extended attribute.
 UNIT_LDFLAGS_boot := -Wl,--wrap=reboot,--wrap=open,--wrap=module_load
+UNIT_LDFLAGS_error := -Wl,--wrap=strerror
 UNIT_LDFLAGS_log := -Wl,--wrap=clock_gettime
 UNIT_LDFLAGS_writeback := -Wl,--wrap=fork
 UNIT_LDFLAGS_loop := -Wl,--wrap=epoll_ctl
