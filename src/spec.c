@@ -466,8 +466,7 @@ static int check_container(const struct container_spec *container, struct error 
 	return check_process(&container->process, err);
 }
 
-int spec_pod(const char *text, size_t length, struct arena *arena, struct pod_spec *out,
-	struct error *err)
+SPEC_DECODER(pod)
 {
 	struct error inner;
 
@@ -493,30 +492,21 @@ int spec_pod(const char *text, size_t length, struct arena *arena, struct pod_sp
 	return 0;
 }
 
-int spec_container(const char *text, size_t length, struct arena *arena, struct container_spec *out,
-	struct error *err)
+SPEC_DECODER(container)
 {
 	if (json_decode(&container_spec_schema, text, length, arena, out, err) < 0)
 		return -1;
 	return check_container(out, err);
 }
 
-int spec_exec(const char *text, size_t length, struct arena *arena, struct exec_spec *out,
-	struct error *err)
+SPEC_DECODER(exec)
 {
 	if (json_decode(&exec_spec_schema, text, length, arena, out, err) < 0)
 		return -1;
 	return check_process(&out->process, err);
 }
 
-int spec_kill(const char *text, size_t length, struct arena *arena, struct kill_spec *out,
-	struct error *err)
-{
-	return json_decode(&kill_spec_schema, text, length, arena, out, err);
-}
-
-int spec_winsize(const char *text, size_t length, struct arena *arena, struct winsize_spec *out,
-	struct error *err)
+SPEC_DECODER(winsize)
 {
 	if (json_decode(&winsize_spec_schema, text, length, arena, out, err) < 0)
 		return -1;
@@ -537,20 +527,7 @@ int spec_file(const char *text, size_t length, struct arena *arena, struct file_
 	return json_decode(&file_spec_schema, text, *end, arena, out, err);
 }
 
-int spec_remove(const char *text, size_t length, struct arena *arena, struct remove_spec *out,
-	struct error *err)
-{
-	return json_decode(&remove_spec_schema, text, length, arena, out, err);
-}
-
-int spec_signal(const char *text, size_t length, struct arena *arena, struct signal_spec *out,
-	struct error *err)
-{
-	return json_decode(&signal_spec_schema, text, length, arena, out, err);
-}
-
-int spec_ps(const char *text, size_t length, struct arena *arena, struct ps_spec *out,
-	struct error *err)
+SPEC_DECODER(ps)
 {
 	if (json_decode(&ps_spec_schema, text, length, arena, out, err) < 0)
 		return -1;
@@ -560,20 +537,15 @@ int spec_ps(const char *text, size_t length, struct arena *arena, struct ps_spec
 	return 0;
 }
 
-int spec_interface(const char *text, size_t length, struct arena *arena, struct interface_spec *out,
-	struct error *err)
-{
-	return json_decode(&interface_spec_schema, text, length, arena, out, err);
-}
-
-int spec_routes(const char *text, size_t length, struct arena *arena, struct routes_spec *out,
-	struct error *err)
-{
-	return json_decode(&routes_spec_schema, text, length, arena, out, err);
-}
-
-int spec_device(const char *text, size_t length, struct arena *arena, struct device_spec *out,
-	struct error *err)
-{
-	return json_decode(&device_spec_schema, text, length, arena, out, err);
-}
+/* Of these the tables say all. */
+#define PLAIN_DECODER(kind)                                                             \
+	SPEC_DECODER(kind)                                                              \
+	{                                                                               \
+		return json_decode(&kind##_spec_schema, text, length, arena, out, err); \
+	}
+PLAIN_DECODER(kill)
+PLAIN_DECODER(remove)
+PLAIN_DECODER(signal)
+PLAIN_DECODER(interface)
+PLAIN_DECODER(routes)
+PLAIN_DECODER(device)
