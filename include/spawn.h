@@ -52,7 +52,6 @@ struct spawn_plan {
 
 /* 0, or -1 with err. SIGCHLD and SIGPIPE are blocked from here on; children get them unblocked. */
 int spawner_open(struct spawner *spawner, struct loop *loop, struct error *err);
-void spawner_close(struct spawner *spawner);
 
 /* 0: the child runs; or -1 with err, nothing left. Aborts when it cannot step back. */
 int spawn_fork(struct spawner *spawner, struct spawn *spawn, const struct spawn_plan *plan,

@@ -187,21 +187,10 @@ int spawner_open(struct spawner *spawner, struct loop *loop, struct error *err)
 		signals_wants, signals_ready);
 	spawner->pid_ns = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
 	spawner->mount_ns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
-	if (spawner->signals.fd < 0 || spawner->pid_ns < 0 || spawner->mount_ns < 0) {
-		error_errno(err, "spawner");
-		spawner_close(spawner);
-		return -1;
-	}
+	if (spawner->signals.fd < 0 || spawner->pid_ns < 0 || spawner->mount_ns < 0)
+		return error_errno(err, "spawner");
 	loop_add(loop, &spawner->signals);
 	return 0;
-}
-
-void spawner_close(struct spawner *spawner)
-{
-	loop_remove(spawner->loop, &spawner->signals);
-	fd_close(&spawner->signals.fd);
-	fd_close(&spawner->pid_ns);
-	fd_close(&spawner->mount_ns);
 }
 
 static uint32_t report_wants(struct source *source)
