@@ -129,6 +129,18 @@ static void spawn_stopped(struct spawn *spawn)
 	}
 }
 
+/* What a traced child stopped for. The SIGTRAP of an execve is for its tracer alone, and looks as if it
+ * came by kill(). */
+static long stop_signal(pid_t pid, int status)
+{
+	siginfo_t info;
+
+	if (WSTOPSIG(status) == SIGTRAP && ptrace(PTRACE_GETSIGINFO, pid, NULL, &info) == 0 &&
+		info.si_code == SI_USER)
+		return 0;
+	return WSTOPSIG(status);
+}
+
 static void wait_one(struct spawner *spawner, pid_t pid, int status)
 {
 	struct spawn *spawn = find_spawn(spawner, pid);
@@ -136,7 +148,7 @@ static void wait_one(struct spawner *spawner, pid_t pid, int status)
 	if (WIFSTOPPED(status)) {
 		/* By PTRACE_TRACEME a child makes us its tracer: it goes on as if it had none. ESRCH:
 		 * it is not traced, but stopped. */
-		if (ptrace(PTRACE_DETACH, pid, NULL, (void *)(long)WSTOPSIG(status)) < 0 && spawn)
+		if (ptrace(PTRACE_DETACH, pid, NULL, (void *)stop_signal(pid, status)) < 0 && spawn)
 			spawn_stopped(spawn);
 	} else if (spawn) {
 		spawn_reaped(spawn, status);

@@ -67,6 +67,11 @@ def test_a_signal_to_a_process_that_made_the_agent_its_tracer_is_not_its_end(
     assert not process.ended
 
 
+def test_a_process_that_made_the_agent_its_tracer_can_execute_another_program(pod, victim):
+    traced = pod.execcmd(victim, ["attack", "trace-exec", "/bin/true"], capabilities=NOTHING).started()
+    assert traced.wait() == 0 and traced.out == b"traced 0\n"
+
+
 def test_a_traced_process_that_stops_itself_can_be_continued_and_ended(pod, victim):
     stopped = pod.execcmd(victim, ["attack", "traceme", "19"], id="stopped").started()
     stopped.wait_output(b"traced 0\n")
