@@ -122,9 +122,10 @@ LANGUAGE := -std=c11 $(WARNINGS)
 # The product: small, static, the same in any directory. Never -static-pie: musl-gcc makes a
 # dynamic executable of it, which does not boot.
 MUSL_CC := $(if $(ARCH),$(ARCH)-linux-gnu-gcc -specs $(O)/sysroot/musl.specs,musl-gcc)
+# The last two flags: smaller. Each call at a function's end would have an epilogue of its own.
 MUSL_CFLAGS := $(LANGUAGE) -Os -isystem $(O)/kh "-ffile-prefix-map=$(CURDIR)=." \
 	-ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables -fno-unwind-tables \
-	-fstack-protector-strong -fno-pie
+	-fstack-protector-strong -fno-pie -fno-caller-saves -fno-optimize-sibling-calls
 # Without PIE, tables of pointers are constants like any other: there is nothing for relro to protect
 # (and nobody to do it, in a static program of musl). common-page-size: no padding before the data.
 MUSL_LDFLAGS := -static -s -Wl,--gc-sections -Wl,--build-id=sha1 \

@@ -157,7 +157,7 @@ static void wait_one(struct spawner *spawner, pid_t pid, int status)
 	} /* or it is an orphan that PID 1 inherited */
 }
 
-static uint32_t signals_wants(struct source *source)
+static uint32_t wants_input(struct source *source)
 {
 	(void)source;
 	return EPOLLIN;
@@ -195,20 +195,14 @@ int spawner_open(struct spawner *spawner, struct loop *loop, struct error *err)
 	blocked = set;
 	sigaddset(&blocked, SIGPIPE);
 	sigprocmask(SIG_BLOCK, &blocked, NULL);
-	source_init(&spawner->signals, signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC),
-		signals_wants, signals_ready);
+	source_init(&spawner->signals, signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC), wants_input,
+		signals_ready);
 	spawner->pid_ns = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
 	spawner->mount_ns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
 	if (spawner->signals.fd < 0 || spawner->pid_ns < 0 || spawner->mount_ns < 0)
 		return error_errno(err, "spawner");
 	loop_add(loop, &spawner->signals);
 	return 0;
-}
-
-static uint32_t report_wants(struct source *source)
-{
-	(void)source;
-	return EPOLLIN;
 }
 
 static void report_ready(struct source *source, uint32_t events)
@@ -366,7 +360,7 @@ int spawn_fork(struct spawner *spawner, struct spawn *spawn, const struct spawn_
 	};
 	list_init(&spawn->node);
 	timer_init(&spawn->deadline, deadline_passed);
-	source_init(&spawn->source, -1, report_wants, report_ready);
+	source_init(&spawn->source, -1, wants_input, report_ready);
 	if (plan->mount_ns)
 		*plan->mount_ns = -1;
 	if (too_many_abandoned(spawner))

@@ -477,11 +477,9 @@ SPEC_DECODER(pod)
 	if (out->hostname && check_word("hostname", out->hostname, err) < 0)
 		return -1;
 	if (check_words("dns", out->dns, err) < 0 ||
-		check_words("dnsSearch", out->dns_search, err) < 0)
-		return -1;
-	if (check_words("dnsOptions", out->dns_options, err) < 0)
-		return -1;
-	if (out->white_lists && check_white_lists(out->white_lists, err) < 0)
+		check_words("dnsSearch", out->dns_search, err) < 0 ||
+		check_words("dnsOptions", out->dns_options, err) < 0 ||
+		(out->white_lists && check_white_lists(out->white_lists, err) < 0))
 		return -1;
 	if (out->white_lists && is_empty(out->white_lists->internal) &&
 		is_empty(out->white_lists->external))
