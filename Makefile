@@ -79,7 +79,7 @@ UNIT_cgroup_limits := cgroup_limits cgroup error
 UNIT_LDFLAGS_boot := -Wl,--wrap=reboot,--wrap=open,--wrap=module_load
 UNIT_LDFLAGS_error := -Wl,--wrap=strerror
 UNIT_LDFLAGS_log := -Wl,--wrap=clock_gettime
-UNIT_LDFLAGS_writeback := -Wl,--wrap=fork
+UNIT_LDFLAGS_writeback := -Wl,--wrap=_Fork
 UNIT_LDFLAGS_loop := -Wl,--wrap=epoll_ctl
 UNIT_LDFLAGS_control := -Wl,--wrap=malloc
 UNIT_LDFLAGS_child_copy := -Wl,--wrap=getxattr
@@ -281,7 +281,7 @@ rig := build/musl/hyperstart build/host/hyperstart build/faults/hyperstart build
 
 # The same with each call in turn failing: tests/faults/faults.c.
 FAULTS := malloc calloc strdup pipe2 read readv write writev epoll_ctl epoll_wait accept4 setns \
-	unshare mkdirat unlinkat fork open openat ioctl syscall
+	unshare mkdirat unlinkat _Fork open openat ioctl syscall
 
 build/faults/hyperstart: tests/faults/faults.c $(ROOMS:%=build/host/%.o) Makefile
 	@mkdir -p $(@D)

@@ -2,10 +2,11 @@
 /* Step into namespaces, fork, step out; the report pipe as a source; the only waitpid.
  *
  * Theory of operation. The daemon has one thread, so it may itself enter the PID namespace that a
- * child is to be born in, and unshare the mount namespace that it is to have; then a plain fork(),
- * and back. The child is our direct child: no double fork, no pid to be passed, and its mount
- * namespace is in hand before it exists. Raw clone would do it in one call, but under musl such a
- * child keeps the parent's cached tid, and its raise() or abort() would hit PID 1.
+ * child is to be born in, and unshare the mount namespace that it is to have; then a plain fork
+ * (_Fork(), which leaves out what only threads need), and back. The child is our direct child: no
+ * double fork, no pid to be passed, and its mount namespace is in hand before it exists. Raw clone
+ * would do it in one call, but under musl such a child keeps the parent's cached tid, and its raise()
+ * or abort() would hit PID 1.
  *
  * A spawn tells two facts, in whichever order they happen: the report pipe is at EOF, and the child
  * was reaped. A killed child leaves just the same EOF as one that executed its program, so success
@@ -374,7 +375,7 @@ int spawn_fork(struct spawner *spawner, struct spawn *spawn, const struct spawn_
 	}
 	rc = step_in(plan, err);
 	if (rc == 0) {
-		spawn->pid = fork();
+		spawn->pid = _Fork();
 		if (spawn->pid == 0) {
 			child_begin(report[1], plan->keep, plan->keep_count);
 			plan->main(plan->argument);
