@@ -67,17 +67,19 @@ UNIT_child_ps := cgroup child_cgroup child_ps child_ps_table child_ps_columns ch
 UNIT_boot := version writeback transport loop log module uevent error
 UNIT_module := module
 UNIT_child_exec := child_cgroup cgroup child_rootfs child_etc child_volume child_device child_copy child_mount child_sysctl \
-	child_seccomp child_privileges device_filter child_user child_path child privilege module uevent report queue error
-UNIT_worker := worker spawn watch child report queue loop log error
+	child_seccomp child_privileges device_filter child_user child_path child spec address json json_scan arena \
+	privilege module uevent report queue error
+UNIT_worker := worker spawn child report queue loop log error
 UNIT_cgroup := cgroup child_cgroup child report queue error
 UNIT_cgroup_limits := cgroup_limits cgroup error
 
-# Calls that a unit test answers itself: the power; the clock; where a path leads; module files and
+# Calls that a unit test answers itself: the power; what errno means; the clock; where a path leads; module files and
 # their loading; allocations, to fail each in turn; moves, to count them; the kernel's answers to
 # netlink requests; an extended attribute.
 UNIT_LDFLAGS_boot := -Wl,--wrap=reboot,--wrap=open,--wrap=module_load
+UNIT_LDFLAGS_error := -Wl,--wrap=strerror
 UNIT_LDFLAGS_log := -Wl,--wrap=clock_gettime
-UNIT_LDFLAGS_writeback := -Wl,--wrap=fork
+UNIT_LDFLAGS_writeback := -Wl,--wrap=_Fork
 UNIT_LDFLAGS_loop := -Wl,--wrap=epoll_ctl
 UNIT_LDFLAGS_control := -Wl,--wrap=malloc
 UNIT_LDFLAGS_child_copy := -Wl,--wrap=getxattr
@@ -120,9 +122,10 @@ LANGUAGE := -std=c11 $(WARNINGS)
 # The product: small, static, the same in any directory. Never -static-pie: musl-gcc makes a
 # dynamic executable of it, which does not boot.
 MUSL_CC := $(if $(ARCH),$(ARCH)-linux-gnu-gcc -specs $(O)/sysroot/musl.specs,musl-gcc)
+# The last two flags: smaller. Each call at a function's end would have an epilogue of its own.
 MUSL_CFLAGS := $(LANGUAGE) -Os -isystem $(O)/kh "-ffile-prefix-map=$(CURDIR)=." \
 	-ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables -fno-unwind-tables \
-	-fstack-protector-strong -fno-pie
+	-fstack-protector-strong -fno-pie -fno-caller-saves -fno-optimize-sibling-calls
 # Without PIE, tables of pointers are constants like any other: there is nothing for relro to protect
 # (and nobody to do it, in a static program of musl). common-page-size: no padding before the data.
 MUSL_LDFLAGS := -static -s -Wl,--gc-sections -Wl,--build-id=sha1 \
@@ -278,7 +281,7 @@ rig := build/musl/hyperstart build/host/hyperstart build/faults/hyperstart build
 
 # The same with each call in turn failing: tests/faults/faults.c.
 FAULTS := malloc calloc strdup pipe2 read readv write writev epoll_ctl epoll_wait accept4 setns \
-	unshare mkdirat unlinkat fork open openat ioctl syscall
+	unshare mkdirat unlinkat _Fork open openat ioctl syscall
 
 build/faults/hyperstart: tests/faults/faults.c $(ROOMS:%=build/host/%.o) Makefile
 	@mkdir -p $(@D)

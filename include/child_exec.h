@@ -28,7 +28,6 @@ struct child_exec {
 	int terminal;         /* the slave, or -1 */
 	int stdio[3];         /* child's ends; -1 where the terminal takes their place */
 	struct rlimit nofile; /* unless it names one */
-	bool docker_caps;     /* see child_privileges.h */
 };
 
 /* In the pod's PID namespace. Joins UTS and IPC (and for an exec the container's mount

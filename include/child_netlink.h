@@ -71,5 +71,8 @@ const void *netlink_head(const struct nlmsghdr *message, size_t size);
  * when there is none. *length, unless NULL, is how long it is. */
 const void *netlink_find(
 	const struct nlmsghdr *message, size_t head, uint16_t type, size_t least, size_t *length);
+/* The same among `length` bytes of attributes, which are those of another one. */
+const void *netlink_find_in(
+	const uint8_t *bytes, size_t length, uint16_t type, size_t least, size_t *found);
 
 #endif

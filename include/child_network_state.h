@@ -23,6 +23,7 @@ struct network_link {
 	uint8_t mac[MAC_BYTES];
 	bool has_mac, is_up;
 	uint32_t mtu;
+	int32_t accept_ra; /* whether routers may configure it, as the kernel has it; 0 without IPv6 */
 };
 
 struct network_rename {
@@ -57,6 +58,8 @@ int network_link_set_up(
 	struct netlink *netlink, const struct network_link *link, bool up, struct error *err);
 int network_link_set_mtu(
 	struct netlink *netlink, const struct network_link *link, uint32_t mtu, struct error *err);
+/* Nothing is told: a kernel may be without IPv6. */
+void network_link_set_accept_ra(const char *name, int32_t accept_ra);
 /* All at once: two may change places. A link that is up goes down and up again for it, and loses
  * routes. */
 int network_links_rename(struct netlink *netlink, const struct network_rename *renames,

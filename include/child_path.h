@@ -7,21 +7,19 @@
 #ifndef CHILD_PATH_H
 #define CHILD_PATH_H
 
-#include <sys/types.h>
-
 /* openat2 with open(2)'s flags, O_CLOEXEC always. Leading slashes mean the root. The fd, or -1
  * with errno. With O_CREAT the mode is 0644. */
 int child_path_open(int root, const char *path, int flags);
 
-/* mkdir -p, each missing directory with `mode`: an O_PATH fd, or -1 with errno. Where a symlink of the
+/* mkdir -p: an O_PATH fd, or -1 with errno. Where a symlink of the
  * path leads to something missing, that is made, in the root. */
-int child_path_directory(int root, const char *path, mode_t mode);
+int child_path_directory(int root, const char *path);
 
 /* Something to mount a file on: what is there, whatever it is, or else a new empty file, its
  * directories made as well, also behind symlinks. An fd, or -1 with errno. */
 int child_path_file(int root, const char *path);
 
-/* The same, but only what a symlink leads to is made: a directory that is missing otherwise is ENOENT. */
+/* The same, but where no symlink of the path leads to something missing nothing is made: ENOENT. */
 int child_path_file_behind_links(int root, const char *path);
 
 #endif

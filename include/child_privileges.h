@@ -3,7 +3,6 @@
 #ifndef CHILD_PRIVILEGES_H
 #define CHILD_PRIVILEGES_H
 
-#include <stdbool.h>
 #include <sys/resource.h>
 
 #include "child_user.h"
@@ -14,14 +13,10 @@ struct child_privileges {
 	const struct child_user *user;
 	struct rlimit nofile; /* unless the process has one of its own */
 	int root;             /* of the container: an fd */
-	bool docker_caps;     /* of a process that names none: Docker's fourteen, not all */
 };
 
 /* For good, so last before execve: the limits, no_new_privs, user and groups, the five sets. May
  * die. */
 void child_privileges_take(const struct child_privileges *privileges);
-
-/* Whether what runs in the container may mount: then no path in it can be kept from it. */
-bool child_privileges_may_mount(const struct process_spec *process, bool docker_caps);
 
 #endif

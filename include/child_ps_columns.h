@@ -10,8 +10,17 @@
 
 #define PS_LINE_MAX 4096u
 
+/* What turns ticks and pages into times and shares. */
+struct ps_machine {
+	time_t now;
+	int64_t uptime; /* seconds */
+	int64_t ticks;  /* a second */
+	int64_t page_kib, memory_kib;
+};
+
 /* What procfs says of one process. All text is borrowed, and may be any bytes. */
 struct ps_process {
+	const struct ps_machine *machine;
 	const char *comm;
 	size_t comm_length;
 	const char *args; /* cmdline: a NUL behind each; kernel threads and zombies have none */
@@ -25,14 +34,6 @@ struct ps_process {
 	int64_t cpu_ticks, start_ticks; /* used so far; since the machine booted */
 };
 
-/* What turns ticks and pages into times and shares. */
-struct ps_machine {
-	time_t now;
-	int64_t uptime; /* seconds */
-	int64_t ticks;  /* a second */
-	int64_t page_kib, memory_kib;
-};
-
 /* What one column shows of one process: any bytes, as its process is. */
 struct ps_cell {
 	char text[PS_LINE_MAX];
@@ -42,8 +43,7 @@ struct ps_cell {
 struct ps_column {
 	const char *name, *header;
 	/* What it shows: what this adds to the cell; or, where it is NULL, */
-	void (*show)(struct ps_cell *cell, const struct ps_process *process,
-		const struct ps_machine *machine);
+	void (*show)(struct ps_cell *cell, const struct ps_process *process);
 	uint16_t number; /* the int64_t at this offset in the process. */
 	int8_t width;    /* at least; negative: to the left */
 	bool is_cut;     /* to its width, unless it is the last one */
@@ -53,7 +53,7 @@ struct ps_column {
 const struct ps_column *ps_column_find(const char *name, size_t length);
 
 /* Into `cell`, which it empties first. */
-void ps_column_show(const struct ps_column *column, const struct ps_process *process,
-	const struct ps_machine *machine, struct ps_cell *cell);
+void ps_column_show(
+	const struct ps_column *column, const struct ps_process *process, struct ps_cell *cell);
 
 #endif

@@ -36,7 +36,7 @@ bool ps_status_parse(const char *text, size_t length, struct ps_process *process
  * is UTF-8 without control characters, and in all columns but the last one a value is one word. The
  * heading is empty when every column's is. */
 size_t ps_format_heading(const struct ps_format *format, char *text, size_t size);
-size_t ps_format_line(const struct ps_format *format, const struct ps_process *process,
-	const struct ps_machine *machine, char *text, size_t size);
+size_t ps_format_line(
+	const struct ps_format *format, const struct ps_process *process, char *text, size_t size);
 
 #endif

@@ -16,6 +16,7 @@ struct commands {
 	uint32_t deadline_ms;          /* for a worker */
 	uint32_t api;                  /* GETVERSION's answer */
 	bool destroyed;                /* a DESTROYPOD was answered: the daemon is in its grace */
+	struct message *message;       /* the one that is run; borrowed */
 	const struct command *pending; /* the one that waits for the pod; NULL: none */
 };
 

@@ -18,7 +18,7 @@ struct container_setting {
 	int cgroup;              /* the pod's; -1: no cgroups */
 	const char *cgroup_path; /* where it is; NULL: nowhere */
 	struct rlimit nofile;
-	bool docker_caps;   /* see child_privileges.h */
+	const struct capabilities_spec *capabilities; /* where a container names none; NULL: all */
 	int *device_filter; /* the pod's, for containers that may not mount; see container.c */
 };
 
@@ -48,7 +48,7 @@ struct container {
 	const char *init_id; /* its first process's, or NULL */
 	struct env_spec *envs;
 	size_t envs_count;
-	struct capabilities_spec *capabilities; /* NULL: its description says nothing of them */
+	struct capabilities_spec *capabilities; /* of a process that names none; NULL: all */
 	struct container_mounts mounts;
 	int devpts; /* owned */
 	struct container_cgroup cgroup;

@@ -68,7 +68,6 @@ struct control_options {
 
 /* Queues READY. 0, or -1 with err. */
 int control_open(struct control *control, const struct control_options *options, struct error *err);
-void control_close(struct control *control);
 
 /* Takes commands from the queue, puts NEXTs and the reply, writes. Before every sleep. */
 void control_pump(struct control *control);

@@ -22,7 +22,7 @@ struct daemon_config {
 	uint32_t deadline_ms;   /* for a child that sets something up */
 	struct rlimit nofile;   /* what processes get */
 	uint32_t watch_ms;      /* a container that holds the agent for so long is killed */
-	bool docker_caps;       /* for processes that name no capabilities: Docker's, not all */
+	bool docker_caps;       /* for containers that name no capabilities: Docker's, not all */
 	int64_t last_command; /* the code of what was taken up last, for a post-mortem; -1: none */
 	/* Called once, right after READY was written or found that it has to wait; or NULL. */
 	void (*after_ready)(struct daemon_config *config);

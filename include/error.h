@@ -24,8 +24,8 @@ int error_vset(struct error *err, int code, const char *fmt, va_list args);
 int error_errno(struct error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int error_verrno(struct error *err, const char *fmt, va_list args);
 
-/* What an errno means, as strerror() has it; or, where musl has no text, "EUCLEAN (117)". `text` is for the
- * numbers that have no name either. */
+/* What an errno means, as strerror() has it; or where musl has no text "EUCLEAN (117)", or in `text` its
+ * number. */
 #define ERROR_REASON_MAX 20u
 const char *error_reason(int code, char text[ERROR_REASON_MAX]);
 #define ERROR_REASON(code) error_reason(code, (char[ERROR_REASON_MAX]){0})

@@ -59,7 +59,6 @@ struct gate {
 
 /* 0, or -1 with err. */
 int loop_open(struct loop *loop, struct error *err);
-void loop_close(struct loop *loop);
 
 /* Sleeps, dispatches, calls pump(context) before every sleep; until loop_stop(). */
 void loop_run(struct loop *loop, void (*pump)(void *context), void *context);
@@ -82,7 +81,6 @@ void timer_cancel(struct timer *timer);
 /* `admits` is asked before every sleep, and again when members are ready. 0, or -1 with err. */
 int gate_open(
 	struct gate *gate, struct loop *loop, size_t (*admits)(struct gate *), struct error *err);
-void gate_close(struct gate *gate);
 /* source->fd and ready are set by the caller; wants is not asked. Until gate_listen() nothing but a
  * hang-up wakes the loop for it. 0, or -1 with err. */
 int gate_add(struct gate *gate, struct source *source, struct error *err);

@@ -57,7 +57,6 @@ struct mux_options {
 
 /* 0, or -1 with err. */
 int mux_open(struct mux *mux, const struct mux_options *options, struct error *err);
-void mux_close(struct mux *mux);
 
 /* Moves what has arrived towards the processes, writes what is framed. Before every sleep. */
 void mux_pump(struct mux *mux);

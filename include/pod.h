@@ -52,7 +52,7 @@ struct pod_options {
 	int cgroup_parent;      /* -1: no cgroups */
 	const char *cgroup_dir; /* where it is */
 	struct rlimit nofile;
-	bool docker_caps; /* see child_privileges.h */
+	const struct capabilities_spec *capabilities; /* see container.h */
 	void (*on_done)(struct pod *pod, const struct error *err);
 };
 

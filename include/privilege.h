@@ -16,9 +16,6 @@ const char *capability_name(int number);
 /* The caller's own, as bits: for root in a VM, all that the running kernel has. */
 uint64_t capability_own(void);
 
-/* What Docker gives to a container, as bits. */
-uint64_t capability_docker(void);
-
 /* The resource number of "RLIMIT_NOFILE"; -1: there is no such limit. */
 int rlimit_find(const char *name);
 

@@ -9,13 +9,11 @@
 
 #include "loop.h"
 #include "report.h"
-#include "watch.h"
 
 struct spawn;
 
 struct spawner {
 	struct loop *loop;              /* borrowed */
-	struct watch *watch;            /* a child of ours that is no spawn; borrowed, or NULL */
 	struct source signals;          /* signalfd of SIGCHLD, owned */
 	struct list children;           /* every spawn not yet reaped */
 	int pid_ns, mount_ns;           /* our own, to step back to; owned */
@@ -54,7 +52,6 @@ struct spawn_plan {
 
 /* 0, or -1 with err. SIGCHLD and SIGPIPE are blocked from here on; children get them unblocked. */
 int spawner_open(struct spawner *spawner, struct loop *loop, struct error *err);
-void spawner_close(struct spawner *spawner);
 
 /* 0: the child runs; or -1 with err, nothing left. Aborts when it cannot step back. */
 int spawn_fork(struct spawner *spawner, struct spawn *spawn, const struct spawn_plan *plan,

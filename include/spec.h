@@ -25,6 +25,12 @@ struct capabilities_spec {
 	uint64_t sets[CAPABILITY_SETS]; /* what they say, as bits */
 };
 
+/* What Docker gives to a container. */
+extern const struct capabilities_spec capabilities_docker;
+
+/* What is in any of the sets; of NULL, where nothing is said, everything. */
+uint64_t capabilities_any(const struct capabilities_spec *capabilities);
+
 struct rlimit_spec {
 	const char *type;
 	int resource; /* what that says */
@@ -186,30 +192,22 @@ struct winsize_spec {
 
 /* Each decodes and checks one command's payload. 0, or -1 with err naming the field's path; what
  * was allocated meanwhile goes with the arena. */
-int spec_pod(const char *text, size_t length, struct arena *arena, struct pod_spec *out,
-	struct error *err);
-int spec_container(const char *text, size_t length, struct arena *arena, struct container_spec *out,
-	struct error *err);
-int spec_exec(const char *text, size_t length, struct arena *arena, struct exec_spec *out,
-	struct error *err);
-int spec_kill(const char *text, size_t length, struct arena *arena, struct kill_spec *out,
-	struct error *err);
-int spec_winsize(const char *text, size_t length, struct arena *arena, struct winsize_spec *out,
-	struct error *err);
+#define SPEC_DECODER(kind)                                                    \
+	int spec_##kind(const char *text, size_t length, struct arena *arena, \
+		struct kind##_spec *out, struct error *err)
+SPEC_DECODER(pod);
+SPEC_DECODER(container);
+SPEC_DECODER(exec);
+SPEC_DECODER(kill);
+SPEC_DECODER(winsize);
+SPEC_DECODER(remove);
+SPEC_DECODER(signal);
+SPEC_DECODER(ps);
+SPEC_DECODER(interface);
+SPEC_DECODER(routes);
+SPEC_DECODER(device);
 /* *end: where the object ends; a WRITEFILE's data begin there. */
 int spec_file(const char *text, size_t length, struct arena *arena, struct file_spec *out,
 	size_t *end, struct error *err);
-int spec_remove(const char *text, size_t length, struct arena *arena, struct remove_spec *out,
-	struct error *err);
-int spec_signal(const char *text, size_t length, struct arena *arena, struct signal_spec *out,
-	struct error *err);
-int spec_ps(const char *text, size_t length, struct arena *arena, struct ps_spec *out,
-	struct error *err);
-int spec_interface(const char *text, size_t length, struct arena *arena, struct interface_spec *out,
-	struct error *err);
-int spec_routes(const char *text, size_t length, struct arena *arena, struct routes_spec *out,
-	struct error *err);
-int spec_device(const char *text, size_t length, struct arena *arena, struct device_spec *out,
-	struct error *err);
 
 #endif

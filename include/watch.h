@@ -5,7 +5,6 @@
 
 #include <stdatomic.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 #include "error.h"
 #include "limits.h"
@@ -20,23 +19,22 @@ struct watch_page {
 struct watch {
 	const char *cgroup_dir; /* borrowed */
 	uint32_t limit_ms;
-	struct watch_page *page; /* owned; NULL: there is no watcher */
-	int timer;               /* owned */
-	pid_t pid;
-	uint64_t started_ms;
+	struct watch_page *page; /* both owned, and for good */
+	int timer;
 };
 
-/* Forks the watcher. 0, or -1 with err. The agent must be behind READY, and its log open. */
-int watch_start(struct watch *watch, const char *cgroup_dir, uint32_t limit_ms, struct error *err);
+/* What loop and watcher share. 0, or -1 with err. */
+int watch_open(struct watch *watch, const char *cgroup_dir, uint32_t limit_ms, struct error *err);
 
-/* Around each call that may wait for a lock of that container's. Keeps errno. Harmless with NULL. */
+/* The watcher: a child of the loop's that keeps the timer and the log. The argument is a struct watch. */
+_Noreturn void watch_main(const void *argument);
+
+/* Around each call that may wait for a lock of that container's. Keeps errno. Harmless with NULL: there is
+ * no watcher. */
 void watch_enter(struct watch *watch, const char *container);
 void watch_leave(struct watch *watch);
 
 /* Closes it within such a mark. */
 void watch_close(struct watch *watch, const char *container, int *fd);
-
-/* A child of ours that ended: if it was the watcher, it is started again. */
-void watch_reaped(struct watch *watch, pid_t pid);
 
 #endif

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/limits.h>
 #include <stdbool.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,7 +13,6 @@
 #include "child_path.h"
 #include "count.h"
 #include "file.h"
-#include "format.h"
 
 /* What STARTPOD wrote into run_dir. */
 static const struct etc_file {
@@ -28,32 +26,6 @@ static const struct etc_file {
 	{"hostname", "etc/hostname", false},
 };
 
-/* Where to mount one. An image's own may be a link to what a service would have made, as systemd's
- * resolved does: then it is made. An fd, or -1 with errno. */
-static int file_open(int root, const char *path)
-{
-	char target[PATH_MAX], text[PATH_MAX];
-	int fd = child_path_file(root, path), link;
-	ssize_t length;
-
-	if (fd >= 0 || errno != ENOENT)
-		return fd;
-	link = child_path_open(root, path, O_PATH | O_NOFOLLOW);
-	if (link < 0)
-		return -1;
-	length = readlinkat(link, "", text, sizeof(text) - 1);
-	close(link);
-	if (length < 0)
-		return -1;
-	text[length] = '\0';
-	if (format(target, sizeof(target), "%s%s", text[0] == '/' ? "" : "etc/", text) >=
-		(int)sizeof(target)) {
-		errno = ENAMETOOLONG;
-		return -1;
-	}
-	return child_path_file(root, target);
-}
-
 static void file_bind(int root, int run, const struct etc_file *file)
 {
 	struct stat st;
@@ -64,7 +36,9 @@ static void file_bind(int root, int run, const struct etc_file *file)
 		return;
 	if (source < 0)
 		die_errno("pod's %s", file->name);
-	target = file_open(root, file->path);
+	/* An image's own may be a link to what a service would have made, as systemd's resolved does: then
+	 * that is made. */
+	target = child_path_file(root, file->path);
 	/* A read-only image without the file: then the container has none. Nor, of what the host did
 	 * not ask for, has any other that cannot. */
 	if (target < 0 && errno != EROFS && file->replace)
@@ -89,7 +63,7 @@ void child_etc_bind(int root, int run)
 
 void child_etc_make(int root)
 {
-	int etc = child_path_directory(root, "etc", 0755), fd;
+	int etc = child_path_directory(root, "etc"), fd;
 
 	if (etc < 0)
 		return;

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,7 @@
 #include "device_filter.h"
 #include "file.h"
 #include "format.h"
+#include "privilege.h"
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -209,7 +211,6 @@ void child_exec_main(const void *child_exec)
 		.process = process,
 		.user = &user,
 		.nofile = exec->nofile,
-		.docker_caps = exec->docker_caps,
 	};
 	struct environment env;
 	int root;
@@ -222,7 +223,9 @@ void child_exec_main(const void *child_exec)
 		root_build(exec);
 
 	root = child_mount_enter(exec->mount_ns);
-	if (exec->container && !child_privileges_may_mount(process, exec->docker_caps))
+	/* Who may mount can take it off. */
+	if (exec->container &&
+		!(capabilities_any(process->capabilities) & CAPABILITY_BIT(CAP_SYS_ADMIN)))
 		child_rootfs_guard(root);
 	child_user_find(root, process, &user);
 	env = environment_make(exec, &user);

@@ -18,10 +18,9 @@
 
 /* --- Bytes ------------------------------------------------------------------------------------ */
 
-/* The first attribute of that type among `length` bytes of them; the bytes come from the kernel, but
- * nothing rests on that. */
-static const struct nlattr *attribute_find(
-	const uint8_t *bytes, size_t length, uint16_t type, size_t least)
+/* The bytes come from the kernel, but nothing rests on that. */
+const void *netlink_find_in(
+	const uint8_t *bytes, size_t length, uint16_t type, size_t least, size_t *found)
 {
 	while (length >= NLA_HDRLEN) {
 		const struct nlattr *attribute = (const void *)bytes;
@@ -30,8 +29,11 @@ static const struct nlattr *attribute_find(
 		if (attribute->nla_len < NLA_HDRLEN || attribute->nla_len > length)
 			return NULL;
 		if ((attribute->nla_type & NLA_TYPE_MASK) == type &&
-			attribute->nla_len >= NLA_HDRLEN + least)
-			return attribute;
+			attribute->nla_len >= NLA_HDRLEN + least) {
+			if (found)
+				*found = attribute->nla_len - NLA_HDRLEN;
+			return bytes + NLA_HDRLEN;
+		}
 		if (step >= length)
 			return NULL;
 		bytes += step;
@@ -50,17 +52,11 @@ const void *netlink_find(
 	const struct nlmsghdr *message, size_t head, uint16_t type, size_t least, size_t *length)
 {
 	size_t skip = NLMSG_HDRLEN + NLMSG_ALIGN(head);
-	const struct nlattr *attribute;
 
 	if (message->nlmsg_len < skip)
 		return NULL;
-	attribute = attribute_find(
-		(const uint8_t *)message + skip, message->nlmsg_len - skip, type, least);
-	if (!attribute)
-		return NULL;
-	if (length)
-		*length = attribute->nla_len - NLA_HDRLEN;
-	return (const uint8_t *)attribute + NLA_HDRLEN;
+	return netlink_find_in(
+		(const uint8_t *)message + skip, message->nlmsg_len - skip, type, least, length);
 }
 
 /* err from an errno and the extended ACK's text, which reads on as ours do: "Nexthop has invalid

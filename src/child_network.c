@@ -28,13 +28,10 @@
 #include "format.h"
 
 /* One interface of the command. */
-#define ACCEPT_RA_PATH 64
-
 struct plan {
 	const struct interface_spec *spec;
 	uint8_t mac[MAC_BYTES];
 	struct network_link link;
-	char accept_ra[8]; /* as it was, or "" where it was left alone */
 };
 
 struct set_up {
@@ -312,37 +309,19 @@ static int set_names(struct set_up *s, struct error *err)
 	return rc;
 }
 
-/* Where the kernel keeps whether routers may configure that interface. */
-static const char *accept_ra_path(const char *name, char path[ACCEPT_RA_PATH])
+static int set_interface(struct set_up *s, const struct plan *plan, struct error *err)
 {
-	format(path, ACCEPT_RA_PATH, "/proc/sys/net/ipv6/conf/%s/accept_ra", name);
-	return path;
-}
-
-/* Who has addresses of a host's gets none, and no routes, from what else is on its wire (CVE-2020-13401:
- * a container that plays a router). Before it is up. */
-static void refuse_routers(struct plan *plan)
-{
-	const char *name =
-		plan->spec->new_device_name ? plan->spec->new_device_name : plan->link.name;
-	char path[ACCEPT_RA_PATH];
-
-	if (plan->spec->ip_addresses_count == 0 && !plan->spec->ip_single.ip_address)
-		return;
-	if (file_read(accept_ra_path(name, path), plan->accept_ra, sizeof(plan->accept_ra)) < 0)
-		plan->accept_ra[0] = '\0'; /* a kernel without IPv6 */
-	else
-		(void)file_write(path, "0");
-}
-
-static int set_interface(struct set_up *s, struct plan *plan, struct error *err)
-{
-	uint32_t mtu = plan->spec->mtu;
+	const struct interface_spec *spec = plan->spec;
+	uint32_t mtu = spec->mtu;
 
 	if (mtu && mtu != plan->link.mtu &&
 		network_link_set_mtu(s->netlink, &plan->link, mtu, err) < 0)
 		return -1;
-	refuse_routers(plan);
+	/* Who has addresses of a host's gets none, and no routes, from what else is on its wire
+	 * (CVE-2020-13401: a container that plays a router). Before it is up. */
+	if (spec->ip_addresses_count > 0 || spec->ip_single.ip_address)
+		network_link_set_accept_ra(
+			spec->new_device_name ? spec->new_device_name : plan->link.name, 0);
 	if (network_link_set_up(s->netlink, &plan->link, true, err) < 0)
 		return -1;
 	return set_addresses(s, plan, err);
@@ -365,17 +344,6 @@ static int set_interfaces(struct set_up *s, struct error *err)
 
 /* --- All of it -------------------------------------------------------------------------------- */
 
-static void undo(struct set_up *s)
-{
-	char path[ACCEPT_RA_PATH];
-
-	network_state_restore(s->before, s->netlink);
-	for (size_t i = 0; i < s->network->interfaces_count; i++)
-		if (*s->plans[i].accept_ra)
-			(void)file_write(
-				accept_ra_path(s->plans[i].link.name, path), s->plans[i].accept_ra);
-}
-
 int network_set_up(const struct child_network *network, struct network_state *before,
 	struct netlink *netlink, struct error *err)
 {
@@ -393,7 +361,7 @@ int network_set_up(const struct child_network *network, struct network_state *be
 	if (rc == 0)
 		rc = routes_add(s.routes, network->routes_count, netlink, err);
 	if (rc < 0)
-		undo(&s);
+		network_state_restore(before, netlink);
 out:
 	free(s.plans);
 	free(s.routes);

@@ -12,9 +12,11 @@
 
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
+#include <linux/ipv6.h>
 #include <linux/rtnetlink.h>
 
 #include "count.h"
+#include "file.h"
 #include "format.h"
 
 /* More than any guest has. malloc leaves the pages untouched that it does not need. */
@@ -106,8 +108,9 @@ static bool link_parse(const struct nlmsghdr *message, struct network_link *link
 {
 	const struct ifinfomsg *head = netlink_head(message, sizeof(*head));
 	const char *name;
-	const uint8_t *mac;
+	const uint8_t *mac, *family;
 	const uint32_t *mtu;
+	const int32_t *conf = NULL;
 	size_t length;
 
 	if (message->nlmsg_type != RTM_NEWLINK || !head)
@@ -128,6 +131,14 @@ static bool link_parse(const struct nlmsghdr *message, struct network_link *link
 	mtu = netlink_find(message, sizeof(*head), IFLA_MTU, sizeof(*mtu), NULL);
 	if (mtu)
 		link->mtu = *mtu;
+	family = netlink_find(message, sizeof(*head), IFLA_AF_SPEC, 0, &length);
+	if (family)
+		family = netlink_find_in(family, length, AF_INET6, 0, &length);
+	if (family)
+		conf = netlink_find_in(family, length, IFLA_INET6_CONF,
+			(DEVCONF_ACCEPT_RA + 1) * sizeof(*conf), NULL);
+	if (conf)
+		link->accept_ra = conf[DEVCONF_ACCEPT_RA];
 	return true;
 }
 
@@ -296,6 +307,15 @@ int network_link_set_mtu(
 	return 0;
 }
 
+void network_link_set_accept_ra(const char *name, int32_t accept_ra)
+{
+	char path[64], text[16];
+
+	format(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/accept_ra", name);
+	format(text, sizeof(text), "%d", accept_ra);
+	(void)file_write(path, text);
+}
+
 static int set_name(struct netlink *netlink, int index, const char *name, struct error *err)
 {
 	struct netlink_request request;
@@ -423,6 +443,8 @@ static void restore_links(const struct network_state *before, const struct netwo
 	for_each_message (message, before) {
 		if (!link_parse(message, &was) || !find_index(now, was.index, &is))
 			continue;
+		if (was.accept_ra != is.accept_ra)
+			network_link_set_accept_ra(is.name, was.accept_ra);
 		if (was.is_up != is.is_up)
 			network_link_set_up(netlink, &was, was.is_up, &ignored);
 		if (was.mtu != is.mtu)

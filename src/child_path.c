@@ -38,22 +38,14 @@ int child_path_open(int root, const char *path, int flags)
  * follows in one path. */
 #define LINKS_MAX 40
 
-/* What is to become of a path's missing parts. */
-struct making {
-	mode_t mode;            /* of directories */
-	bool is_file;           /* the last part */
-	bool only_behind_links; /* others are not made */
-};
-
 /* The part `name` of a path, which ends there and is not there; all before it led to `parent`. */
-static int part_make(
-	int root, const char *path, int parent, const char *name, bool is_file, mode_t mode)
+static int part_make(int root, const char *path, int parent, const char *name, bool is_file)
 {
 	/* It may be there by now, and be anything: O_NONBLOCK for a fifo. */
 	if (is_file)
 		return child_path_open(root, path, O_CREAT | O_RDONLY | O_NONBLOCK | O_NOCTTY);
 	/* A dangling symlink is EEXIST for mkdirat, and opens no better than before. */
-	if (mkdirat(parent, name, mode) < 0 && errno != EEXIST)
+	if (mkdirat(parent, name, 0755) < 0 && errno != EEXIST)
 		return -1;
 	return child_path_open(root, path, O_PATH | O_DIRECTORY);
 }
@@ -74,8 +66,8 @@ static int link_expand(char *path, size_t start, size_t end, const char *target,
 
 /* Part by part, each resolved in the root by the kernel. Where a part is a symlink to something that is
  * missing, its target takes its place in the path, and all begins anew: what is missing is made where
- * the link leads, in the root. */
-static int path_make(int root, const char *path, const struct making *making)
+ * the link leads, in the root. With only_behind_links nothing is made before there was such a link. */
+static int path_make(int root, const char *path, bool to_file, bool only_behind_links)
 {
 	char walked[PATH_MAX], target[PATH_MAX], behind;
 	size_t start, end = 0;
@@ -93,12 +85,12 @@ static int path_make(int root, const char *path, const struct making *making)
 		bool is_file;
 
 		end = start + strcspn(walked + start, "/");
-		is_file = making->is_file && walked[end + strspn(walked + end, "/")] == '\0';
+		is_file = to_file && walked[end + strspn(walked + end, "/")] == '\0';
 		behind = walked[end];
 		walked[end] = '\0';
 		next = child_path_open(root, walked, is_file ? O_PATH : O_PATH | O_DIRECTORY);
-		if (next < 0 && errno == ENOENT && (links > 0 || !making->only_behind_links))
-			next = part_make(root, walked, fd, walked + start, is_file, making->mode);
+		if (next < 0 && errno == ENOENT && (links > 0 || !only_behind_links))
+			next = part_make(root, walked, fd, walked + start, is_file);
 		if (next < 0 && errno == ENOENT) {
 			length = readlinkat(fd, walked + start, target, sizeof(target));
 			errno = length < 0 ? ENOENT : ELOOP;
@@ -115,18 +107,17 @@ static int path_make(int root, const char *path, const struct making *making)
 	return fd;
 }
 
-int child_path_directory(int root, const char *path, mode_t mode)
+int child_path_directory(int root, const char *path)
 {
-	return path_make(root, path, &(struct making){.mode = mode});
+	return path_make(root, path, false, false);
 }
 
 int child_path_file(int root, const char *path)
 {
-	return path_make(root, path, &(struct making){.mode = 0755, .is_file = true});
+	return path_make(root, path, true, false);
 }
 
 int child_path_file_behind_links(int root, const char *path)
 {
-	return path_make(root, path,
-		&(struct making){.mode = 0755, .is_file = true, .only_behind_links = true});
+	return path_make(root, path, true, true);
 }

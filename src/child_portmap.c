@@ -114,7 +114,7 @@ static int run(
 	if (complaints < 0)
 		return -1;
 	lseek(input, 0, SEEK_SET);
-	pid = fork();
+	pid = _Fork();
 	if (pid == 0)
 		run_child(argv, (const int[]){input, output, complaints}, parent);
 	if (pid < 0)

@@ -28,31 +28,6 @@ static void limits_set(const struct process_spec *process, const struct rlimit *
 	}
 }
 
-/* False: the process takes what there is. For root that is everything; another user has nothing but
- * the bounding set. */
-static bool sets_find(const struct process_spec *process, bool docker_caps,
-	struct capabilities_spec *capabilities)
-{
-	if (process->capabilities)
-		*capabilities = *process->capabilities;
-	else if (docker_caps)
-		*capabilities = (struct capabilities_spec){
-			.sets[BOUNDING] = capability_docker(),
-			.sets[PERMITTED] = capability_docker(),
-			.sets[EFFECTIVE] = capability_docker(),
-		};
-	return process->capabilities || docker_caps;
-}
-
-static bool sets_have(const struct capabilities_spec *capabilities, uint64_t wanted)
-{
-	uint64_t any = 0;
-
-	for (int i = 0; i < CAPABILITY_SETS; i++)
-		any |= capabilities->sets[i];
-	return any & wanted;
-}
-
 /* The processes of a pod see each other, and who has the user and the capabilities of another passes
  * through its /proc/PID/root, fd, … into its container. Not from a Landlock domain into one that is
  * not below it, nor into none. This one restricts nothing else that is possible without CAP_SYS_ADMIN:
@@ -105,21 +80,22 @@ void child_privileges_take(const struct child_privileges *privileges)
 {
 	const struct process_spec *process = privileges->process;
 	struct capabilities_spec capabilities;
-	const bool limited = sets_find(process, privileges->docker_caps, &capabilities);
 	uint64_t own;
 
 	/* With one of these it could undo it, or would miss what it was given them for. */
-	if (limited &&
-		!sets_have(&capabilities,
-			CAPABILITY_BIT(CAP_SYS_ADMIN) | CAPABILITY_BIT(CAP_SYS_PTRACE)))
+	if (!(capabilities_any(process->capabilities) &
+		    (CAPABILITY_BIT(CAP_SYS_ADMIN) | CAPABILITY_BIT(CAP_SYS_PTRACE))))
 		peers_shut_out(privileges->root);
 	limits_set(process, &privileges->nofile);
 	if (process->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		die_errno("set no_new_privs");
-	if (!limited) {
+	/* It takes what there is. For root that is everything; another user has nothing but the bounding
+	 * set. */
+	if (!process->capabilities) {
 		child_user_become(privileges->user);
 		return;
 	}
+	capabilities = *process->capabilities;
 	if (!(capabilities.sets[BOUNDING] & CAPABILITY_BIT(CAP_SYS_ADMIN)))
 		child_seccomp_take();
 	own = capability_own();
@@ -131,12 +107,4 @@ void child_privileges_take(const struct child_privileges *privileges)
 		die_errno("keep capabilities");
 	child_user_become(privileges->user);
 	sets_take(capabilities.sets);
-}
-
-bool child_privileges_may_mount(const struct process_spec *process, bool docker_caps)
-{
-	struct capabilities_spec capabilities;
-
-	return !sets_find(process, docker_caps, &capabilities) ||
-		sets_have(&capabilities, CAPABILITY_BIT(CAP_SYS_ADMIN));
 }

@@ -151,7 +151,7 @@ static size_t process_line(int proc, pid_t pid, struct names *names,
 	const struct ps_format *columns, const struct ps_machine *machine, char *line, size_t size)
 {
 	char name[16], stat[1024], status[8192], args[PS_LINE_MAX];
-	struct ps_process process = {.args = args};
+	struct ps_process process = {.machine = machine, .args = args};
 	bool is_there;
 	int directory;
 
@@ -170,7 +170,7 @@ static size_t process_line(int proc, pid_t pid, struct names *names,
 	if (!is_there)
 		return 0;
 	process.user = names_find(names, (uid_t)process.uid);
-	return ps_format_line(columns, &process, machine, line, size);
+	return ps_format_line(columns, &process, line, size);
 }
 
 static void machine_read(struct ps_machine *machine)

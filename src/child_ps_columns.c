@@ -35,9 +35,8 @@ static void cell_print(struct ps_cell *cell, const char *fmt, ...)
 	cell_add(cell, text, strlen(text));
 }
 
-static void show_user(struct ps_cell *cell, const struct ps_process *p, const struct ps_machine *m)
+static void show_user(struct ps_cell *cell, const struct ps_process *p)
 {
-	(void)m;
 	if (!p->user)
 		cell_print(cell, "%" PRId64, p->uid);
 	else if (strlen(p->user) > 8)
@@ -46,29 +45,29 @@ static void show_user(struct ps_cell *cell, const struct ps_process *p, const st
 		cell_print(cell, "%s", p->user);
 }
 
-static int64_t cpu_seconds(const struct ps_process *p, const struct ps_machine *m)
+static int64_t cpu_seconds(const struct ps_process *p)
 {
-	return p->cpu_ticks / m->ticks;
+	return p->cpu_ticks / p->machine->ticks;
 }
 
-static int64_t elapsed_seconds(const struct ps_process *p, const struct ps_machine *m)
+static int64_t elapsed_seconds(const struct ps_process *p)
 {
-	int64_t elapsed = m->uptime - p->start_ticks / m->ticks;
+	int64_t elapsed = p->machine->uptime - p->start_ticks / p->machine->ticks;
 
 	return elapsed > 0 ? elapsed : 0;
 }
 
 /* Of one CPU, over all of its life. */
-static int64_t cpu_permille(const struct ps_process *p, const struct ps_machine *m)
+static int64_t cpu_permille(const struct ps_process *p)
 {
-	int64_t elapsed = elapsed_seconds(p, m);
+	int64_t elapsed = elapsed_seconds(p);
 
-	return elapsed > 0 ? p->cpu_ticks * 1000 / m->ticks / elapsed : 0;
+	return elapsed > 0 ? p->cpu_ticks * 1000 / p->machine->ticks / elapsed : 0;
 }
 
-static void show_c(struct ps_cell *cell, const struct ps_process *p, const struct ps_machine *m)
+static void show_c(struct ps_cell *cell, const struct ps_process *p)
 {
-	int64_t percent = cpu_permille(p, m) / 10;
+	int64_t percent = cpu_permille(p) / 10;
 
 	cell_print(cell, "%" PRId64, percent < 99 ? percent : 99);
 }
@@ -82,43 +81,41 @@ static void show_permille(struct ps_cell *cell, int64_t permille)
 		cell_print(cell, "%" PRId64 ".%" PRId64, permille / 10, permille % 10);
 }
 
-static void show_pcpu(struct ps_cell *cell, const struct ps_process *p, const struct ps_machine *m)
+static void show_pcpu(struct ps_cell *cell, const struct ps_process *p)
 {
-	show_permille(cell, cpu_permille(p, m));
+	show_permille(cell, cpu_permille(p));
 }
 
-static void show_pmem(struct ps_cell *cell, const struct ps_process *p, const struct ps_machine *m)
+static void show_pmem(struct ps_cell *cell, const struct ps_process *p)
 {
-	int64_t kib = p->rss_pages * m->page_kib;
+	int64_t kib = p->rss_pages * p->machine->page_kib;
 
-	show_permille(cell, kib < m->memory_kib ? kib * 1000 / m->memory_kib : 999);
+	show_permille(
+		cell, kib < p->machine->memory_kib ? kib * 1000 / p->machine->memory_kib : 999);
 }
 
-static void show_vsz(struct ps_cell *cell, const struct ps_process *p, const struct ps_machine *m)
+static void show_vsz(struct ps_cell *cell, const struct ps_process *p)
 {
-	(void)m;
 	cell_print(cell, "%" PRId64, p->vsz_bytes / 1024);
 }
 
-static void show_rss(struct ps_cell *cell, const struct ps_process *p, const struct ps_machine *m)
+static void show_rss(struct ps_cell *cell, const struct ps_process *p)
 {
-	cell_print(cell, "%" PRId64, p->rss_pages * m->page_kib);
+	cell_print(cell, "%" PRId64, p->rss_pages * p->machine->page_kib);
 }
 
-static void show_pri(struct ps_cell *cell, const struct ps_process *p, const struct ps_machine *m)
+static void show_pri(struct ps_cell *cell, const struct ps_process *p)
 {
-	(void)m;
 	cell_print(cell, "%" PRId64, 39 - p->priority);
 }
 
 /* The kernel's numbers, admin-guide/devices.txt. */
 enum { TTY_MAJOR = 4, CONSOLE_MAJOR = 5, PTS_MAJOR = 136, PTS_LAST_MAJOR = 143, SERIAL_MINOR = 64 };
 
-static void show_tty(struct ps_cell *cell, const struct ps_process *p, const struct ps_machine *m)
+static void show_tty(struct ps_cell *cell, const struct ps_process *p)
 {
 	unsigned int kind = major((dev_t)p->tty), number = minor((dev_t)p->tty);
 
-	(void)m;
 	if (kind >= PTS_MAJOR && kind <= PTS_LAST_MAJOR)
 		cell_print(cell, "pts/%u", (kind - PTS_MAJOR) * 256 + number);
 	else if (kind == TTY_MAJOR && number >= SERIAL_MINOR)
@@ -131,18 +128,16 @@ static void show_tty(struct ps_cell *cell, const struct ps_process *p, const str
 		cell_print(cell, "?");
 }
 
-static void show_stat(struct ps_cell *cell, const struct ps_process *p, const struct ps_machine *m)
+static void show_stat(struct ps_cell *cell, const struct ps_process *p)
 {
-	(void)m;
 	cell_add(cell, &p->state, 1);
 	cell_print(cell, "%s%s%s%s%s%s", p->nice < 0 ? "<" : "", p->nice > 0 ? "N" : "",
 		p->locked_kib > 0 ? "L" : "", p->sid == p->pid ? "s" : "",
 		p->threads > 1 ? "l" : "", p->tty_pgid == p->pgid ? "+" : "");
 }
 
-static void show_state(struct ps_cell *cell, const struct ps_process *p, const struct ps_machine *m)
+static void show_state(struct ps_cell *cell, const struct ps_process *p)
 {
-	(void)m;
 	cell_add(cell, &p->state, 1);
 }
 
@@ -155,22 +150,21 @@ static void show_long_time(struct ps_cell *cell, int64_t seconds)
 		(int)(seconds % 60));
 }
 
-static void show_time(struct ps_cell *cell, const struct ps_process *p, const struct ps_machine *m)
+static void show_time(struct ps_cell *cell, const struct ps_process *p)
 {
-	show_long_time(cell, cpu_seconds(p, m));
+	show_long_time(cell, cpu_seconds(p));
 }
 
-static void show_bsdtime(
-	struct ps_cell *cell, const struct ps_process *p, const struct ps_machine *m)
+static void show_bsdtime(struct ps_cell *cell, const struct ps_process *p)
 {
-	int64_t seconds = cpu_seconds(p, m);
+	int64_t seconds = cpu_seconds(p);
 
 	cell_print(cell, "%" PRId64 ":%02d", seconds / 60, (int)(seconds % 60));
 }
 
-static void show_etime(struct ps_cell *cell, const struct ps_process *p, const struct ps_machine *m)
+static void show_etime(struct ps_cell *cell, const struct ps_process *p)
 {
-	int64_t seconds = elapsed_seconds(p, m);
+	int64_t seconds = elapsed_seconds(p);
 
 	if (seconds < 3600)
 		cell_print(cell, "%02d:%02d", (int)(seconds / 60), (int)(seconds % 60));
@@ -179,15 +173,15 @@ static void show_etime(struct ps_cell *cell, const struct ps_process *p, const s
 }
 
 /* The hour of today, the day of this year, or the year. The guest's clock is UTC. */
-static void show_start(struct ps_cell *cell, const struct ps_process *p, const struct ps_machine *m)
+static void show_start(struct ps_cell *cell, const struct ps_process *p)
 {
 	static const char months[12][4] = {
 		"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-	time_t start = m->now - elapsed_seconds(p, m);
+	time_t start = p->machine->now - elapsed_seconds(p);
 	struct tm then, now;
 
 	gmtime_r(&start, &then);
-	gmtime_r(&m->now, &now);
+	gmtime_r(&p->machine->now, &now);
 	if (then.tm_year != now.tm_year)
 		cell_print(cell, "%d", then.tm_year + 1900);
 	else if (then.tm_yday != now.tm_yday)
@@ -202,18 +196,16 @@ static void show_defunct(struct ps_cell *cell, const struct ps_process *p)
 		cell_print(cell, " <defunct>");
 }
 
-static void show_comm(struct ps_cell *cell, const struct ps_process *p, const struct ps_machine *m)
+static void show_comm(struct ps_cell *cell, const struct ps_process *p)
 {
-	(void)m;
 	cell_add(cell, p->comm, p->comm_length);
 	show_defunct(cell, p);
 }
 
-static void show_args(struct ps_cell *cell, const struct ps_process *p, const struct ps_machine *m)
+static void show_args(struct ps_cell *cell, const struct ps_process *p)
 {
 	size_t length = p->args_length;
 
-	(void)m;
 	while (length > 0 && p->args[length - 1] == '\0')
 		length--;
 	for (size_t i = 0; i < length; i++)
@@ -282,14 +274,14 @@ const struct ps_column *ps_column_find(const char *name, size_t length)
 	return NULL;
 }
 
-void ps_column_show(const struct ps_column *column, const struct ps_process *process,
-	const struct ps_machine *machine, struct ps_cell *cell)
+void ps_column_show(
+	const struct ps_column *column, const struct ps_process *process, struct ps_cell *cell)
 {
 	int64_t number;
 
 	cell->length = 0;
 	if (column->show) {
-		column->show(cell, process, machine);
+		column->show(cell, process);
 	} else {
 		memcpy(&number, (const char *)process + column->number, sizeof(number));
 		cell_print(cell, "%" PRId64, number);

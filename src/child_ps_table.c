@@ -287,8 +287,8 @@ size_t ps_format_heading(const struct ps_format *format, char *text, size_t size
 	return line_end(&line, text);
 }
 
-size_t ps_format_line(const struct ps_format *format, const struct ps_process *process,
-	const struct ps_machine *machine, char *text, size_t size)
+size_t ps_format_line(
+	const struct ps_format *format, const struct ps_process *process, char *text, size_t size)
 {
 	struct line line = {text, text + size - 1};
 	struct ps_cell cell;
@@ -296,7 +296,7 @@ size_t ps_format_line(const struct ps_format *format, const struct ps_process *p
 	for (size_t i = 0; i < format->count; i++) {
 		const struct ps_field *field = &format->fields[i];
 
-		ps_column_show(field->column, process, machine, &cell);
+		ps_column_show(field->column, process, &cell);
 		/* Without a word in it those behind it would move: comm can be empty. */
 		if (cell.length == 0)
 			cell.text[cell.length++] = '?';

@@ -226,7 +226,7 @@ static void modules_bind(int root)
 
 	if (modules < 0)
 		return;
-	at = child_path_directory(root, "lib/modules", 0755);
+	at = child_path_directory(root, "lib/modules");
 	if (at >= 0) {
 		child_mount_limit(modules, MOUNT_NOTHING_SPECIAL | MOUNT_ATTR_RDONLY, false);
 		if (child_mount_attach(modules, at) < 0)
@@ -255,7 +255,7 @@ static void init_layer_make(int root, const char *workdir)
 
 	child_etc_make(root);
 	/* A workdir that is missing in the end is told by who enters it. */
-	fd = workdir ? child_path_directory(root, workdir, 0755) : -1;
+	fd = workdir ? child_path_directory(root, workdir) : -1;
 	fd_close(&fd);
 }
 

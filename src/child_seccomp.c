@@ -56,7 +56,7 @@ enum { FLAGS, FLAGS_TEST, ALLOW, REFUSE, MISSING };
 
 void child_seccomp_take(void)
 {
-	static struct sock_filter filter[] = {
+	static const struct sock_filter filter[] = {
 		LOAD(arch),
 		JUMP(BPF_JEQ, NATIVE, 0, NUMBERS_LENGTH),
 		NATIVE_NUMBERS(NUMBERS_LENGTH),
@@ -67,9 +67,10 @@ void child_seccomp_take(void)
 		[2 + 2 * NUMBERS_LENGTH + REFUSE] = RETURN(SECCOMP_RET_ERRNO | EPERM),
 		[2 + 2 * NUMBERS_LENGTH + MISSING] = RETURN(SECCOMP_RET_ERRNO | ENOSYS),
 	};
-	const struct sock_fprog program = {.len = COUNT(filter), .filter = filter};
+	const struct sock_fprog program = {COUNT(filter), (struct sock_filter *)filter};
 
-	/* ENOSYS, EINVAL: a kernel without; boot says so. */
+	/* ENOSYS, EINVAL: a kernel without; boot says so. To one that has it this filter is valid: it is
+	 * always the same, and there are no flags. */
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0 && errno != ENOSYS &&
 		errno != EINVAL)
 		die_errno("install a seccomp filter");

@@ -46,7 +46,7 @@ size_t child_unmount_all(const int *mount_ns, size_t count)
 	int status;
 
 	for (size_t i = 0; i < count; i++) {
-		pid_t pid = fork();
+		pid_t pid = _Fork();
 
 		if (pid == 0)
 			unmount_apart(mount_ns[i]);

@@ -117,7 +117,7 @@ static void tree_attach(
 	const struct child_volume *place, int tree, const char *path, bool read_only)
 {
 	bool directory = S_ISDIR(status(tree, path).st_mode);
-	int at = directory ? child_path_directory(place->root, path, 0755)
+	int at = directory ? child_path_directory(place->root, path)
 			   : child_path_file(place->root, path);
 	struct stat point, root = status(place->root, "/");
 

@@ -25,7 +25,7 @@ enum outcome { NOW, LATER, ANSWERED, FAILED };
 struct command {
 	const char *name;
 	size_t payload_max; /* NO_ARGUMENTS: it has none */
-	enum outcome (*run)(struct commands *commands, struct message *message, struct error *err);
+	enum outcome (*run)(struct commands *commands, struct error *err);
 };
 
 /* Some hosts send null, "" or {} all the same. */
@@ -48,24 +48,23 @@ static enum outcome later(int rc)
 }
 
 /* Decoding takes the payload as text, and what it makes goes into the message's arena. */
-#define DECODE(spec_of, message, out, err) \
-	spec_of((const char *)(message)->payload, (message)->length, &(message)->arena, out, err)
+#define DECODE(spec_of, commands, out, err)                                              \
+	spec_of((const char *)(commands)->message->payload, (commands)->message->length, \
+		&(commands)->message->arena, out, err)
 
-static void *message_alloc(struct message *message, size_t size, struct error *err)
+static void *message_alloc(struct commands *commands, size_t size, struct error *err)
 {
-	void *p = arena_alloc(&message->arena, size);
+	void *p = arena_alloc(&commands->message->arena, size);
 
 	if (!p)
 		error_memory(err);
 	return p;
 }
 
-static enum outcome command_getversion(
-	struct commands *commands, struct message *message, struct error *err)
+static enum outcome command_getversion(struct commands *commands, struct error *err)
 {
 	uint8_t version[4];
 
-	(void)message;
 	(void)err;
 	store_be32(version, commands->api);
 	control_ack(commands->control, version, sizeof(version));
@@ -73,29 +72,24 @@ static enum outcome command_getversion(
 }
 
 /* For what the host only wants to be acknowledged: PING, GETPOD. */
-static enum outcome command_nothing(
-	struct commands *commands, struct message *message, struct error *err)
+static enum outcome command_nothing(struct commands *commands, struct error *err)
 {
 	(void)commands;
-	(void)message;
 	(void)err;
 	return NOW;
 }
 
-static enum outcome command_startpod(
-	struct commands *commands, struct message *message, struct error *err)
+static enum outcome command_startpod(struct commands *commands, struct error *err)
 {
-	struct pod_spec *spec = message_alloc(message, sizeof(*spec), err);
+	struct pod_spec *spec = message_alloc(commands, sizeof(*spec), err);
 
-	if (!spec || DECODE(spec_pod, message, spec, err) < 0)
+	if (!spec || DECODE(spec_pod, commands, spec, err) < 0)
 		return FAILED;
 	return later(pod_start(commands->pod, spec, err));
 }
 
-static enum outcome command_destroypod(
-	struct commands *commands, struct message *message, struct error *err)
+static enum outcome command_destroypod(struct commands *commands, struct error *err)
 {
-	(void)message;
 	(void)err;
 	if (commands->destroyed)
 		return NOW;
@@ -103,22 +97,20 @@ static enum outcome command_destroypod(
 	return LATER;
 }
 
-static enum outcome command_newcontainer(
-	struct commands *commands, struct message *message, struct error *err)
+static enum outcome command_newcontainer(struct commands *commands, struct error *err)
 {
-	struct container_spec *spec = message_alloc(message, sizeof(*spec), err);
+	struct container_spec *spec = message_alloc(commands, sizeof(*spec), err);
 
-	if (!spec || DECODE(spec_container, message, spec, err) < 0)
+	if (!spec || DECODE(spec_container, commands, spec, err) < 0)
 		return FAILED;
 	return later(containers_start(&commands->pod->containers, spec, err));
 }
 
-static enum outcome command_execcmd(
-	struct commands *commands, struct message *message, struct error *err)
+static enum outcome command_execcmd(struct commands *commands, struct error *err)
 {
-	struct exec_spec *spec = message_alloc(message, sizeof(*spec), err);
+	struct exec_spec *spec = message_alloc(commands, sizeof(*spec), err);
 
-	if (!spec || DECODE(spec_exec, message, spec, err) < 0)
+	if (!spec || DECODE(spec_exec, commands, spec, err) < 0)
 		return FAILED;
 	return later(containers_exec(&commands->pod->containers, spec, err));
 }
@@ -156,14 +148,13 @@ static enum outcome work(struct commands *commands, void (*main)(const void *),
 	return later(worker_start(commands->worker, &plan, err));
 }
 
-static enum outcome command_killcontainer(
-	struct commands *commands, struct message *message, struct error *err)
+static enum outcome command_killcontainer(struct commands *commands, struct error *err)
 {
 	struct child_cgroup_signal signal;
 	struct container *container;
 	struct kill_spec spec;
 
-	if (DECODE(spec_kill, message, &spec, err) < 0)
+	if (DECODE(spec_kill, commands, &spec, err) < 0)
 		return FAILED;
 	container = containers_find(&commands->pod->containers, spec.container, err);
 	if (!container)
@@ -196,15 +187,14 @@ static struct process *find_process(
 	return process;
 }
 
-static enum outcome command_winsize(
-	struct commands *commands, struct message *message, struct error *err)
+static enum outcome command_winsize(struct commands *commands, struct error *err)
 {
 	struct process *process;
 	struct winsize_spec spec;
 	struct error ignored;
 	struct input *input;
 
-	if (DECODE(spec_winsize, message, &spec, err) < 0)
+	if (DECODE(spec_winsize, commands, &spec, err) < 0)
 		return FAILED;
 	if (spec.seq) {
 		/* It races with the exit: an unknown seq is none of the host's faults. */
@@ -220,13 +210,12 @@ static enum outcome command_winsize(
 	return process_resize(process, spec.row, spec.column, err) < 0 ? FAILED : NOW;
 }
 
-static enum outcome command_signalprocess(
-	struct commands *commands, struct message *message, struct error *err)
+static enum outcome command_signalprocess(struct commands *commands, struct error *err)
 {
 	struct process *process;
 	struct signal_spec spec;
 
-	if (DECODE(spec_signal, message, &spec, err) < 0)
+	if (DECODE(spec_signal, commands, &spec, err) < 0)
 		return FAILED;
 	process = find_process(commands, spec.container, spec.process, err);
 	if (!process)
@@ -240,29 +229,24 @@ static enum outcome command_signalprocess(
 	return NOW;
 }
 
-static enum outcome command_removecontainer(
-	struct commands *commands, struct message *message, struct error *err)
+static enum outcome command_removecontainer(struct commands *commands, struct error *err)
 {
 	struct remove_spec spec;
 
-	if (DECODE(spec_remove, message, &spec, err) < 0)
+	if (DECODE(spec_remove, commands, &spec, err) < 0)
 		return FAILED;
 	return later(containers_remove(&commands->pod->containers, spec.container, err));
 }
 
 /* --- Commands that a worker does -------------------------------------------------------------- */
 
-static enum outcome command_ready(
-	struct commands *commands, struct message *message, struct error *err)
+static enum outcome command_ready(struct commands *commands, struct error *err)
 {
-	(void)message;
 	return work(commands, child_hotplug_rescan, NULL, -1, -1, err);
 }
 
-static enum outcome command_onlinecpumem(
-	struct commands *commands, struct message *message, struct error *err)
+static enum outcome command_onlinecpumem(struct commands *commands, struct error *err)
 {
-	(void)message;
 	return work(commands, child_hotplug_online, &commands->pod->setting.cgroup,
 		commands->pod->setting.cgroup, -1, err);
 }
@@ -274,24 +258,22 @@ static enum outcome network_work(
 	return work(commands, child_network_set_up, network, -1, -1, err);
 }
 
-static enum outcome command_setupinterface(
-	struct commands *commands, struct message *message, struct error *err)
+static enum outcome command_setupinterface(struct commands *commands, struct error *err)
 {
 	struct interface_spec spec;
 	struct child_network network = {.interfaces = &spec, .interfaces_count = 1};
 
-	if (DECODE(spec_interface, message, &spec, err) < 0)
+	if (DECODE(spec_interface, commands, &spec, err) < 0)
 		return FAILED;
 	return network_work(commands, &network, err);
 }
 
-static enum outcome command_setuproute(
-	struct commands *commands, struct message *message, struct error *err)
+static enum outcome command_setuproute(struct commands *commands, struct error *err)
 {
 	struct routes_spec spec;
 	struct child_network network;
 
-	if (DECODE(spec_routes, message, &spec, err) < 0)
+	if (DECODE(spec_routes, commands, &spec, err) < 0)
 		return FAILED;
 	network = (struct child_network){
 		.routes = spec.routes,
@@ -300,19 +282,19 @@ static enum outcome command_setuproute(
 	return network_work(commands, &network, err);
 }
 
-static enum outcome command_deleteinterface(
-	struct commands *commands, struct message *message, struct error *err)
+static enum outcome command_deleteinterface(struct commands *commands, struct error *err)
 {
 	struct device_spec spec;
 
-	if (DECODE(spec_device, message, &spec, err) < 0)
+	if (DECODE(spec_device, commands, &spec, err) < 0)
 		return FAILED;
 	return work(commands, child_network_remove, &spec, -1, -1, err);
 }
 
-static enum outcome file_work(struct commands *commands, struct message *message,
-	void (*main)(const void *), struct error *err)
+static enum outcome file_work(
+	struct commands *commands, void (*main)(const void *), struct error *err)
 {
+	struct message *message = commands->message;
 	struct container *container;
 	struct child_files files;
 	struct file_spec spec;
@@ -341,26 +323,23 @@ static enum outcome file_work(struct commands *commands, struct message *message
 	return work(commands, main, &files, container->mounts.ns, -1, err);
 }
 
-static enum outcome command_readfile(
-	struct commands *commands, struct message *message, struct error *err)
+static enum outcome command_readfile(struct commands *commands, struct error *err)
 {
-	return file_work(commands, message, child_files_read, err);
+	return file_work(commands, child_files_read, err);
 }
 
-static enum outcome command_writefile(
-	struct commands *commands, struct message *message, struct error *err)
+static enum outcome command_writefile(struct commands *commands, struct error *err)
 {
-	return file_work(commands, message, child_files_write, err);
+	return file_work(commands, child_files_write, err);
 }
 
-static enum outcome command_pscontainer(
-	struct commands *commands, struct message *message, struct error *err)
+static enum outcome command_pscontainer(struct commands *commands, struct error *err)
 {
 	struct container *container;
 	struct child_ps ps;
 	struct ps_spec spec;
 
-	if (DECODE(spec_ps, message, &spec, err) < 0)
+	if (DECODE(spec_ps, commands, &spec, err) < 0)
 		return FAILED;
 	container = containers_find(&commands->pod->containers, spec.container, err);
 	if (!container)
@@ -428,12 +407,13 @@ void commands_run(struct commands *commands, struct message *message)
 		return;
 	}
 	commands->pending = command;
+	commands->message = message;
 	if (commands->destroyed && message->code != DESTROYPOD)
 		error_set(&err, ESHUTDOWN, "the pod is destroyed, the power goes off");
 	else if (command->payload_max == NO_ARGUMENTS && !is_nothing(message))
 		error_set(&err, EINVAL, "it takes no arguments");
 	else
-		outcome = command->run(commands, message, &err);
+		outcome = command->run(commands, &err);
 	if (outcome == NOW || outcome == FAILED)
 		commands_done(commands, outcome == NOW ? NULL : &err);
 }

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/limits.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -17,13 +18,13 @@
 
 #include "cgroup.h"
 #include "child_exec.h"
-#include "child_privileges.h"
 #include "clock.h"
 #include "device_filter.h"
 #include "devpts.h"
 #include "file.h"
 #include "invariant.h"
 #include "log.h"
+#include "privilege.h"
 
 /* For the unmounting of a start that failed and was cut short: somebody waits for it. */
 #define CUT_MS 2000
@@ -326,7 +327,6 @@ static int start_process(struct container *container, struct process *process,
 	plan->child.uts_ns = setting->uts_ns;
 	plan->child.ipc_ns = setting->ipc_ns;
 	plan->child.nofile = setting->nofile;
-	plan->child.docker_caps = setting->docker_caps;
 	plan->child.cgroup = container->cgroup.fd;
 	return process_start(process, setting->table, plan, err);
 }
@@ -388,6 +388,8 @@ static int keep_spec(
 {
 	struct process_table *table = container->setting->table;
 	const struct process_spec *process = &spec->process;
+	const struct capabilities_spec *capabilities =
+		process->capabilities ? process->capabilities : container->setting->capabilities;
 	struct arena *arena = &container->arena;
 	bool complete;
 
@@ -408,11 +410,11 @@ static int keep_spec(
 		complete = to->env && to->value;
 	}
 	container->envs_count = process->envs_count;
-	if (complete && process->capabilities) {
+	if (complete && capabilities) {
 		container->capabilities = arena_alloc(arena, sizeof(*container->capabilities));
 		complete = container->capabilities != NULL;
 		if (complete) {
-			*container->capabilities = *process->capabilities;
+			*container->capabilities = *capabilities;
 			/* The message's: the sets say the same. */
 			memset(container->capabilities->names, 0,
 				sizeof(container->capabilities->names));
@@ -462,8 +464,9 @@ struct container *container_start(const struct container_setting *setting,
 	const struct container_spec *spec, const struct container_events *events, struct error *err)
 {
 	struct container *container = container_new(setting, events, err);
+	struct process_spec described = spec->process;
 	struct process_plan plan = {
-		.spec = &spec->process,
+		.spec = &described,
 		.child = {.container = spec, .mount_ns = -1},
 		.on_started = init_started,
 		.on_reaped = init_reaped,
@@ -479,12 +482,13 @@ struct container *container_start(const struct container_setting *setting,
 			0 ||
 		(container->devpts = devpts_open(err)) < 0)
 		goto fail;
+	described.capabilities = container->capabilities;
 	plan.id = container->init_id;
 	plan.mount_ns = &container->mounts.ns;
 	plan.child.devpts = container->devpts;
 	plan.child.device_filter = -1;
 	if (container->cgroup.fd >= 0 && !spec->system_mounts.bind_mount_dev &&
-		!child_privileges_may_mount(&spec->process, setting->docker_caps))
+		!(capabilities_any(container->capabilities) & CAPABILITY_BIT(CAP_SYS_ADMIN)))
 		plan.child.device_filter = device_filter(setting);
 	plan.child.cgroup_path =
 		container_cgroup_path(&container->cgroup, setting->cgroup_path, path);

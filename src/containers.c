@@ -258,7 +258,6 @@ static int open_agent(struct containers *containers, struct error *err)
 		return 0;
 	containers->agent = *containers->setting;
 	containers->agent.pid_ns = containers->agent.uts_ns = containers->agent.ipc_ns = -1;
-	containers->agent.docker_caps = false;
 	container = container_open_agent(&containers->agent, &events, err);
 	if (!container)
 		return -1;

@@ -347,10 +347,3 @@ int control_open(struct control *control, const struct control_options *options,
 	put_ready(control);
 	return 0;
 }
-
-void control_close(struct control *control)
-{
-	message_free(&control->message);
-	free(control->reply_owned);
-	port_close(&control->port);
-}

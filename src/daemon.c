@@ -3,10 +3,13 @@
 #include "daemon.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "child.h"
 #include "commands.h"
+#include "count.h"
 #include "log.h"
 
 /* From the ACK of a DESTROYPOD to the end, for the host to read what is left (protocol.md, 8). */
@@ -16,6 +19,7 @@ struct daemon {
 	struct loop loop;
 	struct spawner spawner;
 	struct watch watch;
+	struct spawn watcher;
 	struct worker worker;
 	struct control control;
 	struct mux mux;
@@ -144,7 +148,7 @@ static void open_pod(struct daemon *daemon)
 		.cgroup_parent = open_cgroup(config->cgroup_dir),
 		.cgroup_dir = config->cgroup_dir,
 		.nofile = config->nofile,
-		.docker_caps = config->docker_caps,
+		.capabilities = config->docker_caps ? &capabilities_docker : NULL,
 		.on_done = pod_done,
 	};
 
@@ -160,16 +164,46 @@ static void open_pod(struct daemon *daemon)
 	};
 }
 
+static void watch_begin(const void *watch)
+{
+	report_alive();
+	watch_main(watch);
+}
+
+/* No container can end it, and the OOM killer takes it no sooner than us. */
+static void watch_changed(struct spawn *spawn)
+{
+	if (spawn->reaped)
+		log_error("watch: the watcher is gone");
+}
+
 static void open_watch(struct daemon *daemon)
 {
 	const struct daemon_config *config = daemon->config;
+	struct watch *watch = &daemon->watch;
+	int keep[] = {-1, log_where()}, rc;
+	const struct spawn_plan plan = {
+		.pid_ns = -1,
+		.is_worker = true,
+		.main = watch_begin,
+		.argument = watch,
+		.keep = keep,
+		.keep_count = COUNT(keep),
+		.changed = watch_changed,
+	};
 	struct error err;
 
 	if (!config->cgroup_dir)
 		return; /* nobody could be killed */
-	if (watch_start(&daemon->watch, config->cgroup_dir, config->watch_ms, &err) < 0)
-		log_error("%s", err.text);
-	daemon->mux.watch = daemon->spawner.watch = &daemon->watch;
+	rc = watch_open(watch, config->cgroup_dir, config->watch_ms, &err);
+	keep[0] = watch->timer;
+	if (rc < 0 || spawn_fork(&daemon->spawner, &daemon->watcher, &plan, &err) < 0) {
+		log_error("watch: %s", err.text);
+		return;
+	}
+	/* No other child has it. */
+	madvise(watch->page, sizeof(*watch->page), MADV_DONTFORK);
+	daemon->mux.watch = watch;
 }
 
 int daemon_run(struct daemon_config *config, struct error *err)

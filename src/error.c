@@ -4,14 +4,9 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <stdint.h>
 #include <string.h>
 
-#include "count.h"
 #include "format.h"
-
-/* EHWPOISON: the last one that programs know. */
-#define ERRNO_MAX 133
 
 /* The reply is UTF-8: a text that was cut, here or by the child that sent it, must not end within
  * a character. */
@@ -29,28 +24,6 @@ static void text_trim(char *text)
 	if (length - start < needed)
 		text[start - 1] = '\0';
 }
-
-/* What musl has no text for, in the kernel's own word. */
-#define TEXT(number) #number
-#define NAMED(number)                                    \
-	{                                                \
-		number, #number " (" TEXT_OF(number) ")" \
-	}
-#define TEXT_OF(number) TEXT(number)
-static const struct {
-	uint8_t code;
-	char name[20];
-} named[] = {
-	/* clang-format off */
-	NAMED(ECHRNG), NAMED(EL2NSYNC), NAMED(EL3HLT), NAMED(EL3RST), NAMED(ELNRNG), NAMED(EUNATCH),
-	NAMED(ENOCSI), NAMED(EL2HLT), NAMED(EBADE), NAMED(EBADR), NAMED(EXFULL), NAMED(ENOANO),
-	NAMED(EBADRQC), NAMED(EBADSLT), NAMED(EBFONT), NAMED(ENONET), NAMED(ENOPKG), NAMED(EREMOTE),
-	NAMED(EADV), NAMED(ESRMNT), NAMED(ECOMM), NAMED(EDOTDOT), NAMED(ENOTUNIQ), NAMED(EREMCHG),
-	NAMED(ELIBACC), NAMED(ELIBBAD), NAMED(ELIBSCN), NAMED(ELIBMAX), NAMED(ELIBEXEC), NAMED(ERESTART),
-	NAMED(ESTRPIPE), NAMED(EUSERS), NAMED(EUCLEAN), NAMED(ENOTNAM), NAMED(ENAVAIL), NAMED(EISNAM),
-	NAMED(ERFKILL), NAMED(EHWPOISON), NAMED(ETOOMANYREFS),
-	/* clang-format on */
-};
 
 static void text_append(char *text, const char *more)
 {
@@ -84,15 +57,21 @@ int error_memory(struct error *err)
 
 const char *error_reason(int code, char text[ERROR_REASON_MAX])
 {
-	for (size_t i = 0; i < COUNT(named); i++)
-		if (named[i].code == code)
-			return named[i].name;
-	/* Of the kernel's own, which should not be seen. */
-	if (code < 0 || code > ERRNO_MAX) {
-		format(text, ERROR_REASON_MAX, "errno %d", code);
-		return text;
+	const char *reason = strerror(code);
+
+	switch (code) { /* what musl has no text for */
+	case EUCLEAN:   /* a damaged file system */
+		return "EUCLEAN (117)";
+	case ELIBBAD: /* a loader that is no ELF file */
+		return "ELIBBAD (80)";
+	case EHWPOISON: /* broken memory */
+		return "EHWPOISON (133)";
 	}
-	return strerror(code);
+	/* Of all others that it does not know a number has to do. */
+	if (reason != strerror(0))
+		return reason;
+	format(text, ERROR_REASON_MAX, "errno %d", code);
+	return text;
 }
 
 int error_verrno(struct error *err, const char *fmt, va_list args)

@@ -88,18 +88,6 @@ static void line_write(enum log_level level, const char *fmt, va_list args)
 		out.lost++;
 }
 
-static void line_print(enum log_level level, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
-
-static void line_print(enum log_level level, const char *fmt, ...)
-{
-	va_list args;
-
-	va_start(args, fmt);
-	line_write(level, fmt, args);
-	va_end(args);
-}
-
 void log_write(enum log_level level, const char *fmt, ...)
 {
 	int saved_errno = errno;
@@ -115,7 +103,7 @@ void log_write(enum log_level level, const char *fmt, ...)
 		out.second = second;
 		out.lines = out.lost = 0;
 		if (lost)
-			line_print(LOG_LEVEL_WARN, "log: lines lost: %u", lost);
+			log_write(LOG_LEVEL_WARN, "log: lines lost: %u", lost);
 	}
 	/* What only a host or a container can bring about often is info or debug. */
 	if (out.lines < LOG_BURST || level <= LOG_LEVEL_WARN) {

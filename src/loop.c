@@ -17,7 +17,6 @@
 #include <limits.h>
 #include <sys/epoll.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "clock.h"
 #include "log.h"
@@ -65,12 +64,6 @@ int loop_open(struct loop *loop, struct error *err)
 	if (loop->epoll < 0)
 		return error_errno(err, "epoll");
 	return 0;
-}
-
-void loop_close(struct loop *loop)
-{
-	close(loop->epoll);
-	loop->epoll = -1;
 }
 
 void loop_stop(struct loop *loop)
@@ -238,13 +231,6 @@ int gate_open(
 		return error_errno(err, "epoll");
 	loop_add(loop, &gate->source);
 	return 0;
-}
-
-void gate_close(struct gate *gate)
-{
-	loop_remove(gate->loop, &gate->source);
-	timer_cancel(&gate->retry);
-	close(gate->source.fd);
 }
 
 int gate_add(struct gate *gate, struct source *source, struct error *err)

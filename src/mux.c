@@ -397,9 +397,3 @@ int mux_open(struct mux *mux, const struct mux_options *options, struct error *e
 	}
 	return 0;
 }
-
-void mux_close(struct mux *mux)
-{
-	gate_close(&mux->outputs);
-	port_close(&mux->port);
-}

@@ -48,7 +48,7 @@ void pod_init(struct pod *pod, const struct pod_options *options)
 				.ipc_ns = -1,
 				.cgroup = -1,
 				.nofile = options->nofile,
-				.docker_caps = options->docker_caps,
+				.capabilities = options->capabilities,
 			},
 		.worker = options->worker,
 		.share_dir = options->share_dir,

@@ -284,10 +284,8 @@ static int open_streams(
 static void tell_missing_capabilities(const struct process_plan *plan)
 {
 	const struct capabilities_spec *capabilities = plan->spec->capabilities;
-	uint64_t missing = 0;
+	uint64_t missing = capabilities ? capabilities_any(capabilities) : 0;
 
-	for (size_t i = 0; capabilities && i < CAPABILITY_SETS; i++)
-		missing |= capabilities->sets[i];
 	if (missing)
 		missing &= ~capability_own();
 	for (int i = 0; missing >> i; i++)

@@ -2,10 +2,11 @@
 /* Step into namespaces, fork, step out; the report pipe as a source; the only waitpid.
  *
  * Theory of operation. The daemon has one thread, so it may itself enter the PID namespace that a
- * child is to be born in, and unshare the mount namespace that it is to have; then a plain fork(),
- * and back. The child is our direct child: no double fork, no pid to be passed, and its mount
- * namespace is in hand before it exists. Raw clone would do it in one call, but under musl such a
- * child keeps the parent's cached tid, and its raise() or abort() would hit PID 1.
+ * child is to be born in, and unshare the mount namespace that it is to have; then a plain fork
+ * (_Fork(), which leaves out what only threads need), and back. The child is our direct child: no
+ * double fork, no pid to be passed, and its mount namespace is in hand before it exists. Raw clone
+ * would do it in one call, but under musl such a child keeps the parent's cached tid, and its raise()
+ * or abort() would hit PID 1.
  *
  * A spawn tells two facts, in whichever order they happen: the report pipe is at EOF, and the child
  * was reaped. A killed child leaves just the same EOF as one that executed its program, so success
@@ -129,6 +130,18 @@ static void spawn_stopped(struct spawn *spawn)
 	}
 }
 
+/* What a traced child stopped for. The SIGTRAP of an execve is for its tracer alone, and looks as if it
+ * came by kill(). */
+static long stop_signal(pid_t pid, int status)
+{
+	siginfo_t info;
+
+	if (WSTOPSIG(status) == SIGTRAP && ptrace(PTRACE_GETSIGINFO, pid, NULL, &info) == 0 &&
+		info.si_code == SI_USER)
+		return 0;
+	return WSTOPSIG(status);
+}
+
 static void wait_one(struct spawner *spawner, pid_t pid, int status)
 {
 	struct spawn *spawn = find_spawn(spawner, pid);
@@ -136,18 +149,16 @@ static void wait_one(struct spawner *spawner, pid_t pid, int status)
 	if (WIFSTOPPED(status)) {
 		/* By PTRACE_TRACEME a child makes us its tracer: it goes on as if it had none. ESRCH:
 		 * it is not traced, but stopped. */
-		if (ptrace(PTRACE_DETACH, pid, NULL, (void *)(long)WSTOPSIG(status)) < 0 && spawn)
+		if (ptrace(PTRACE_DETACH, pid, NULL, (void *)stop_signal(pid, status)) < 0 && spawn)
 			spawn_stopped(spawn);
 	} else if (spawn) {
 		spawn_reaped(spawn, status);
 	} else if (is_abandoned(spawner, pid)) {
 		log_warn("spawn: abandoned child %d is gone at last", (int)pid);
-	} else {
-		watch_reaped(spawner->watch, pid); /* or it is an orphan that PID 1 inherited */
-	}
+	} /* or it is an orphan that PID 1 inherited */
 }
 
-static uint32_t signals_wants(struct source *source)
+static uint32_t wants_input(struct source *source)
 {
 	(void)source;
 	return EPOLLIN;
@@ -185,31 +196,14 @@ int spawner_open(struct spawner *spawner, struct loop *loop, struct error *err)
 	blocked = set;
 	sigaddset(&blocked, SIGPIPE);
 	sigprocmask(SIG_BLOCK, &blocked, NULL);
-	source_init(&spawner->signals, signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC),
-		signals_wants, signals_ready);
+	source_init(&spawner->signals, signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC), wants_input,
+		signals_ready);
 	spawner->pid_ns = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
 	spawner->mount_ns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
-	if (spawner->signals.fd < 0 || spawner->pid_ns < 0 || spawner->mount_ns < 0) {
-		error_errno(err, "spawner");
-		spawner_close(spawner);
-		return -1;
-	}
+	if (spawner->signals.fd < 0 || spawner->pid_ns < 0 || spawner->mount_ns < 0)
+		return error_errno(err, "spawner");
 	loop_add(loop, &spawner->signals);
 	return 0;
-}
-
-void spawner_close(struct spawner *spawner)
-{
-	loop_remove(spawner->loop, &spawner->signals);
-	fd_close(&spawner->signals.fd);
-	fd_close(&spawner->pid_ns);
-	fd_close(&spawner->mount_ns);
-}
-
-static uint32_t report_wants(struct source *source)
-{
-	(void)source;
-	return EPOLLIN;
 }
 
 static void report_ready(struct source *source, uint32_t events)
@@ -367,7 +361,7 @@ int spawn_fork(struct spawner *spawner, struct spawn *spawn, const struct spawn_
 	};
 	list_init(&spawn->node);
 	timer_init(&spawn->deadline, deadline_passed);
-	source_init(&spawn->source, -1, report_wants, report_ready);
+	source_init(&spawn->source, -1, wants_input, report_ready);
 	if (plan->mount_ns)
 		*plan->mount_ns = -1;
 	if (too_many_abandoned(spawner))
@@ -381,7 +375,7 @@ int spawn_fork(struct spawner *spawner, struct spawn *spawn, const struct spawn_
 	}
 	rc = step_in(plan, err);
 	if (rc == 0) {
-		spawn->pid = fork();
+		spawn->pid = _Fork();
 		if (spawn->pid == 0) {
 			child_begin(report[1], plan->keep, plan->keep_count);
 			plan->main(plan->argument);

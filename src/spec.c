@@ -3,6 +3,7 @@
 #include "spec.h"
 
 #include <errno.h>
+#include <linux/capability.h>
 #include <string.h>
 
 #include "address.h"
@@ -303,6 +304,27 @@ static int check_envs(struct env_spec *envs, size_t count, struct error *err)
 	return 0;
 }
 
+#define DOCKER                                                                          \
+	(CAPABILITY_BIT(CAP_CHOWN) | CAPABILITY_BIT(CAP_DAC_OVERRIDE) |                 \
+		CAPABILITY_BIT(CAP_FSETID) | CAPABILITY_BIT(CAP_FOWNER) |               \
+		CAPABILITY_BIT(CAP_MKNOD) | CAPABILITY_BIT(CAP_NET_RAW) |               \
+		CAPABILITY_BIT(CAP_SETGID) | CAPABILITY_BIT(CAP_SETUID) |               \
+		CAPABILITY_BIT(CAP_SETFCAP) | CAPABILITY_BIT(CAP_SETPCAP) |             \
+		CAPABILITY_BIT(CAP_NET_BIND_SERVICE) | CAPABILITY_BIT(CAP_SYS_CHROOT) | \
+		CAPABILITY_BIT(CAP_KILL) | CAPABILITY_BIT(CAP_AUDIT_WRITE))
+const struct capabilities_spec capabilities_docker = {
+	.sets = {[BOUNDING] = DOCKER, [PERMITTED] = DOCKER, [EFFECTIVE] = DOCKER},
+};
+
+uint64_t capabilities_any(const struct capabilities_spec *capabilities)
+{
+	uint64_t any = capabilities ? 0 : UINT64_MAX;
+
+	for (size_t i = 0; capabilities && i < CAPABILITY_SETS; i++)
+		any |= capabilities->sets[i];
+	return any;
+}
+
 static int check_capabilities(struct capabilities_spec *capabilities, struct error *err)
 {
 	uint64_t *sets = capabilities->sets;
@@ -444,8 +466,7 @@ static int check_container(const struct container_spec *container, struct error 
 	return check_process(&container->process, err);
 }
 
-int spec_pod(const char *text, size_t length, struct arena *arena, struct pod_spec *out,
-	struct error *err)
+SPEC_DECODER(pod)
 {
 	struct error inner;
 
@@ -456,11 +477,9 @@ int spec_pod(const char *text, size_t length, struct arena *arena, struct pod_sp
 	if (out->hostname && check_word("hostname", out->hostname, err) < 0)
 		return -1;
 	if (check_words("dns", out->dns, err) < 0 ||
-		check_words("dnsSearch", out->dns_search, err) < 0)
-		return -1;
-	if (check_words("dnsOptions", out->dns_options, err) < 0)
-		return -1;
-	if (out->white_lists && check_white_lists(out->white_lists, err) < 0)
+		check_words("dnsSearch", out->dns_search, err) < 0 ||
+		check_words("dnsOptions", out->dns_options, err) < 0 ||
+		(out->white_lists && check_white_lists(out->white_lists, err) < 0))
 		return -1;
 	if (out->white_lists && is_empty(out->white_lists->internal) &&
 		is_empty(out->white_lists->external))
@@ -471,30 +490,21 @@ int spec_pod(const char *text, size_t length, struct arena *arena, struct pod_sp
 	return 0;
 }
 
-int spec_container(const char *text, size_t length, struct arena *arena, struct container_spec *out,
-	struct error *err)
+SPEC_DECODER(container)
 {
 	if (json_decode(&container_spec_schema, text, length, arena, out, err) < 0)
 		return -1;
 	return check_container(out, err);
 }
 
-int spec_exec(const char *text, size_t length, struct arena *arena, struct exec_spec *out,
-	struct error *err)
+SPEC_DECODER(exec)
 {
 	if (json_decode(&exec_spec_schema, text, length, arena, out, err) < 0)
 		return -1;
 	return check_process(&out->process, err);
 }
 
-int spec_kill(const char *text, size_t length, struct arena *arena, struct kill_spec *out,
-	struct error *err)
-{
-	return json_decode(&kill_spec_schema, text, length, arena, out, err);
-}
-
-int spec_winsize(const char *text, size_t length, struct arena *arena, struct winsize_spec *out,
-	struct error *err)
+SPEC_DECODER(winsize)
 {
 	if (json_decode(&winsize_spec_schema, text, length, arena, out, err) < 0)
 		return -1;
@@ -515,20 +525,7 @@ int spec_file(const char *text, size_t length, struct arena *arena, struct file_
 	return json_decode(&file_spec_schema, text, *end, arena, out, err);
 }
 
-int spec_remove(const char *text, size_t length, struct arena *arena, struct remove_spec *out,
-	struct error *err)
-{
-	return json_decode(&remove_spec_schema, text, length, arena, out, err);
-}
-
-int spec_signal(const char *text, size_t length, struct arena *arena, struct signal_spec *out,
-	struct error *err)
-{
-	return json_decode(&signal_spec_schema, text, length, arena, out, err);
-}
-
-int spec_ps(const char *text, size_t length, struct arena *arena, struct ps_spec *out,
-	struct error *err)
+SPEC_DECODER(ps)
 {
 	if (json_decode(&ps_spec_schema, text, length, arena, out, err) < 0)
 		return -1;
@@ -538,20 +535,15 @@ int spec_ps(const char *text, size_t length, struct arena *arena, struct ps_spec
 	return 0;
 }
 
-int spec_interface(const char *text, size_t length, struct arena *arena, struct interface_spec *out,
-	struct error *err)
-{
-	return json_decode(&interface_spec_schema, text, length, arena, out, err);
-}
-
-int spec_routes(const char *text, size_t length, struct arena *arena, struct routes_spec *out,
-	struct error *err)
-{
-	return json_decode(&routes_spec_schema, text, length, arena, out, err);
-}
-
-int spec_device(const char *text, size_t length, struct arena *arena, struct device_spec *out,
-	struct error *err)
-{
-	return json_decode(&device_spec_schema, text, length, arena, out, err);
-}
+/* Of these the tables say all. */
+#define PLAIN_DECODER(kind)                                                             \
+	SPEC_DECODER(kind)                                                              \
+	{                                                                               \
+		return json_decode(&kind##_spec_schema, text, length, arena, out, err); \
+	}
+PLAIN_DECODER(kill)
+PLAIN_DECODER(remove)
+PLAIN_DECODER(signal)
+PLAIN_DECODER(interface)
+PLAIN_DECODER(routes)
+PLAIN_DECODER(device)

@@ -14,14 +14,12 @@
 #include "watch.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/limits.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -66,14 +64,17 @@ static void kill_group(const struct watch *watch, const char *container, const c
 		log_error("watch: %s: %s", path, strerror(errno));
 }
 
-static _Noreturn void watch_main(const struct watch *watch, pid_t agent)
+void watch_main(const void *argument)
 {
+	const struct watch *watch = argument;
 	struct watch_page *page = watch->page;
 	uint64_t since = 0, last = 0, killed = 0, ticks, now;
 	unsigned seen = 0, sequence;
 	char stat_path[32], container[ID_MAX + 1];
 
-	format(stat_path, sizeof(stat_path), "/proc/%d/stat", (int)agent);
+	prctl(PR_SET_NAME, "watch");
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	format(stat_path, sizeof(stat_path), "/proc/%d/stat", (int)getppid());
 	for (;;) {
 		if (read(watch->timer, &ticks, sizeof(ticks)) < 0 && errno != EINTR)
 			_exit(1);
@@ -106,58 +107,22 @@ static _Noreturn void watch_main(const struct watch *watch, pid_t agent)
 	}
 }
 
-static void release(struct watch *watch)
+int watch_open(struct watch *watch, const char *cgroup_dir, uint32_t limit_ms, struct error *err)
 {
-	if (watch->page)
-		munmap(watch->page, sizeof(*watch->page));
-	watch->page = NULL;
-	fd_close(&watch->timer);
-}
-
-int watch_start(struct watch *watch, const char *cgroup_dir, uint32_t limit_ms, struct error *err)
-{
-	const pid_t agent = getpid();
-	void *page;
-
-	*watch = (struct watch){
-		.cgroup_dir = cgroup_dir,
-		.limit_ms = limit_ms,
-		.started_ms = clock_now(),
-	};
+	*watch = (struct watch){.cgroup_dir = cgroup_dir, .limit_ms = limit_ms};
 	watch->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
-	page = mmap(NULL, sizeof(*watch->page), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-		-1, 0);
-	watch->page = page == MAP_FAILED ? NULL : page;
-	watch->pid = watch->timer >= 0 && watch->page ? fork() : -1;
-	if (watch->pid < 0) {
-		error_errno(err, "watch");
-		release(watch);
-		return -1;
-	}
-	if (watch->pid == 0) {
-		const int high = watch->timer > log_where() ? watch->timer : log_where();
-		const int low = watch->timer < log_where() ? watch->timer : log_where();
-
-		prctl(PR_SET_NAME, "watch");
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		/* Nothing of the agent's but the timer and the log. */
-		for (int from = STDERR_FILENO + 1, to = low; from <= high; from = to + 1, to = high)
-			if (from < to)
-				syscall(SYS_close_range, from, to - 1, 0);
-		syscall(SYS_close_range, high + 1, ~0U, 0);
-		watch_main(watch, agent);
-	}
-	/* No other child has it. */
-	madvise(watch->page, sizeof(*watch->page), MADV_DONTFORK);
-	return 0;
+	watch->page = mmap(NULL, sizeof(*watch->page), PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	return watch->timer < 0 || watch->page == MAP_FAILED ? error_errno(err, "open") : 0;
 }
 
 void watch_enter(struct watch *watch, const char *container)
 {
-	struct watch_page *page = watch && container ? watch->page : NULL;
+	struct watch_page *page;
 
-	if (!page)
+	if (!watch || !container)
 		return;
+	page = watch->page;
 	memcpy(page->container, container, strlen(container) + 1);
 	atomic_fetch_add(&page->sequence, 1);
 	if (!atomic_load(&page->armed)) {
@@ -168,8 +133,7 @@ void watch_enter(struct watch *watch, const char *container)
 
 void watch_leave(struct watch *watch)
 {
-	if (watch && watch->page &&
-		atomic_load_explicit(&watch->page->sequence, memory_order_relaxed) & 1)
+	if (watch && atomic_load_explicit(&watch->page->sequence, memory_order_relaxed) & 1)
 		atomic_fetch_add(&watch->page->sequence, 1);
 }
 
@@ -178,18 +142,4 @@ void watch_close(struct watch *watch, const char *container, int *fd)
 	watch_enter(watch, container);
 	fd_close(fd);
 	watch_leave(watch);
-}
-
-void watch_reaped(struct watch *watch, pid_t pid)
-{
-	struct error err;
-
-	if (!watch || !watch->page || pid != watch->pid)
-		return;
-	log_error("watch: the watcher is gone");
-	release(watch);
-	/* One that ends at once would do so again. */
-	if (clock_now() - watch->started_ms > LATE_MS &&
-		watch_start(watch, watch->cgroup_dir, watch->limit_ms, &err) < 0)
-		log_error("watch: %s", err.text);
 }

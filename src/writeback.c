@@ -40,7 +40,7 @@ static pid_t sync_fork(void)
 	const struct timespec moment = {.tv_nsec = 100000000};
 	pid_t pid;
 
-	for (int tries = 20; (pid = fork()) < 0 && tries > 0; tries--)
+	for (int tries = 20; (pid = _Fork()) < 0 && tries > 0; tries--)
 		nanosleep(&moment, NULL);
 	if (pid == 0) {
 		sync();

@@ -286,7 +286,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			come_back();
 	}
 	ping();
-	control_close(&control);
+	free(control.message.payload);
+	arena_free(&control.message.arena);
+	free(control.reply_owned);
+	port_close(&control.port);
 	turns_close();
 	host_close(&host);
 	return 0;

@@ -229,7 +229,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		take_path(&input, path, PATH_SIZE - 1);
 		check_open(&tree, root, path);
 	}
-	fd = child_path_directory(root, path, 0755);
+	fd = child_path_directory(root, path);
 	if (fd >= 0) {
 		assert(fstat(fd, &st) == 0 && S_ISDIR(st.st_mode));
 		check_inside(fd, inode_of(root));

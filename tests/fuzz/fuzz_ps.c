@@ -66,17 +66,18 @@ static size_t words(const char *line, size_t length)
 	return count;
 }
 
+static const struct ps_machine machine = {1772445600, 864000, 100, 4, 1024 * 1024};
+
 static void check_format(
 	const struct ps_format *format, const struct ps_process *process, size_t size)
 {
-	static const struct ps_machine machine = {1772445600, 864000, 100, 4, 1024 * 1024};
 	static char long_line[PS_LINE_MAX * 4];
 	char *line = malloc(size);
 	size_t length = ps_format_heading(format, line, size);
 
 	if (length > 0)
 		check_line(line, length, size);
-	length = ps_format_line(format, process, &machine, line, size);
+	length = ps_format_line(format, process, line, size);
 	check_line(line, length, size);
 	free(line);
 
@@ -86,7 +87,7 @@ static void check_format(
 
 		counted.fields[counted.count++] =
 			(struct ps_field){.column = ps_column_find("pid", 3)};
-		length = ps_format_line(&counted, process, &machine, long_line, sizeof(long_line));
+		length = ps_format_line(&counted, process, long_line, sizeof(long_line));
 		check_line(long_line, length, sizeof(long_line));
 		assert(length == sizeof(long_line) || words(long_line, length) == counted.count);
 	}
@@ -95,7 +96,7 @@ static void check_format(
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const char *at = (const char *)data, *end = at + size, *psargs[ARGS_MAX + 1];
-	struct ps_process process = {.user = "web", .uid = 33};
+	struct ps_process process = {.machine = &machine, .user = "web", .uid = 33};
 	struct ps_format format;
 	struct error err = {.text = ""};
 	char *arguments, *stat, *status, *args;
@@ -110,7 +111,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (ps_stat_parse(stat, length, &process)) {
 		assert(process.comm > stat && process.comm_length < length);
 	} else {
-		process = (struct ps_process){.comm = stat, .comm_length = length};
+		process = (struct ps_process){
+			.machine = &machine, .comm = stat, .comm_length = length};
 	}
 	status = part_next(&at, end, &length);
 	ps_status_parse(status, length, &process);

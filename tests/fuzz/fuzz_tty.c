@@ -403,7 +403,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		assert(processes[seq].read == 7);
 		process_close(seq);
 	}
-	mux_close(&mux);
+	gate_close(&mux.outputs);
+	port_close(&mux.port);
 	turns_close();
 	host_close(&host);
 	return 0;

@@ -14,6 +14,7 @@
 #include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -33,6 +34,13 @@ static void traceme(char **arguments)
 	raise(number);
 	dprintf(1, "alive\n");
 	rest();
+}
+
+/* PROGRAM: the agent is made our tracer, then we become that. */
+static void trace_exec(char **arguments)
+{
+	dprintf(1, "traced %ld\n", syscall(SYS_ptrace, PTRACE_TRACEME, 0, 0, 0));
+	execv(arguments[0], arguments);
 }
 
 static int nothing(void *argument)
@@ -86,8 +94,12 @@ static void tracer(char **arguments)
 	if (pipe(ready) < 0)
 		_exit(1);
 	if (fork() == 0) {
-		dprintf(1, "traced %ld\n", syscall(SYS_ptrace, PTRACE_SEIZE, parent, 0, 0));
+		const long rc = syscall(SYS_ptrace, PTRACE_SEIZE, parent, 0, 0);
+		siginfo_t end;
+
 		(void)!write(ready[1], "x", 1);
+		waitid(P_PID, (id_t)parent, &end, WEXITED | WNOWAIT);
+		dprintf(1, "traced %ld\n", rc);
 		rest();
 	}
 	(void)!read(ready[0], &byte, 1);
@@ -246,6 +258,7 @@ static const struct {
 	void (*run)(char **arguments);
 } attacks[] = {
 	{"traceme", traceme},
+	{"trace-exec", trace_exec},
 	{"siblings", siblings},
 	{"stopper", stopper},
 	{"tracer", tracer},

@@ -67,6 +67,11 @@ def test_a_signal_to_a_process_that_made_the_agent_its_tracer_is_not_its_end(
     assert not process.ended
 
 
+def test_a_process_that_made_the_agent_its_tracer_can_execute_another_program(pod, victim):
+    traced = pod.execcmd(victim, ["attack", "trace-exec", "/bin/true"], capabilities=NOTHING).started()
+    assert traced.wait() == 0 and traced.out == b"traced 0\n"
+
+
 def test_a_traced_process_that_stops_itself_can_be_continued_and_ended(pod, victim):
     stopped = pod.execcmd(victim, ["attack", "traceme", "19"], id="stopped").started()
     stopped.wait_output(b"traced 0\n")
@@ -229,16 +234,11 @@ def test_the_watcher_sleeps_while_nothing_is_marked(pod, other):
 
 
 @pytest.mark.only("host", "nobody in a VM can kill it")
-def test_a_watcher_that_is_killed_is_started_again(pod):
-    watcher = """for pid in $(cat /proc/$AGENT/task/$AGENT/children); do
-        [ "$(cat /proc/$pid/comm)" = watch ] && echo $pid; done"""
-    (first,) = pod.guest.look(pod, watcher)
-    pod.pump_for(1.2)  # one that ends at once is not
-    pod.guest.look(pod, f"kill -9 {first}")
+def test_a_watcher_that_is_killed_is_said_to_be_gone(pod):
+    pod.guest.look(pod, """for pid in $(cat /proc/$AGENT/task/$AGENT/children); do
+        [ "$(cat /proc/$pid/comm)" = watch ] && kill -9 $pid; done""")
     pod.wait_log("watch: the watcher is gone")
-    pod.wait_seen(lambda: pod.guest.look(pod, watcher) not in ([], [first]), "another")
-    stays, process = begin_hold(pod, "hold-out", -1)
-    assert process.wait(timeout=30) == 7 and stays.wait(timeout=30) == 137
+    pod.ping()
 
 
 @pytest.mark.options(binary="musl", arguments=("-smp", "2"), deadline=2)

@@ -48,6 +48,7 @@ class Net:
         for what in ("-o addr", "route", "-6 route"):
             lines += [re.sub(r" tentative| linkdown| valid_lft.*", "", line).split()
                       for line in self.ip(what).splitlines() if "fe80" not in line]
+        lines += self.command("sh", "-c", "grep . /proc/sys/net/ipv6/conf/*/accept_ra").splitlines()
         return sorted(lines, key=str)
 
 

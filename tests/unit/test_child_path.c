@@ -123,7 +123,7 @@ static void a_magic_link_is_not_followed(void **state)
 	(void)state;
 	assert_fails(child_path_open(root, "proc/self/exe", O_RDONLY), ELOOP);
 	assert_fails(child_path_open(root, "proc/self/root/etc", O_PATH), ELOOP);
-	assert_fails(child_path_directory(root, "proc/self/cwd/x", 0755), ELOOP);
+	assert_fails(child_path_directory(root, "proc/self/cwd/x"), ELOOP);
 	close(root);
 }
 
@@ -134,14 +134,14 @@ static void symlinks_that_loop_are_an_error(void **state)
 	symlinkat("b", place->root, "a");
 	symlinkat("a", place->root, "b");
 	assert_fails(child_path_open(place->root, "a", O_PATH), ELOOP);
-	assert_fails(child_path_directory(place->root, "a/c", 0755), ELOOP);
+	assert_fails(child_path_directory(place->root, "a/c"), ELOOP);
 	assert_fails(child_path_file(place->root, "a"), ELOOP);
 }
 
 static void every_fd_is_closed_at_an_exec(void **state)
 {
 	struct place *place = *state;
-	int directory = child_path_directory(place->root, "d", 0755);
+	int directory = child_path_directory(place->root, "d");
 	int file = child_path_file(place->root, "f");
 
 	assert_int_equal(fcntl(directory, F_GETFD), FD_CLOEXEC);
@@ -155,17 +155,16 @@ static void missing_directories_are_made(void **state)
 	struct place *place = *state;
 	struct stat st;
 
-	assert_is_directory(child_path_directory(place->root, "//one/./two//three/", 0711),
-		place->root, "one/two/three");
+	assert_is_directory(child_path_directory(place->root, "//one/./two//three/"), place->root,
+		"one/two/three");
 	assert_int_equal(fstatat(place->root, "one/two", &st, 0), 0);
-	assert_int_equal(st.st_mode & 07777, 0711);
+	assert_int_equal(st.st_mode & 07777, 0755);
 	/* A second time they are just there. */
+	assert_is_directory(child_path_directory(place->root, "one/two"), place->root, "one/two");
+	assert_is_directory(child_path_directory(place->root, "/"), place->root, ".");
+	assert_is_directory(child_path_directory(place->root, ""), place->root, ".");
 	assert_is_directory(
-		child_path_directory(place->root, "one/two", 0700), place->root, "one/two");
-	assert_is_directory(child_path_directory(place->root, "/", 0700), place->root, ".");
-	assert_is_directory(child_path_directory(place->root, "", 0700), place->root, ".");
-	assert_is_directory(
-		child_path_directory(place->root, "one/../../four", 0755), place->root, "four");
+		child_path_directory(place->root, "one/../../four"), place->root, "four");
 }
 
 static void directories_behind_a_symlink_are_made_inside_the_root(void **state)
@@ -176,11 +175,9 @@ static void directories_behind_a_symlink_are_made_inside_the_root(void **state)
 	snprintf(absolute, sizeof(absolute), "%s/outside", place->path);
 	symlinkat("/", place->root, "up");
 	symlinkat(absolute, place->root, "out");
-	assert_is_directory(
-		child_path_directory(place->root, "up/made", 0755), place->root, "made");
+	assert_is_directory(child_path_directory(place->root, "up/made"), place->root, "made");
 	/* Where it points does not exist inside: it is made there. */
-	assert_is_directory(
-		child_path_directory(place->root, "out", 0755), place->root, absolute + 1);
+	assert_is_directory(child_path_directory(place->root, "out"), place->root, absolute + 1);
 	assert_int_equal(faccessat(place->outside, "made", F_OK, 0), -1);
 }
 
@@ -193,7 +190,7 @@ static void a_chain_of_symlinks_is_walked_to_its_missing_end(void **state)
 	mkdirat(place->root, "b", 0755);
 	symlinkat("../c/./missing/../deep", place->root, "b/two");
 	assert_is_directory(
-		child_path_directory(place->root, "a/one/last", 0755), place->root, "c/deep/last");
+		child_path_directory(place->root, "a/one/last"), place->root, "c/deep/last");
 	/* It is a link in the middle, and the last part of a link's target, that is missing. */
 	symlinkat("../../../new/file", place->root, "b/three");
 	assert_is_file(child_path_file(place->root, "/a/../b/three"), "");
@@ -216,7 +213,7 @@ static void symlinks_that_dangle_without_end_are_an_error(void **state)
 		snprintf(target, sizeof(target), "missing%d/../l%d", i, i + 1);
 		symlinkat(target, place->root, name);
 	}
-	assert_fails(child_path_directory(place->root, "l0", 0755), ELOOP);
+	assert_fails(child_path_directory(place->root, "l0"), ELOOP);
 	assert_fails(child_path_file(place->root, "l0"), ELOOP);
 	/* Together they are longer than a path can be. */
 	memset(longer, 'x', sizeof(longer));
@@ -225,7 +222,7 @@ static void symlinks_that_dangle_without_end_are_an_error(void **state)
 	longer[2500] = '\0';
 	symlinkat(longer, place->root, "m");
 	longer[0] = 'm';
-	assert_fails(child_path_directory(place->root, longer, 0755), ENAMETOOLONG);
+	assert_fails(child_path_directory(place->root, longer), ENAMETOOLONG);
 }
 
 static void a_file_is_no_directory(void **state)
@@ -233,8 +230,8 @@ static void a_file_is_no_directory(void **state)
 	struct place *place = *state;
 
 	write_file(place->root, "file", INSIDE);
-	assert_fails(child_path_directory(place->root, "file", 0755), ENOTDIR);
-	assert_fails(child_path_directory(place->root, "file/below", 0755), ENOTDIR);
+	assert_fails(child_path_directory(place->root, "file"), ENOTDIR);
+	assert_fails(child_path_directory(place->root, "file/below"), ENOTDIR);
 }
 
 static void a_missing_file_is_made_with_its_directories(void **state)
@@ -292,7 +289,7 @@ static void a_path_that_is_too_long_is_an_error(void **state)
 	path[sizeof(path) - 1] = '\0';
 	for (size_t i = 1; i < sizeof(path) - 1; i += 2)
 		path[i] = '/';
-	assert_fails(child_path_directory(place->root, path, 0755), ENAMETOOLONG);
+	assert_fails(child_path_directory(place->root, path), ENAMETOOLONG);
 	assert_fails(child_path_file(place->root, path), ENAMETOOLONG);
 	assert_fails(child_path_open(place->root, path, O_PATH), ENAMETOOLONG);
 }
@@ -347,13 +344,13 @@ static void a_symlink_that_is_swapped_in_leads_nowhere_200000_times(void **state
 	for (int i = 0; i < rounds; i++) {
 		if (i % 4 == 0)
 			assert_is_not_outside(
-				place, child_path_directory(place->root, "d/there", 0755), "there");
+				place, child_path_directory(place->root, "d/there"), "there");
 		else if (i % 4 == 1)
 			assert_is_not_outside(
 				place, child_path_file(place->root, "d/file"), "file");
 		else if (i % 4 == 2)
-			assert_is_not_outside(place,
-				child_path_directory(place->root, "d/new/deep", 0755), "there");
+			assert_is_not_outside(
+				place, child_path_directory(place->root, "d/new/deep"), "there");
 		else
 			assert_is_not_outside(
 				place, child_path_open(place->root, "link/file", O_PATH), "file");

@@ -278,6 +278,7 @@ static const struct ps_machine machine = {
 static const char web_args[] = "nginx\0-g\0daemon off;";
 
 static const struct ps_process web = {
+	.machine = &machine,
 	.comm = "nginx",
 	.comm_length = 5,
 	.args = web_args,
@@ -309,7 +310,7 @@ static const char *line(const struct ps_process *process, const char *const *psa
 	size_t length;
 
 	assert_int_equal(ps_format_parse(&format, psargs, &err), 0);
-	length = ps_format_line(&format, process, &machine, text, PS_LINE_MAX);
+	length = ps_format_line(&format, process, text, PS_LINE_MAX);
 	assert_int_equal(text[length - 1], '\n');
 	assert_null(memchr(text, '\n', length - 1));
 	text[length - 1] = '\0';
@@ -442,8 +443,9 @@ static void a_start_is_an_hour_a_day_or_a_year(void **state)
 	p.start_ticks = 0;
 	assert_string_equal(shown(&p, "stime"), "Feb20");
 	later.uptime = 90 * 86400;
+	p.machine = &later;
 	assert_int_equal(ps_format_parse(&format, ARGS("-o", "stime"), &err), 0);
-	assert_int_equal(ps_format_line(&format, &p, &later, text, sizeof(text)), 5);
+	assert_int_equal(ps_format_line(&format, &p, text, sizeof(text)), 5);
 	assert_memory_equal(text, "2025\n", 5);
 }
 
@@ -560,12 +562,12 @@ static void a_line_is_cut_to_its_size_at_a_character(void **state)
 		/* No guard behind it: ASan's is there. */
 		char *exact = malloc(size);
 
-		assert_int_equal(ps_format_line(&format, &p, &machine, exact, size), expected + 1);
+		assert_int_equal(ps_format_line(&format, &p, exact, size), expected + 1);
 		assert_int_equal(exact[expected], '\n');
 		free(exact);
 	}
 	assert_int_equal(ps_format_parse(&format, ARGS("-o", "pid,args"), &err), 0);
-	assert_int_equal(ps_format_line(&format, &p, &machine, text, 4), 4);
+	assert_int_equal(ps_format_line(&format, &p, text, 4), 4);
 	assert_memory_equal(text, "  1\n", 4);
 	assert_int_equal(ps_format_heading(&format, text, 4), 4);
 	assert_memory_equal(text, "  P\n", 4);

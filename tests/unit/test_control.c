@@ -111,7 +111,10 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
-	control_close(&control);
+	free(control.message.payload);
+	arena_free(&control.message.arena);
+	free(control.reply_owned);
+	port_close(&control.port);
 	turns_close();
 	host_close(&host);
 	return 0;

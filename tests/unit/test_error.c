@@ -104,6 +104,15 @@ static void a_text_that_came_in_cut_is_mended(void **state)
 	assert_string_equal(err.text, "a\xe2\x82\xac");
 }
 
+/* musl's, which has one text for all that it does not know. */
+char *__wrap_strerror(int code);
+char *__real_strerror(int code);
+
+char *__wrap_strerror(int code)
+{
+	return __real_strerror(code < 0 || code > 133 || code == ETOOMANYREFS ? 0 : code);
+}
+
 static void a_reason_that_musl_has_no_text_for_is_the_kernels_name(void **state)
 {
 	static const struct {
@@ -112,7 +121,7 @@ static void a_reason_that_musl_has_no_text_for_is_the_kernels_name(void **state)
 	} reasons[] = {
 		{EUCLEAN, "mount: EUCLEAN (117)"},
 		{EHWPOISON, "mount: EHWPOISON (133)"},
-		{ETOOMANYREFS, "mount: ETOOMANYREFS (109)"},
+		{ETOOMANYREFS, "mount: errno 109"},
 		{524, "mount: errno 524"}, /* ENOTSUPP, which is not for programs */
 		{-1, "mount: errno -1"},
 		{ENOENT, "mount: no such file or directory"},

@@ -47,7 +47,8 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
-	mux_close(&mux);
+	gate_close(&mux.outputs);
+	port_close(&mux.port);
 	turns_close();
 	host_close(&host);
 	return 0;

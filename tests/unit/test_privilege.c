@@ -40,13 +40,6 @@ static void what_no_kernel_ever_had_is_not_found(void **state)
 		assert_int_equal(capability_find(names[i]), -1);
 }
 
-static void docker_gives_fourteen(void **state)
-{
-	(void)state;
-	assert_int_equal(__builtin_popcountll(capability_docker()), 14);
-	assert_int_equal(capability_docker() & CAPABILITY_BIT(CAP_SYS_ADMIN), 0);
-}
-
 static void our_own_are_those_that_we_still_have(void **state)
 {
 	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -98,7 +91,6 @@ int main(void)
 		cmocka_unit_test(a_capability_is_found_with_and_without_its_prefix),
 		cmocka_unit_test(every_capability_has_the_name_it_is_found_by),
 		cmocka_unit_test(what_no_kernel_ever_had_is_not_found),
-		cmocka_unit_test(docker_gives_fourteen),
 		cmocka_unit_test(our_own_are_those_that_we_still_have),
 		cmocka_unit_test(every_limit_is_found_by_its_name),
 	};

@@ -9,7 +9,10 @@
 
 #include <cmocka.h>
 
+#include <linux/capability.h>
+
 #include "limits.h"
+#include "privilege.h"
 #include "spec.h"
 
 static struct arena arena;
@@ -344,6 +347,16 @@ static void no_capabilities_are_not_the_same_as_none_named(void **state)
 	}
 }
 
+static void docker_gives_fourteen(void **state)
+{
+	const uint64_t any = capabilities_any(&capabilities_docker);
+
+	(void)state;
+	assert_int_equal(__builtin_popcountll(any), 14);
+	assert_int_equal(any & CAPABILITY_BIT(CAP_SYS_ADMIN), 0);
+	assert_int_equal(capabilities_any(NULL), UINT64_MAX);
+}
+
 static void capabilities_that_the_kernel_would_refuse_are_refused(void **state)
 {
 	static const struct {
@@ -643,6 +656,7 @@ int main(void)
 		test_with_arena(a_terminal_size_fits_the_kernel),
 		test_with_arena(capabilities_become_bits),
 		test_with_arena(no_capabilities_are_not_the_same_as_none_named),
+		cmocka_unit_test(docker_gives_fourteen),
 		test_with_arena(capabilities_that_the_kernel_would_refuse_are_refused),
 		test_with_arena(a_limit_has_a_name_and_two_values),
 		test_with_arena(an_exec_needs_a_container),

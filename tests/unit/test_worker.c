@@ -77,7 +77,10 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
-	spawner_close(&spawner);
+	loop_remove(&loop, &spawner.signals);
+	close(spawner.signals.fd);
+	close(spawner.pid_ns);
+	close(spawner.mount_ns);
 	turns_close();
 	return 0;
 }

@@ -17,14 +17,14 @@
 
 static int forks, failing;
 
-pid_t __real_fork(void);
-pid_t __wrap_fork(void);
+pid_t __real__Fork(void);
+pid_t __wrap__Fork(void);
 
-pid_t __wrap_fork(void)
+pid_t __wrap__Fork(void)
 {
 	forks++;
 	if (forks > failing)
-		return __real_fork();
+		return __real__Fork();
 	errno = ENOMEM;
 	return -1;
 }

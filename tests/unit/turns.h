@@ -4,6 +4,7 @@
 #define TURNS_H
 
 #include <poll.h>
+#include <unistd.h>
 
 #include "loop.h"
 
@@ -31,7 +32,15 @@ static inline void turns_close(void)
 	timer_cancel(&turn_end);
 	assert_true(list_is_empty(&loop.sources));
 	assert_true(list_is_empty(&loop.timers));
-	loop_close(&loop);
+	close(loop.epoll);
+}
+
+/* The agent itself closes neither loop nor ports: it is their end. */
+static inline void gate_close(struct gate *gate)
+{
+	loop_remove(&loop, &gate->source);
+	timer_cancel(&gate->retry);
+	close(gate->source.fd);
 }
 
 static inline void turn_pump_all(void *context)
