@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -41,24 +42,37 @@ static int nothing(void *argument)
 	return 0;
 }
 
-/* SLEEPERS FORKERS: so many children of the agent that stay; and processes that make more of them, which
- * end at once. */
-static void siblings(char **arguments)
+/* SLEEPERS FORKERS: so many children that stay, of the agent or our own; and processes that make more of
+ * them, which end at once. */
+static void make_children(char **arguments, int whose)
 {
 	static char stack[16384] __attribute__((aligned(16)));
 	const int sleepers = atoi(arguments[0]), forkers = atoi(arguments[1]);
 
 	for (int i = 0; i < sleepers; i++)
-		if (syscall(SYS_clone, CLONE_PARENT, 0, 0, 0, 0) == 0)
+		if (syscall(SYS_clone, whose | SIGCHLD, 0, 0, 0, 0) == 0)
 			rest();
 	for (int i = 0; i < forkers; i++)
-		if (syscall(SYS_clone, CLONE_PARENT, 0, 0, 0, 0) == 0)
-			for (;;)
+		if (syscall(SYS_clone, whose | SIGCHLD, 0, 0, 0, 0) == 0)
+			for (;;) {
 				if (clone(nothing, stack + sizeof(stack),
-					    CLONE_PARENT | CLONE_VM | CLONE_VFORK, NULL) < 0)
+					    whose | CLONE_VM | CLONE_VFORK | SIGCHLD, NULL) < 0)
 					usleep(100);
+				if (whose == 0)
+					wait(NULL);
+			}
 	dprintf(1, "ready\n");
 	rest();
+}
+
+static void siblings(char **arguments)
+{
+	make_children(arguments, CLONE_PARENT);
+}
+
+static void children(char **arguments)
+{
+	make_children(arguments, 0);
 }
 
 /* SIGSTOP to every process that comes after us. pids are handed out in order. */
@@ -223,6 +237,7 @@ static const struct {
 } attacks[] = {
 	{"traceme", traceme},
 	{"siblings", siblings},
+	{"children", children},
 	{"stopper", stopper},
 	{"tracer", tracer},
 	{"steal", steal},

@@ -2,6 +2,7 @@
 """What a process in a container does to keep the agent from its work (tests/prog/attack.c): it goes on
 answering, other containers run, and no end is told that did not happen."""
 
+import os
 import statistics
 import time
 
@@ -12,8 +13,9 @@ from test_privileges import DOCKER, NONE, sets
 
 USUAL = sets(DOCKER, DOCKER, DOCKER, DOCKER, NONE)
 NOTHING = sets(NONE, NONE, NONE, NONE, NONE)
-# What an attack may cost a PING, in medians of the idle agent: forkers and other work share the CPUs with
-# it (8 to 13 times were seen).
+# What children that a container makes for the agent may cost a PING, in medians of what the same costs
+# when they are its own. 5 to 15 were seen, and 20 beside other work: each of the agent's waits looks at
+# all that live. One that waits without a bound answers no PING in 20 s.
 FACTOR = 50
 
 # Two CPUs: one for the agent beside one for the attack.
@@ -79,15 +81,30 @@ def test_a_traced_process_that_stops_itself_can_be_continued_and_ended(pod, vict
     assert stopped.wait() == 143
 
 
-@pytest.mark.parametrize("user", ["root", "alice"])
-def test_children_of_the_agent_that_a_container_makes_do_not_hold_it(pod, victim, user):
-    idle = ping_median(pod, 1)
-    attack = pod.execcmd(victim, ["attack", "siblings", "4000", "2"], capabilities=NOTHING,
-                         user=user).started()
-    attack.wait_output(b"ready")
-    busy = ping_median(pod, 3)
+def forkers(pod, what, user):
+    """In a container of their own, and on one CPU: what they take from the agent by running is no attack.
+    A guest has room for fewer processes."""
+    name = f"forkers{pod.fresh_seq()}"
+    pod.newcontainer(name, ["sleep", "100000"], capabilities=USUAL).started()
+    sleepers = "500" if pod.guest.is_vm else "4000"
+    process = pod.execcmd(name, ["taskset", "2", "attack", what, sleepers, "2"],
+                          capabilities=NOTHING, user=user).started()
+    process.wait_output(b"ready")
+    return name, process
 
-    assert busy <= FACTOR * idle, (busy, idle)
+
+@pytest.mark.skipif(os.cpu_count() < 2, reason="needs two CPUs")
+@pytest.mark.parametrize("user", ["root", "alice"])
+def test_children_of_the_agent_that_a_container_makes_do_not_hold_it(pod, other, user):
+    """Beside the same number that are the container's own, made as fast, in the same run."""
+    name, process = forkers(pod, "children", user)
+    honest = ping_median(pod, 3)
+    pod.kill(name, allProcesses=True)
+    process.wait(timeout=60)
+
+    _, attack = forkers(pod, "siblings", user)
+    busy = ping_median(pod, 3)
+    assert busy <= FACTOR * honest, (busy, honest)
     assert not attack.ended
     destroy(pod)
 
