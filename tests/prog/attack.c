@@ -121,10 +121,12 @@ static void steal(char **arguments)
 
 static char *region;
 static size_t region_bytes;
+static pthread_barrier_t all_made; /* a thread's stack, too, would wait for those that run */
 
 static void *protect(void *argument)
 {
 	(void)argument;
+	pthread_barrier_wait(&all_made);
 	for (;;) {
 		mprotect(region, region_bytes, PROT_READ);
 		mprotect(region, region_bytes, PROT_READ | PROT_WRITE);
@@ -135,26 +137,34 @@ static void *protect(void *argument)
 /* THREADS MIB: holds the mutex of our stdout's pipe over page faults that wait for the threads. */
 static void convoy(char **arguments)
 {
+	enum { WRITE = 65536, WRITES = 256 };
 	const int threads = atoi(arguments[0]);
+	const size_t present = (size_t)atol(arguments[1]) << 20;
 	pthread_attr_t small;
 	pthread_t thread;
 
-	region_bytes = (size_t)atol(arguments[1]) << 20;
+	region_bytes = present + (size_t)WRITE * WRITES;
 	region = mmap(NULL, region_bytes, PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	madvise(region, region_bytes, MADV_NOHUGEPAGE);
-	for (size_t i = 0; i < region_bytes; i += 4096) /* the zero page everywhere */
+	for (size_t i = 0; i < present; i += 4096) /* the zero page, for mprotect to change */
 		(void)*(volatile char *)(region + i);
 	pthread_attr_init(&small);
 	pthread_attr_setstacksize(&small, 16384);
-	dprintf(2, "ready\n");
+	pthread_barrier_init(&all_made, NULL, (unsigned)threads + 1);
 	for (int i = 0; i < threads; i++)
-		pthread_create(&thread, &small, protect, NULL);
+		if (pthread_create(&thread, &small, protect, NULL) != 0)
+			_exit(1);
 	fcntl(1, F_SETFL, O_NONBLOCK);
-	for (;;) {
-		madvise(region + (region_bytes / 2), 65536, MADV_DONTNEED);
-		(void)!write(1, region + region_bytes / 2, 65536);
+	dprintf(2, "ready\n");
+	pthread_barrier_wait(&all_made);
+	for (size_t i = present; i + WRITE <= region_bytes;) { /* of pages that are not there yet */
+		const ssize_t n = write(1, region + i, WRITE);
+
+		if (n > 0)
+			i += (size_t)n;
 	}
+	rest();
 }
 
 static void *pager(void *argument)

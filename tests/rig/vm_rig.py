@@ -135,9 +135,9 @@ class VmGuest(Inspected):
     greets = False  # READY is the first host's alone, but over vsock
     tick = 0.05  # its console is a file: nothing wakes us when it grows
 
-    def __init__(self, share, initrd, binary=None, deadline=None, api=None, caps=None, level="info",
-                 tag="share", transport="virtio", vsock_cid=LOOPBACK_CID, start="init", accel=None,
-                 arguments=()):
+    def __init__(self, share, initrd, binary=None, deadline=None, api=None, caps=None, watch=None,
+                 level="info", tag="share", transport="virtio", vsock_cid=LOOPBACK_CID, start="init",
+                 accel=None, arguments=()):
         self.share = share
         self.transport, self.start = transport, start
         self.greets = transport == "vsock"
@@ -148,6 +148,8 @@ class VmGuest(Inspected):
             words.append(f"hyperstart.api={api}")
         if caps:
             words.append(f"hyperstart.caps={caps}")
+        if watch is not None:
+            words.append(f"hyperstart.watch={watch}")
         options, last = transport_options(transport, vsock_cid)
         if start == "service":
             arguments = ["-drive", f"file={DEBIAN},format=raw,if=virtio,snapshot=on", *arguments]
