@@ -50,24 +50,37 @@ static int nothing(void *argument)
 	return 0;
 }
 
-/* SLEEPERS FORKERS: so many children of the agent that stay; and processes that make more of them, which
- * end at once. */
-static void siblings(char **arguments)
+/* SLEEPERS FORKERS: so many children that stay, of the agent or our own; and processes that make more of
+ * them, which end at once. */
+static void make_children(char **arguments, int whose)
 {
 	static char stack[16384] __attribute__((aligned(16)));
 	const int sleepers = atoi(arguments[0]), forkers = atoi(arguments[1]);
 
 	for (int i = 0; i < sleepers; i++)
-		if (syscall(SYS_clone, CLONE_PARENT, 0, 0, 0, 0) == 0)
+		if (syscall(SYS_clone, whose | SIGCHLD, 0, 0, 0, 0) == 0)
 			rest();
 	for (int i = 0; i < forkers; i++)
-		if (syscall(SYS_clone, CLONE_PARENT, 0, 0, 0, 0) == 0)
-			for (;;)
+		if (syscall(SYS_clone, whose | SIGCHLD, 0, 0, 0, 0) == 0)
+			for (;;) {
 				if (clone(nothing, stack + sizeof(stack),
-					    CLONE_PARENT | CLONE_VM | CLONE_VFORK, NULL) < 0)
+					    whose | CLONE_VM | CLONE_VFORK | SIGCHLD, NULL) < 0)
 					usleep(100);
+				if (whose == 0)
+					wait(NULL);
+			}
 	dprintf(1, "ready\n");
 	rest();
+}
+
+static void siblings(char **arguments)
+{
+	make_children(arguments, CLONE_PARENT);
+}
+
+static void children(char **arguments)
+{
+	make_children(arguments, 0);
 }
 
 /* SIGSTOP to every process that comes after us. pids are handed out in order. */
@@ -120,10 +133,12 @@ static void steal(char **arguments)
 
 static char *region;
 static size_t region_bytes;
+static pthread_barrier_t all_made; /* a thread's stack, too, would wait for those that run */
 
 static void *protect(void *argument)
 {
 	(void)argument;
+	pthread_barrier_wait(&all_made);
 	for (;;) {
 		mprotect(region, region_bytes, PROT_READ);
 		mprotect(region, region_bytes, PROT_READ | PROT_WRITE);
@@ -134,26 +149,34 @@ static void *protect(void *argument)
 /* THREADS MIB: holds the mutex of our stdout's pipe over page faults that wait for the threads. */
 static void convoy(char **arguments)
 {
+	enum { WRITE = 65536, WRITES = 256 };
 	const int threads = atoi(arguments[0]);
+	const size_t present = (size_t)atol(arguments[1]) << 20;
 	pthread_attr_t small;
 	pthread_t thread;
 
-	region_bytes = (size_t)atol(arguments[1]) << 20;
+	region_bytes = present + (size_t)WRITE * WRITES;
 	region = mmap(NULL, region_bytes, PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	madvise(region, region_bytes, MADV_NOHUGEPAGE);
-	for (size_t i = 0; i < region_bytes; i += 4096) /* the zero page everywhere */
+	for (size_t i = 0; i < present; i += 4096) /* the zero page, for mprotect to change */
 		(void)*(volatile char *)(region + i);
 	pthread_attr_init(&small);
 	pthread_attr_setstacksize(&small, 16384);
-	dprintf(2, "ready\n");
+	pthread_barrier_init(&all_made, NULL, (unsigned)threads + 1);
 	for (int i = 0; i < threads; i++)
-		pthread_create(&thread, &small, protect, NULL);
+		if (pthread_create(&thread, &small, protect, NULL) != 0)
+			_exit(1);
 	fcntl(1, F_SETFL, O_NONBLOCK);
-	for (;;) {
-		madvise(region + (region_bytes / 2), 65536, MADV_DONTNEED);
-		(void)!write(1, region + region_bytes / 2, 65536);
+	dprintf(2, "ready\n");
+	pthread_barrier_wait(&all_made);
+	for (size_t i = present; i + WRITE <= region_bytes;) { /* of pages that are not there yet */
+		const ssize_t n = write(1, region + i, WRITE);
+
+		if (n > 0)
+			i += (size_t)n;
 	}
+	rest();
 }
 
 static void *pager(void *argument)
@@ -260,6 +283,7 @@ static const struct {
 	{"traceme", traceme},
 	{"trace-exec", trace_exec},
 	{"siblings", siblings},
+	{"children", children},
 	{"stopper", stopper},
 	{"tracer", tracer},
 	{"steal", steal},

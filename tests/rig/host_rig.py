@@ -78,8 +78,8 @@ class HostGuest(Inspected):
     tick = None  # its log is a pipe: the host wakes for it
     started = 0
 
-    def __init__(self, share, binary="asan", deadline=None, api=None, caps=None, level="info",
-                 tag=None, start="init", fault=0, arguments=()):
+    def __init__(self, share, binary="asan", deadline=None, api=None, caps=None, watch=None,
+                 level="info", tag=None, start="init", fault=0, arguments=()):
         self.share, self.binary, self.start = share, binary, start
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="hyperstart-rig-"))
         self.log = ""
@@ -100,6 +100,8 @@ class HostGuest(Inspected):
             args.append(f"--api={api}")
         if caps:
             args.append(f"--caps={caps}")
+        if watch:
+            args.append(f"--watch={watch}")
         self._log_fd, log_end = os.pipe()
         fcntl.fcntl(self._log_fd, fcntl.F_SETPIPE_SZ, 1 << 20)
         os.set_blocking(self._log_fd, False)

@@ -119,9 +119,9 @@ class VmGuest(Inspected):
     greets = False  # READY is the first host's alone, but over vsock
     tick = 0.05  # its console is a file: nothing wakes us when it grows
 
-    def __init__(self, share, initrd, binary=None, deadline=None, api=None, caps=None, level="info",
-                 tag="share", transport="virtio", vsock_cid=vsock.HOST_CID, start="init", accel=None,
-                 arguments=()):
+    def __init__(self, share, initrd, binary=None, deadline=None, api=None, caps=None, watch=None,
+                 level="info", tag="share", transport="virtio", vsock_cid=vsock.HOST_CID, start="init",
+                 accel=None, arguments=()):
         self.share = share
         self.transport, self.start = transport, start
         self.greets = transport == "vsock"
@@ -132,6 +132,8 @@ class VmGuest(Inspected):
             words.append(f"hyperstart.api={api}")
         if caps:
             words.append(f"hyperstart.caps={caps}")
+        if watch is not None:
+            words.append(f"hyperstart.watch={watch}")
         self.host_cid = vsock_cid or vsock.HOST_CID
         if transport == "vsock" and vsock_cid:
             words.append(f"hyperstart.vsock={vsock_cid}")

@@ -2,6 +2,7 @@
 """What a process in a container does to keep the agent from its work (tests/prog/attack.c): it goes on
 answering, other containers run, and no end is told that did not happen."""
 
+import os
 import statistics
 import time
 
@@ -12,8 +13,9 @@ from test_privileges import DOCKER, NONE, sets
 
 USUAL = sets(DOCKER, DOCKER, DOCKER, DOCKER, NONE)
 NOTHING = sets(NONE, NONE, NONE, NONE, NONE)
-# What an attack may cost a PING, in medians of the idle agent: forkers and other work share the CPUs with
-# it (8 to 13 times were seen).
+# What children that a container makes for the agent may cost a PING, in medians of what the same costs
+# when they are its own. 5 to 15 were seen, and 20 beside other work: each of the agent's waits looks at
+# all that live. One that waits without a bound answers no PING in 20 s.
 FACTOR = 50
 
 # Two CPUs: one for the agent beside one for the attack.
@@ -84,15 +86,30 @@ def test_a_traced_process_that_stops_itself_can_be_continued_and_ended(pod, vict
     assert stopped.wait() == 143
 
 
-@pytest.mark.parametrize("user", ["root", "alice"])
-def test_children_of_the_agent_that_a_container_makes_do_not_hold_it(pod, victim, user):
-    idle = ping_median(pod, 1)
-    attack = pod.execcmd(victim, ["attack", "siblings", "4000", "2"], capabilities=NOTHING,
-                         user=user).started()
-    attack.wait_output(b"ready")
-    busy = ping_median(pod, 3)
+def forkers(pod, what, user):
+    """In a container of their own, and on one CPU: what they take from the agent by running is no attack.
+    A guest has room for fewer processes."""
+    name = f"forkers{pod.fresh_seq()}"
+    pod.newcontainer(name, ["sleep", "100000"], capabilities=USUAL).started()
+    sleepers = "500" if pod.guest.is_vm else "4000"
+    process = pod.execcmd(name, ["taskset", "2", "attack", what, sleepers, "2"],
+                          capabilities=NOTHING, user=user).started()
+    process.wait_output(b"ready")
+    return name, process
 
-    assert busy <= FACTOR * idle, (busy, idle)
+
+@pytest.mark.skipif(os.cpu_count() < 2, reason="needs two CPUs")
+@pytest.mark.parametrize("user", ["root", "alice"])
+def test_children_of_the_agent_that_a_container_makes_do_not_hold_it(pod, other, user):
+    """Beside the same number that are the container's own, made as fast, in the same run."""
+    name, process = forkers(pod, "children", user)
+    honest = ping_median(pod, 3)
+    pod.kill(name, allProcesses=True)
+    process.wait(timeout=60)
+
+    _, attack = forkers(pod, "siblings", user)
+    busy = ping_median(pod, 3)
+    assert busy <= FACTOR * honest, (busy, honest)
     assert not attack.ended
     destroy(pod)
 
@@ -157,12 +174,15 @@ def test_the_end_is_told_when_somebody_else_took_the_last_output(pod, victim, te
 WATCH = 3  # seconds that a container may hold the agent
 
 
-def begin_hold(pod, what, seconds, terminal=False):
-    """A container that holds a lock of its own stdio for so long; -1: for ever. It has all capabilities,
-    for userfaultfd takes one where vm.unprivileged_userfaultfd is 0."""
+def begin_hold(pod, what, seconds, terminal=False, stdin=None):
+    """A container that holds a lock of its own stdio, or of that stdin, for so long; -1: for ever. It has
+    all capabilities, for userfaultfd takes one where vm.unprivileged_userfaultfd is 0."""
     name = f"holder{pod.fresh_seq()}"
     stays = pod.newcontainer(name, ["sleep", "100000"]).started()
-    process = pod.execcmd(name, ["attack", what, str(seconds)], terminal=terminal).started()
+    command = ["attack", what, str(seconds)]
+    if stdin:
+        command = ["sh", "-c", f"exec {' '.join(command)} <{stdin}"]
+    process = pod.execcmd(name, command, terminal=terminal).started()
     said = process.out if terminal else process.err
     pod.wait_for(lambda: b"\n" in said, "the page")
     if b"no userfaultfd" in said:
@@ -209,15 +229,52 @@ def test_a_writer_that_stalls_for_two_seconds_lives(pod, other, what):
 
 
 def test_many_threads_in_page_faults_do_not_hold_the_agent(pod, other, victim):
-    """No capability, no userfaultfd: the mutex of the pipe passes from fault to fault."""
-    script = "attack convoy 200 1024 & sleep 3; exit 0"
+    """No capability, no userfaultfd: the mutex of the pipe is held over faults, each of which waits for
+    all the threads; at the end of the shell the agent looks what is in the pipe. 22 and 35 s without the
+    watcher."""
+    script = f"attack convoy {200 if pod.guest.is_vm else 400} 1024 & read x"
     attack = pod.execcmd(victim, ["sh", "-c", script], capabilities=NOTHING, user="alice").started()
     pod.wait_for(lambda: b"ready" in attack.err, "the threads")
-    for _ in range(12):
+    pod.pump_for(1)
+    attack.write(b"\n")
+    for _ in range(6):
         start = time.monotonic()
         pod.ping(timeout=60)
-        assert pod.guest.is_vm or time.monotonic() - start < WATCH + 1
+        assert pod.guest.is_vm or time.monotonic() - start < 3 * WATCH
         pod.pump_for(0.5)
+    destroy(pod)
+
+
+def test_the_pod_is_killed_when_another_container_holds_the_pipe(pod):
+    """Whose pipe it is is killed first, for nothing, and the pod one second later."""
+    name = f"victim{pod.fresh_seq()}"
+    victim = pod.newcontainer(name, ["sh", "-c", "echo $$; exec sleep 100000"]).started()
+    victim.wait_output(b"\n")
+    stays, process = begin_hold(pod, "hold-in", -1, stdin=f"/proc/{int(victim.out)}/fd/0")
+    start = time.monotonic()
+    touch(pod, "hold-in", victim)
+    pod.ping(timeout=60)
+    assert [each.wait(timeout=60) for each in (victim, stays, process)] == [137] * 3
+    assert time.monotonic() - start > WATCH + 1
+    assert pod.guest.log.index(f"watch: container {name} holds the agent") < \
+        pod.guest.log.index("watch: the agent is still held: the pod is killed")
+    destroy(pod)
+
+
+@pytest.mark.options(binary="musl", arguments=("-smp", "2"), watch=60)
+def test_a_host_may_give_a_container_more_time(pod, other):
+    stays, process = begin_hold(pod, "hold-out", WATCH + 3)
+    pod.ping(timeout=60)
+    assert process.wait(timeout=60) == 7
+    assert not stays.ended and "watch:" not in pod.guest.log
+
+
+@pytest.mark.only("vm", "an option that is not understood is a usage error there")
+@pytest.mark.options(arguments=("-smp", "2"), watch=0)
+def test_no_time_at_all_is_passed_over(pod, other):
+    pod.wait_log("boot: kernel command line: hyperstart.watch is not understood")
+    stays, _ = begin_hold(pod, "hold-out", -1)
+    assert stays.wait(timeout=60) == 137
     destroy(pod)
 
 

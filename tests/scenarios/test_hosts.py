@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The three hosts as they are: scripts/fake-proxy plays cc21, cc30 and runv, each from READY to
-power-off, each choking on what it really chokes on."""
+"""The three hosts as they are: scripts/fake-proxy plays cc21 (two versions of it), cc30 and runv, each
+from READY to power-off, each choking on what it really chokes on."""
 
 import contextlib
 import json
@@ -26,6 +26,8 @@ class Played:
     def __init__(self, name, guest_host):
         self.rig, self.guest = guest_host, guest_host.guest
         self.guest.share.image("box")
+        if name == "cc21-2.1.12":
+            self.guest.share.fill(self.guest.share.directory)
         self.host = HOSTS[name](self.guest.connect_control(), self.guest.connect_tty())
         self.host.seconds = guest_host.timeout
 
@@ -376,7 +378,7 @@ def test_runv_writes_512_bytes_and_waits():
 @only_host
 @pytest.mark.parametrize("name", HOSTS)
 def test_a_profile_says_all_that_the_recorded_host_said(name):
-    """Every key that stands in the recording, with a value of the same type."""
+    """Every key that stands in the recording, with a value of the same type; but our guests have no NIC."""
     agent = Agent(name)
     host = agent.host
     host.ready = True
@@ -399,7 +401,9 @@ def test_a_profile_says_all_that_the_recorded_host_said(name):
             for frame in control_decoder().feed(bytes.fromhex(text)):
                 recorded = add_shape({}, frame)
                 for key, shape in recorded.items():
-                    assert shape <= ours.get(key, set()), (key, shape - ours.get(key, set()))
+                    missing = {(path, kind) for path, kind in shape - ours.get(key, set())
+                               if not path.startswith((".interfaces[]", ".routes[]"))}
+                    assert not missing, (key, missing)
 
 
 def add_shape(shapes, frame):
