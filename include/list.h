@@ -28,6 +28,15 @@ static inline bool list_is_empty(const struct list *head)
 	return head->next == head;
 }
 
+static inline size_t list_length(const struct list *head)
+{
+	size_t length = 0;
+
+	list_for_each (it, after, head)
+		length++;
+	return length;
+}
+
 static inline void list_insert_between(struct list *node, struct list *prev, struct list *next)
 {
 	node->prev = prev;

@@ -213,14 +213,12 @@ static void ports_opened(void *context, const struct error *err)
 static int begin(
 	struct containers *containers, const struct container_spec *spec, struct error *err)
 {
-	size_t count = 0;
+	const size_t count = list_length(&containers->list);
 
 	if (strcmp(spec->id, CONTAINER_AGENT) == 0)
 		return error_set(err, EEXIST, "container '%s' is the agent itself", spec->id);
 	if (find(containers, spec->id, false))
 		return error_set(err, EEXIST, "container '%s' exists already", spec->id);
-	list_for_each (it, after, &containers->list)
-		count++;
 	if (count >= CONTAINERS_MAX)
 		return error_set(
 			err, EAGAIN, "container '%s': there are %zu already", spec->id, count);

@@ -16,7 +16,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <sys/epoll.h>
-#include <time.h>
 
 #include "clock.h"
 #include "log.h"

@@ -25,7 +25,6 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/uio.h>
-#include <unistd.h>
 
 #include "bytes.h"
 #include "file.h"

@@ -108,15 +108,6 @@ static void tell(struct portmap *portmap)
 		on_done(portmap->context, portmap->failed ? &portmap->failure : NULL);
 }
 
-static size_t entries_count(const struct portmap *portmap)
-{
-	size_t count = 0;
-
-	list_for_each (it, after, &portmap->entries)
-		count++;
-	return count;
-}
-
 static void applied(void *context, const struct error *err)
 {
 	struct portmap *portmap = context;
@@ -126,7 +117,8 @@ static void applied(void *context, const struct error *err)
 	if (!portmap->is_on)
 		return;
 	if (!err)
-		log_info("portmap: the rules are those of %zu containers", entries_count(portmap));
+		log_info("portmap: the rules are those of %zu containers",
+			list_length(&portmap->entries));
 	for (;;) {
 		if (err && is_told && portmap->added) {
 			entry_free(portmap->added);
