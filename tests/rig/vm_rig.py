@@ -8,10 +8,13 @@ and leaves its output there, so the agent has no part in being measured but to h
 to the process that crashes.
 """
 
+import atexit
 import os
 import pathlib
 import shutil
 import subprocess
+import tempfile
+import time
 
 from rig import vsock
 from rig.inspect import Inspected
@@ -110,6 +113,51 @@ def build_initrd(directory, *options, start="init"):
     return output
 
 
+class Templates:
+    """Guests as they were at READY, before any host came: one is booted, saved, and started anew from there
+    for each test that wants the same. Not one with devices of its own, whose state is elsewhere, too."""
+
+    MAX = 6  # some 80 MB each
+
+    def __init__(self):
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="hyperstart-templates-"))
+        atexit.register(shutil.rmtree, self.directory)
+        self.saved = {}  # by what the guest is made of: the file, and what it wrote to its console
+        self.count = 0
+
+    def start(self, make, key):
+        """Of make(arguments), a Vm that is to be started, one that is at READY, with what it wrote so far."""
+        if key not in self.saved:
+            self.saved[key] = self.save(make([]))
+            for old in list(self.saved)[: -self.MAX]:
+                self.saved.pop(old)[0].unlink()
+        path, console = self.saved[key]
+        vm = make(["-incoming", f"exec:cat {path}"])
+        vm.start()
+        while vm.qmp("query-status")["status"] == "inmigrate":
+            time.sleep(0.02)
+        vm.qmp("cont")
+        return vm, console
+
+    def save(self, vm):
+        self.count += 1
+        path = self.directory / str(self.count)
+        with vm:
+            while "READY" not in (console := vm.console()):
+                if not vm.is_running():
+                    raise run_qemu.VmError(f"the guest ended: {console}{vm.output()}")
+                time.sleep(0.05)
+            vm.qmp("stop")
+            vm.qmp("migrate", uri=f"exec:cat >{path}")
+            while (status := vm.qmp("query-migrate")["status"]) != "completed":
+                assert status in ("setup", "active", "device"), status
+                time.sleep(0.02)
+        return path, console
+
+
+TEMPLATES = Templates()
+
+
 class VmGuest(Inspected):
     """One guest, with the interface of HostGuest."""
 
@@ -142,12 +190,21 @@ class VmGuest(Inspected):
         if start == "service":
             arguments = ["-drive", f"file={DEBIAN},format=raw,if=virtio,snapshot=on", *arguments]
             words.append(DEBIAN_WORDS)
-        self.vm = run_qemu.Vm(initrd=initrd, share=share.directory, tag=tag, accel=accel,
-                              append=" ".join(words), arguments=arguments, **options)
-        if transport == "vsock":
-            self.device = vsock.Device(self.vm.directory / "vsock.sock")
-            self.vm.arguments += self.device.arguments(self.vm.memory)
-        self.vm.start()
+
+        def make(more):
+            return run_qemu.Vm(initrd=initrd, share=share.directory, tag=tag, accel=accel,
+                               append=" ".join(words), arguments=[*arguments, *more], **options)
+        self.before = ""  # written to the console before this guest began
+        if (transport, start) == ("virtio", "init") and level in ("info", "debug") and \
+                all(word == "-smp" or word.isdigit() for word in arguments):
+            self.vm, self.before = TEMPLATES.start(
+                make, str((initrd, share.directory, tag, accel, words, arguments)))
+        else:
+            self.vm = make([])
+            if transport == "vsock":
+                self.device = vsock.Device(self.vm.directory / "vsock.sock")
+                self.vm.arguments += self.device.arguments(self.vm.memory)
+            self.vm.start()
         self.reason = None
         self.operator = None  # the process that starts scripts
         self.scripts = 0
@@ -172,7 +229,7 @@ class VmGuest(Inspected):
 
     @property
     def log(self):
-        return self.vm.console()
+        return self.before + self.vm.console()
 
     def describe(self):
         return "the guest's console:\n" + "\n".join((self.log + self.vm.output()).splitlines()[-40:])
