@@ -123,7 +123,7 @@ static void kill_all(struct pod *pod)
 	/* Takes everything in its PID namespace along. */
 	if (init_is_alive(pod))
 		spawn_signal(&pod->init, SIGKILL);
-	worker_cancel(pod->worker, "the pod is killed");
+	worker_cancel(pod->worker, "the pod ends");
 	be_patient(pod, POD_KILLING, KILL_MS);
 }
 
