@@ -27,7 +27,7 @@ ROOMS := format version number clock file log error arena queue uevent module wr
 	child_mount child_device child_copy child_volume child_sysctl child_seccomp child_privileges child_etc \
 	child_rootfs child_unmount child_cgroup child_exec child_clock child_netlink child_network_state child_route \
 	child_network child_portmap child_pod child_files child_hotplug child_ps_columns child_ps_table \
-	child_ps spawn worker process devpts container_mounts container_cgroup container portmap \
+	child_ps spawn worker process devpts container_cgroup container portmap \
 	containers pod commands daemon transport boot main
 
 # What each unit test links beside itself and what is common.

@@ -6,13 +6,9 @@
 
 #include <stddef.h>
 
-struct child_unmount {
-	int mount_ns; /* of a container in which no process is left */
-};
-
-/* Worker: takes everything off there, report_done(). When it is gone, no disk is in use any more but
- * those that are mounted elsewhere, too. */
-_Noreturn void child_unmount_main(const void *child_unmount);
+/* Worker: takes everything off in that mount namespace, report_done(). When it is gone, no disk is in
+ * use any more but those that are mounted elsewhere, too. The argument is an int: the fd. */
+_Noreturn void child_unmount_main(const void *mount_ns);
 
 /* In a worker: the same in many at a time, so that a disk that does not answer holds up no other.
  * Returns how many failed. */

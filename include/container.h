@@ -4,7 +4,6 @@
 #define CONTAINER_H
 
 #include "container_cgroup.h"
-#include "container_mounts.h"
 #include "process.h"
 
 #define CONTAINER_AGENT "hyperstart"
@@ -49,8 +48,9 @@ struct container {
 	struct env_spec *envs;
 	size_t envs_count;
 	struct capabilities_spec *capabilities; /* of a process that names none; NULL: all */
-	struct container_mounts mounts;
-	int devpts; /* owned */
+	int mount_ns;                           /* owned; -1: none yet, or unmounted */
+	int devpts;                             /* owned */
+	struct worker worker;                   /* removes cgroups below its own, then unmounts */
 	struct container_cgroup cgroup;
 	bool is_agent;         /* the agent's own place: there is no first process */
 	bool is_cut;           /* its start was cut short, and somebody waits for its end */

@@ -9,20 +9,19 @@
 #include "worker.h"
 
 struct container_cgroup {
-	struct loop *loop; /* these three: borrowed */
-	const int *parent; /* the pod's cgroup; -1: there are none */
-	const char *id;    /* the container's */
-	int fd;            /* owned; -1: none, or removed */
+	struct worker *worker; /* these three: borrowed; it removes those below */
+	const int *parent;     /* the pod's cgroup; -1: there are none */
+	const char *id;        /* the container's */
+	int fd;                /* owned; -1: none, or removed */
 	struct timer removal;
 	uint32_t removal_ms;
-	struct worker worker; /* removes those below it */
-	bool is_urgent;       /* somebody waits for the removal: not for long */
-	uint64_t oom_kills;   /* that were told */
+	bool is_urgent;     /* somebody waits for the removal: not for long */
+	uint64_t oom_kills; /* that were told */
 	void (*on_removed)(struct container_cgroup *cgroup);
 };
 
 /* Holds nothing yet. */
-void container_cgroup_init(struct container_cgroup *cgroup, struct spawner *spawner,
+void container_cgroup_init(struct container_cgroup *cgroup, struct worker *worker,
 	const int *parent, void (*on_removed)(struct container_cgroup *cgroup));
 
 /* `constraints` may be NULL. 0, also where there are no cgroups; or -1 with err. */

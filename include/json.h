@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* JSON into structs by tables: the only place that walks a JSON text.
  *
- *     static const struct json_field process_fields[] = {
+ *     JSON_TABLE(process_spec,
  *             F_STR(process_spec, id, "id", OPT),
  *             F_STRV(process_spec, args, "args", REQ),
- *             F_LIST(process_spec, envs, envs_count, "envs", OPT, env_spec),
- *     };
- *     static const struct json_schema process_spec_schema =
- *             JSON_SCHEMA(process_spec, process_fields);
+ *             F_LIST(process_spec, envs, envs_count, "envs", OPT, env_spec));
  *
  * The text must be RFC 8259 to the letter. Keys come in any order; unknown ones are ignored; of
  * one that is given twice the last counts, as in Go's decoder. null is the same as not given. */
@@ -123,9 +120,13 @@ struct json_field {
 	JSON_FIELD(tag, member, struct json_member *, name, JSON_MAP, required, \
 		.count_offset = JSON_MEMBER(tag, count, size_t))
 
-#define JSON_SCHEMA(tag, fields_)                                                               \
-	{                                                                                       \
-		.fields = (fields_), .fields_count = COUNT(fields_), .size = sizeof(struct tag) \
+/* The fields of struct `tag`, and tag_schema, by which it is decoded and is a part of others. */
+#define JSON_TABLE(tag, ...)                                           \
+	static const struct json_field tag##_fields[] = {__VA_ARGS__}; \
+	static const struct json_schema tag##_schema = {               \
+		.fields = tag##_fields,                                \
+		.fields_count = COUNT(tag##_fields),                   \
+		.size = sizeof(struct tag),                            \
 	}
 
 /* The one object that `text` is, into `out`, the schema's struct; what that points to is in the

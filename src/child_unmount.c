@@ -22,12 +22,10 @@ static int all_detach(int mount_ns)
 	return errno == EINVAL ? 0 : -1;
 }
 
-void child_unmount_main(const void *child_unmount)
+void child_unmount_main(const void *mount_ns)
 {
-	const struct child_unmount *plan = child_unmount;
-
 	/* A root goes when this process has another, or ends. */
-	if (all_detach(plan->mount_ns) < 0)
+	if (all_detach(*(const int *)mount_ns) < 0)
 		die_errno("unmount");
 	report_done(NULL, 0);
 }

@@ -306,7 +306,7 @@ static enum outcome file_work(
 	container = containers_find(&commands->pod->containers, spec.container, err);
 	if (!container)
 		return FAILED;
-	if (container->mounts.ns < 0) {
+	if (container->mount_ns < 0) {
 		error_set(err, EINVAL, "container '%s' has no root of its own", spec.container);
 		return FAILED;
 	}
@@ -315,12 +315,12 @@ static enum outcome file_work(
 		return FAILED;
 	}
 	files = (struct child_files){
-		.mount_ns = container->mounts.ns,
+		.mount_ns = container->mount_ns,
 		.file = spec.file,
 		.data = message->payload + end,
 		.length = message->length - end,
 	};
-	return work(commands, main, &files, container->mounts.ns, -1, err);
+	return work(commands, main, &files, container->mount_ns, -1, err);
 }
 
 static enum outcome command_readfile(struct commands *commands, struct error *err)
@@ -350,11 +350,11 @@ static enum outcome command_pscontainer(struct commands *commands, struct error 
 	}
 	ps = (struct child_ps){
 		.cgroup = container->cgroup.fd,
-		.mount_ns = container->mounts.ns,
+		.mount_ns = container->mount_ns,
 		.json = spec.format && strcmp(spec.format, "json") == 0,
 		.psargs = spec.psargs,
 	};
-	return work(commands, child_ps_main, &ps, container->cgroup.fd, container->mounts.ns, err);
+	return work(commands, child_ps_main, &ps, container->cgroup.fd, container->mount_ns, err);
 }
 
 /* clang-format off */

@@ -17,6 +17,7 @@
 
 #include "cgroup.h"
 #include "child_exec.h"
+#include "child_unmount.h"
 #include "clock.h"
 #include "device_filter.h"
 #include "devpts.h"
@@ -38,16 +39,6 @@ struct exec {
 static struct container *of_init(struct process *process)
 {
 	return list_entry(process, struct container, init);
-}
-
-static struct container *of_mounts(struct container_mounts *mounts)
-{
-	return list_entry(mounts, struct container, mounts);
-}
-
-static struct container *of_cgroup(struct container_cgroup *cgroup)
-{
-	return list_entry(cgroup, struct container, cgroup);
 }
 
 static struct exec *of_exec(struct process *process)
@@ -137,15 +128,20 @@ void container_cancel(struct container *container, const char *reason)
 	/* Not started: it ends as soon as can be. */
 	if (container->failure) {
 		container->is_cut = true;
-		container_mounts_cancel(&container->mounts, reason);
+		worker_cancel(&container->worker, reason);
 	}
 	each_exec(container, cancel_process, reason);
 }
 
+/* The mount namespace goes when nobody is in it, and with it what a child may have left. One that is not
+ * unmounted stays for ever: whoever closes it last would have to wait for its disks, and that is not to
+ * be the daemon. */
 static void release(struct container *container, bool is_unmounted)
 {
+	assert(!container->worker.busy);
 	container_cgroup_close(&container->cgroup);
-	container_mounts_close(&container->mounts, is_unmounted);
+	if (is_unmounted)
+		fd_close(&container->mount_ns);
 	fd_close(&container->devpts);
 	list_remove(&container->node);
 	container->setting->table->kept -= container->arena.used;
@@ -165,12 +161,20 @@ static bool has_failed(const struct container *container)
 	return container->failure && *container->failure->text;
 }
 
-static void unmounted(struct container_mounts *mounts, const struct error *err)
+/* Nothing is mounted there any more (err NULL), or why it still is. */
+static void unmounted(void *context, const struct error *err)
 {
-	struct container *container = of_mounts(mounts);
+	struct container *container = context;
 	const struct container_events events = container->events;
 	struct error failure;
 
+	if (err) {
+		failure = *err;
+		error_wrap(&failure, "container '%s'", container->id);
+		log_error("%s", failure.text);
+	} else {
+		fd_close(&container->mount_ns);
+	}
 	if (has_failed(container)) {
 		failure = *container->failure;
 		release(container, !err);
@@ -179,15 +183,30 @@ static void unmounted(struct container_mounts *mounts, const struct error *err)
 	}
 	if (!err)
 		list_remove(&container->node);
-	events.on_removed(container, err);
+	events.on_removed(container, err ? &failure : NULL);
 	if (!err)
 		release(container, true);
 }
 
 static void container_leave(struct container *container)
 {
-	container_mounts_unmount(&container->mounts, container->id,
-		container->is_cut ? CUT_MS : container->setting->table->deadline_ms);
+	const struct worker_plan plan = {
+		.main = child_unmount_main,
+		.argument = &container->mount_ns,
+		.keep = &container->mount_ns,
+		.keep_count = 1,
+		.deadline_ms = container->is_cut ? CUT_MS : container->setting->table->deadline_ms,
+		.on_done = unmounted,
+		.context = container,
+	};
+	struct error err;
+
+	if (container->worker.busy)
+		return;
+	if (container->mount_ns < 0)
+		unmounted(container, NULL);
+	else if (worker_start(&container->worker, &plan, &err) < 0)
+		unmounted(container, &err);
 }
 
 void container_remove(struct container *container)
@@ -198,7 +217,7 @@ void container_remove(struct container *container)
 
 bool container_is_leaving(const struct container *container)
 {
-	return container_mounts_are_leaving(&container->mounts);
+	return container->worker.busy;
 }
 
 /* A start that failed is told when nothing of it is left; that a container is empty, too. */
@@ -214,7 +233,7 @@ static void container_settle(struct container *container)
 
 static void cgroup_removed(struct container_cgroup *cgroup)
 {
-	container_settle(of_cgroup(cgroup));
+	container_settle(list_entry(cgroup, struct container, cgroup));
 }
 
 void container_kill(struct container *container)
@@ -348,7 +367,7 @@ int container_exec(struct container *container, const struct process_spec *spec,
 			{
 				.container_envs = container->envs,
 				.container_envs_count = container->envs_count,
-				.mount_ns = container->mounts.ns,
+				.mount_ns = container->mount_ns,
 				.first = container->init.spawn.pid,
 				.devpts = -1,
 				.device_filter = -1,
@@ -438,10 +457,10 @@ static struct container *container_new(const struct container_setting *setting,
 	}
 	container->setting = setting;
 	container->events = *events;
-	container->devpts = -1;
-	container_mounts_init(&container->mounts, setting->table->spawner, unmounted);
+	container->mount_ns = container->devpts = -1;
+	container->worker.spawner = setting->table->spawner;
 	container_cgroup_init(
-		&container->cgroup, setting->table->spawner, &setting->cgroup, cgroup_removed);
+		&container->cgroup, &container->worker, &setting->cgroup, cgroup_removed);
 	list_init(&container->node);
 	list_init(&container->execs);
 	return container;
@@ -483,7 +502,7 @@ struct container *container_start(const struct container_setting *setting,
 		goto fail;
 	described.capabilities = container->capabilities;
 	plan.id = container->init_id;
-	plan.mount_ns = &container->mounts.ns;
+	plan.mount_ns = &container->mount_ns;
 	plan.child.devpts = container->devpts;
 	plan.child.device_filter = -1;
 	if (container->cgroup.fd >= 0 && !spec->system_mounts.bind_mount_dev &&

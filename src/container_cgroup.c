@@ -28,7 +28,7 @@ static const char *name_of(const struct container_cgroup *cgroup, char name[NAME
 
 static void removal_later(struct container_cgroup *cgroup)
 {
-	timer_set(cgroup->loop, &cgroup->removal, cgroup->removal_ms);
+	timer_set(cgroup->worker->spawner->loop, &cgroup->removal, cgroup->removal_ms);
 }
 
 static void tree_removed(void *context, const struct error *err)
@@ -56,7 +56,7 @@ static int tree_remove(struct container_cgroup *cgroup, const char *name)
 	if (cgroup_get_number(cgroup->fd, "cgroup.stat", "nr_descendants ", &below, &err) < 0 ||
 		below == 0)
 		return -1;
-	return worker_start(&cgroup->worker, &worker, &err);
+	return worker_start(cgroup->worker, &worker, &err);
 }
 
 /* That the cgroup can be removed is the kernel's word that no process is left in it. The orphans
@@ -69,7 +69,7 @@ void container_cgroup_remove(struct container_cgroup *cgroup)
 	char name[NAME_SIZE];
 	struct error err;
 
-	if (cgroup->worker.busy)
+	if (cgroup->worker->busy)
 		return;
 	if (cgroup->fd >= 0 && cgroup_remove(*cgroup->parent, name_of(cgroup, name), &err) < 0 &&
 		err.code == EBUSY) {
@@ -92,14 +92,13 @@ static void removal_due(struct timer *timer)
 	container_cgroup_remove(list_entry(timer, struct container_cgroup, removal));
 }
 
-void container_cgroup_init(struct container_cgroup *cgroup, struct spawner *spawner,
+void container_cgroup_init(struct container_cgroup *cgroup, struct worker *worker,
 	const int *parent, void (*on_removed)(struct container_cgroup *cgroup))
 {
 	*cgroup = (struct container_cgroup){
-		.loop = spawner->loop,
+		.worker = worker,
 		.parent = parent,
 		.fd = -1,
-		.worker = {.spawner = spawner},
 		.on_removed = on_removed,
 	};
 	timer_init(&cgroup->removal, removal_due);

@@ -372,8 +372,8 @@ size_t containers_settle(struct containers *containers, int mount_ns[CONTAINERS_
 
 		if (!is_at_rest(container))
 			stray(container);
-		else if (container->mounts.ns >= 0)
-			mount_ns[count++] = container->mounts.ns;
+		else if (container->mount_ns >= 0)
+			mount_ns[count++] = container->mount_ns;
 	}
 	return count;
 }

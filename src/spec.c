@@ -20,30 +20,23 @@
 
 /* --- Tables: protocol.md section 4 ------------------------------------------------------------ */
 
-static const struct json_field env_fields[] = {
+JSON_TABLE(env_spec,
 	F_STR(env_spec, env, "env", REQ),
-	F_STR(env_spec, value, "value", OPT),
-};
-static const struct json_schema env_spec_schema = JSON_SCHEMA(env_spec, env_fields);
+	F_STR(env_spec, value, "value", OPT));
 
-static const struct json_field capabilities_fields[] = {
+JSON_TABLE(capabilities_spec,
 	F_STRV(capabilities_spec, names[BOUNDING], "bounding", OPT),
 	F_STRV(capabilities_spec, names[EFFECTIVE], "effective", OPT),
 	F_STRV(capabilities_spec, names[INHERITABLE], "inheritable", OPT),
 	F_STRV(capabilities_spec, names[PERMITTED], "permitted", OPT),
-	F_STRV(capabilities_spec, names[AMBIENT], "ambient", OPT),
-};
-static const struct json_schema capabilities_spec_schema =
-	JSON_SCHEMA(capabilities_spec, capabilities_fields);
+	F_STRV(capabilities_spec, names[AMBIENT], "ambient", OPT));
 
-static const struct json_field rlimit_fields[] = {
+JSON_TABLE(rlimit_spec,
 	F_STR(rlimit_spec, type, "type", REQ),
 	F_U64(rlimit_spec, soft, "soft", REQ),
-	F_U64(rlimit_spec, hard, "hard", REQ),
-};
-static const struct json_schema rlimit_spec_schema = JSON_SCHEMA(rlimit_spec, rlimit_fields);
+	F_U64(rlimit_spec, hard, "hard", REQ));
 
-static const struct json_field process_fields[] = {
+JSON_TABLE(process_spec,
 	F_STR(process_spec, id, "id", OPT),
 	F_STR(process_spec, user, "user", OPT),
 	F_STR(process_spec, group, "group", OPT),
@@ -58,96 +51,68 @@ static const struct json_field process_fields[] = {
 	F_U32(process_spec, columns, "columns", OPT, UINT16_MAX),
 	F_OBJP(process_spec, capabilities, "capabilities", OPT, capabilities_spec),
 	F_BOOL(process_spec, no_new_privileges, "noNewPrivileges", OPT),
-	F_LIST(process_spec, rlimits, rlimits_count, "rlimits", OPT, rlimit_spec),
-};
-static const struct json_schema process_spec_schema = JSON_SCHEMA(process_spec, process_fields);
+	F_LIST(process_spec, rlimits, rlimits_count, "rlimits", OPT, rlimit_spec));
 
-static const struct json_field volume_fields[] = {
+JSON_TABLE(volume_spec,
 	F_STR(volume_spec, device, "device", OPT),
 	F_STR(volume_spec, addr, "addr", OPT),
 	F_STR(volume_spec, mount, "mount", REQ),
 	F_STR(volume_spec, fstype, "fstype", REQ),
 	F_BOOL(volume_spec, read_only, "readOnly", OPT),
-	F_BOOL(volume_spec, docker_volume, "dockerVolume", OPT),
-};
-static const struct json_schema volume_spec_schema = JSON_SCHEMA(volume_spec, volume_fields);
+	F_BOOL(volume_spec, docker_volume, "dockerVolume", OPT));
 
-static const struct json_field fsmap_fields[] = {
+JSON_TABLE(fsmap_spec,
 	F_STR(fsmap_spec, source, "source", OPT),
 	F_STR(fsmap_spec, path, "path", REQ),
 	F_BOOL(fsmap_spec, read_only, "readOnly", OPT),
 	F_BOOL(fsmap_spec, docker_volume, "dockerVolume", OPT),
 	F_BOOL(fsmap_spec, absolute_path, "absolutePath", OPT),
-	F_STR(fsmap_spec, scsi_addr, "scsiAddr", OPT),
-};
-static const struct json_schema fsmap_spec_schema = JSON_SCHEMA(fsmap_spec, fsmap_fields);
+	F_STR(fsmap_spec, scsi_addr, "scsiAddr", OPT));
 
-static const struct json_field system_mounts_fields[] = {
+JSON_TABLE(system_mounts_spec,
 	F_BOOL(system_mounts_spec, bind_mount_dev, "bindMountDev", OPT),
-	F_U64(system_mounts_spec, dev_shm_size, "devShmSize", OPT),
-};
-static const struct json_schema system_mounts_spec_schema =
-	JSON_SCHEMA(system_mounts_spec, system_mounts_fields);
+	F_U64(system_mounts_spec, dev_shm_size, "devShmSize", OPT));
 
-static const struct json_field constraints_fields[] = {
+JSON_TABLE(constraints_spec,
 	F_INT(constraints_spec, cpu_quota, "CPUQuota", OPT, INT32_MIN, INT32_MAX),
 	F_U32(constraints_spec, cpu_period, "CPUPeriod", OPT, UINT32_MAX),
-	F_U64(constraints_spec, cpu_shares, "CPUShares", OPT),
-};
-static const struct json_schema constraints_spec_schema =
-	JSON_SCHEMA(constraints_spec, constraints_fields);
+	F_U64(constraints_spec, cpu_shares, "CPUShares", OPT));
 
-static const struct json_field address_fields[] = {
+JSON_TABLE(address_spec,
 	F_STR(address_spec, ip_address, "ipAddress", OPT),
-	F_STR(address_spec, net_mask, "netMask", OPT),
-};
-static const struct json_schema address_spec_schema = JSON_SCHEMA(address_spec, address_fields);
+	F_STR(address_spec, net_mask, "netMask", OPT));
 
-static const struct json_field interface_fields[] = {
+JSON_TABLE(interface_spec,
 	F_STR(interface_spec, device, "device", OPT),
 	F_STR(interface_spec, new_device_name, "newDeviceName", OPT),
 	F_LIST(interface_spec, ip_addresses, ip_addresses_count, "ipAddresses", OPT, address_spec),
 	F_STR(interface_spec, ip_single.ip_address, "ipAddress", OPT),
 	F_STR(interface_spec, ip_single.net_mask, "netMask", OPT),
 	F_U32_TEXT(interface_spec, mtu, "mtu", OPT, UINT32_MAX),
-	F_STR(interface_spec, mac_addr, "macAddr", OPT),
-};
-static const struct json_schema interface_spec_schema =
-	JSON_SCHEMA(interface_spec, interface_fields);
+	F_STR(interface_spec, mac_addr, "macAddr", OPT));
 
-static const struct json_field route_fields[] = {
+JSON_TABLE(route_spec,
 	F_STR(route_spec, dest, "dest", OPT),
 	F_STR(route_spec, gateway, "gateway", OPT),
 	F_STR(route_spec, device, "device", OPT),
-	F_STR(route_spec, src, "src", OPT),
-};
-static const struct json_schema route_spec_schema = JSON_SCHEMA(route_spec, route_fields);
+	F_STR(route_spec, src, "src", OPT));
 
-static const struct json_field routes_fields[] = {
-	F_LIST(routes_spec, routes, routes_count, "routes", OPT, route_spec),
-};
-static const struct json_schema routes_spec_schema = JSON_SCHEMA(routes_spec, routes_fields);
+JSON_TABLE(routes_spec,
+	F_LIST(routes_spec, routes, routes_count, "routes", OPT, route_spec));
 
-static const struct json_field white_lists_fields[] = {
+JSON_TABLE(white_lists_spec,
 	F_STRV(white_lists_spec, internal, "internalNetworks", OPT),
-	F_STRV(white_lists_spec, external, "externalNetworks", OPT),
-};
-static const struct json_schema white_lists_spec_schema =
-	JSON_SCHEMA(white_lists_spec, white_lists_fields);
+	F_STRV(white_lists_spec, external, "externalNetworks", OPT));
 
-static const struct json_field port_fields[] = {
+JSON_TABLE(port_spec,
 	F_U32(port_spec, host_port, "hostPort", OPT, UINT16_MAX),
 	F_U32(port_spec, container_port, "containerPort", OPT, UINT16_MAX),
-	F_STR(port_spec, protocol, "protocol", OPT),
-};
-static const struct json_schema port_spec_schema = JSON_SCHEMA(port_spec, port_fields);
+	F_STR(port_spec, protocol, "protocol", OPT));
 
-static const struct json_field device_fields[] = {
-	F_STR(device_spec, device, "device", REQ),
-};
-static const struct json_schema device_spec_schema = JSON_SCHEMA(device_spec, device_fields);
+JSON_TABLE(device_spec,
+	F_STR(device_spec, device, "device", REQ));
 
-static const struct json_field container_fields[] = {
+JSON_TABLE(container_spec,
 	F_STR(container_spec, id, "id", REQ),
 	F_STR(container_spec, rootfs, "rootfs", EMPTY),
 	F_STR(container_spec, image, "image", EMPTY),
@@ -162,12 +127,9 @@ static const struct json_field container_fields[] = {
 	F_BOOL(container_spec, read_only, "readOnly", OPT),
 	F_OBJ(container_spec, constraints, "constraints", OPT, constraints_spec),
 	F_OBJ(container_spec, process, "process", REQ, process_spec),
-	F_LIST(container_spec, ports, ports_count, "ports", OPT, port_spec),
-};
-static const struct json_schema container_spec_schema =
-	JSON_SCHEMA(container_spec, container_fields);
+	F_LIST(container_spec, ports, ports_count, "ports", OPT, port_spec));
 
-static const struct json_field pod_fields[] = {
+JSON_TABLE(pod_spec,
 	F_STR(pod_spec, hostname, "hostname", OPT),
 	F_STR(pod_spec, share_dir, "shareDir", OPT),
 	F_STRV(pod_spec, dns, "dns", OPT),
@@ -177,56 +139,40 @@ static const struct json_field pod_fields[] = {
 	F_LIST(pod_spec, interfaces, interfaces_count, "interfaces", OPT, interface_spec),
 	F_LIST(pod_spec, routes, routes_count, "routes", OPT, route_spec),
 	F_OBJP(pod_spec, white_lists, "portmappingWhiteLists", OPT, white_lists_spec),
-	F_STR(pod_spec, iptable_rules, "iptableRules", OPT),
-};
-static const struct json_schema pod_spec_schema = JSON_SCHEMA(pod_spec, pod_fields);
+	F_STR(pod_spec, iptable_rules, "iptableRules", OPT));
 
-static const struct json_field exec_fields[] = {
+JSON_TABLE(exec_spec,
 	F_STR(exec_spec, container, "container", REQ),
-	F_OBJ(exec_spec, process, "process", REQ, process_spec),
-};
-static const struct json_schema exec_spec_schema = JSON_SCHEMA(exec_spec, exec_fields);
+	F_OBJ(exec_spec, process, "process", REQ, process_spec));
 
-static const struct json_field kill_fields[] = {
+JSON_TABLE(kill_spec,
 	F_STR(kill_spec, container, "container", REQ),
 	F_INT(kill_spec, signal, "signal", REQ, 0, 64),
-	F_BOOL(kill_spec, all_processes, "allProcesses", OPT),
-};
-static const struct json_schema kill_spec_schema = JSON_SCHEMA(kill_spec, kill_fields);
+	F_BOOL(kill_spec, all_processes, "allProcesses", OPT));
 
-static const struct json_field file_fields[] = {
+JSON_TABLE(file_spec,
 	F_STR(file_spec, container, "container", REQ),
-	F_STR(file_spec, file, "file", REQ),
-};
-static const struct json_schema file_spec_schema = JSON_SCHEMA(file_spec, file_fields);
+	F_STR(file_spec, file, "file", REQ));
 
-static const struct json_field remove_fields[] = {
-	F_STR(remove_spec, container, "container", REQ),
-};
-static const struct json_schema remove_spec_schema = JSON_SCHEMA(remove_spec, remove_fields);
+JSON_TABLE(remove_spec,
+	F_STR(remove_spec, container, "container", REQ));
 
-static const struct json_field signal_fields[] = {
+JSON_TABLE(signal_spec,
 	F_STR(signal_spec, container, "container", REQ),
 	F_STR(signal_spec, process, "process", REQ),
-	F_INT(signal_spec, signal, "signal", REQ, 0, 64),
-};
-static const struct json_schema signal_spec_schema = JSON_SCHEMA(signal_spec, signal_fields);
+	F_INT(signal_spec, signal, "signal", REQ, 0, 64));
 
-static const struct json_field ps_fields[] = {
+JSON_TABLE(ps_spec,
 	F_STR(ps_spec, container, "container", REQ),
 	F_STR(ps_spec, format, "format", OPT),
-	F_STRV(ps_spec, psargs, "psargs", OPT),
-};
-static const struct json_schema ps_spec_schema = JSON_SCHEMA(ps_spec, ps_fields);
+	F_STRV(ps_spec, psargs, "psargs", OPT));
 
-static const struct json_field winsize_fields[] = {
+JSON_TABLE(winsize_spec,
 	F_U64(winsize_spec, seq, "seq", OPT),
 	F_STR(winsize_spec, container, "container", OPT),
 	F_STR(winsize_spec, process, "process", OPT),
 	F_U32(winsize_spec, row, "row", OPT, UINT16_MAX),
-	F_U32(winsize_spec, column, "column", OPT, UINT16_MAX),
-};
-static const struct json_schema winsize_spec_schema = JSON_SCHEMA(winsize_spec, winsize_fields);
+	F_U32(winsize_spec, column, "column", OPT, UINT16_MAX));
 
 /* --- Checks ----------------------------------------------------------------------------------- */
 
@@ -336,7 +282,7 @@ static int check_capabilities(struct capabilities_spec *capabilities, struct err
 			if (number < 0)
 				return error_set(err, EINVAL,
 					"process.capabilities.%s[%zu]: no such capability '%s'",
-					capabilities_fields[i].name,
+					capabilities_spec_fields[i].name,
 					(size_t)(name - capabilities->names[i]), *name);
 			sets[i] |= CAPABILITY_BIT(number);
 		}

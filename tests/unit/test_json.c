@@ -37,14 +37,12 @@ struct tree {
 	size_t map_count;
 };
 
-static const struct json_field leaf_fields[] = {
+JSON_TABLE(leaf,
 	F_STR(leaf, name, "name", REQ),
 	F_STR(leaf, text, "text", OPT),
-	F_U64(leaf, number, "number", OPT),
-};
-static const struct json_schema leaf_schema = JSON_SCHEMA(leaf, leaf_fields);
+	F_U64(leaf, number, "number", OPT));
 
-static const struct json_field tree_fields[] = {
+JSON_TABLE(tree,
 	F_STR(tree, string, "string", OPT),
 	F_STRV(tree, strings, "strings", OPT),
 	F_U64(tree, u64, "u64", OPT),
@@ -54,9 +52,7 @@ static const struct json_field tree_fields[] = {
 	F_OBJ(tree, inside, "inside", OPT, leaf),
 	F_OBJP(tree, pointed, "pointed", OPT, leaf),
 	F_LIST(tree, leaves, leaves_count, "leaves", OPT, leaf),
-	F_MAP(tree, map, map_count, "map", OPT),
-};
-static const struct json_schema tree_schema = JSON_SCHEMA(tree, tree_fields);
+	F_MAP(tree, map, map_count, "map", OPT));
 
 struct strict {
 	const char *string;
@@ -66,13 +62,11 @@ struct strict {
 	int number;
 };
 
-static const struct json_field strict_fields[] = {
+JSON_TABLE(strict,
 	F_STR(strict, string, "string", REQ),
 	F_STRV(strict, strings, "strings", REQ),
 	F_LIST(strict, leaves, leaves_count, "leaves", REQ, leaf),
-	F_INT(strict, number, "int", REQ, 0, 9),
-};
-static const struct json_schema strict_schema = JSON_SCHEMA(strict, strict_fields);
+	F_INT(strict, number, "int", REQ, 0, 9));
 
 /* --- Allocations that fail in turn ------------------------------------------------------------ */
 
