@@ -299,6 +299,8 @@ class HostGuest(Inspected):
             counts = COVERAGE and self.binary != "musl"
             os.kill(self.pid if counts else self.init,
                     signal.SIGRTMAX - 1 if counts else signal.SIGKILL)
+            if self.cgroup and not counts:  # what holds the agent in the kernel holds up its end, too
+                (self.cgroup / "cgroup.kill").write_text("1")
             self.status = os.waitpid(self.init, 0)[1]
         if self._log_fd is not None:
             self.read_log()
