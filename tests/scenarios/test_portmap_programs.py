@@ -40,6 +40,12 @@ RESTORE, UNDO = "iptables-restore -w 5 --noflush\n", "iptables-restore -w 5\n"
 LISTS = {"internalNetworks": ["10.0.0.0/8"], "externalNetworks": ["192.0.2.0/24"]}
 
 
+def hide_programs(host, directory):
+    """What the machine has in /usr/sbin: that directory is there instead."""
+    subprocess.run(["nsenter", "-t", str(host.guest.pid), "-m", "mount", "--bind", directory,
+                    "/usr/sbin"], check=True)
+
+
 class Programs:
     def __init__(self, host, directory):
         self.host, self.directory = host, directory
@@ -49,8 +55,7 @@ class Programs:
         (directory / "saved").write_text(SAVED)
         os.mkfifo(directory / "go")
         self.plan()
-        subprocess.run(["nsenter", "-t", str(host.guest.pid), "-m", "mount", "--bind", directory,
-                        "/usr/sbin"], check=True)
+        hide_programs(host, directory)
 
     def plan(self, *what):
         """For the calls from now on."""
@@ -83,7 +88,8 @@ INTERFACE = {"device": "net0", "newDeviceName": "new0", "mtu": 1300, "ipAddresse
     {"ipAddress": "10.7.0.1", "netMask": "24"}]}
 
 
-def test_a_guest_without_the_programs_says_so(net):
+def test_a_guest_without_the_programs_says_so(net, tmp_path):
+    hide_programs(net.host, tmp_path)
     before = net.state()
     for rules in ({"iptableRules": RULES}, {"portmappingWhiteLists": LISTS}):
         assert net.host.error(Code.STARTPOD, {"interfaces": [INTERFACE], **rules}) == \

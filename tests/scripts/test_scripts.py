@@ -4,19 +4,20 @@
 import fcntl
 import hashlib
 import os
-import pathlib
 import pty
 import random
 import select
 import shutil
 import struct
 import subprocess
+import sys
 import termios
 import time
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from rig.scripts import ROOT, load_script
+
 PRODUCT = ROOT / "build/musl/hyperstart"
 RUN_SECONDS = 120
 
@@ -199,3 +200,21 @@ def test_an_include_goes_up_the_table_only(tmp_path, file, includes, complaint):
                             capture_output=True)
     assert (result.returncode == 0) == (complaint is None), result.stderr
     assert (complaint or "") in result.stderr
+
+
+def test_a_lane_that_takes_too_long_keeps_what_has_been_run(tmp_path, monkeypatch):
+    check = load_script("check")
+    monkeypatch.setattr(check, "ROOT", tmp_path)
+    monkeypatch.setattr(check, "LOGS", tmp_path)
+    monkeypatch.setattr(check, "STEP_SECONDS", 20)
+    (tmp_path / "conftest.py").symlink_to(ROOT / "tests/scenarios/conftest.py")
+    (tmp_path / "test_lane.py").write_text(
+        "import time\n\ndef test_fast():\n    pass\n\ndef test_bad():\n    assert False\n\n"
+        "def test_slow():\n    time.sleep(1000)\n")
+    (tmp_path / "Makefile").write_text(
+        f"lane:\n\tPYTHONPATH={ROOT}/tests {sys.executable} -m pytest -p no:cacheprovider "
+        "--junitxml=lane.xml test_lane.py\n")
+    step = check.Scenarios("lane")
+    step.run()
+    assert step.passed == 1
+    assert step.failed == ["test_lane::test_bad", "lane (ended with stopped after 20 s)"]
