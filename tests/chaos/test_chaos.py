@@ -28,8 +28,8 @@ from scenarios.test_privileges import DOCKER, NONE, sets
 
 CAPABILITIES = [sets(DOCKER, DOCKER, DOCKER, DOCKER, NONE), sets(*[NONE] * 5)]
 NAMES = ["web", "db", "a}b", "caf\u00e9"]
-PROCESSES = 400  # that a guest may have: the agent's own forks are to fail now and then
-LIVING_MAX = 30
+PROCESSES = 500  # that a guest may have: the agent's own forks are to fail now and then
+STREAMS_MAX = 100
 ACK_SECONDS, OFF_SECONDS = 9, 3
 USUAL_START = 0.2  # seconds, on an idle machine; where a start takes longer, so may an end
 KEPT = 100_000  # bytes of an output that are looked at
@@ -37,7 +37,7 @@ LAST = 30
 MISBEHAVING = [
     "exec storm forks", "exec storm orphans", "exec attack siblings 40 2", "exec attack children 40 2",
     "exec attack traceme 10", "exec attack traceme 19", "exec attack trace-exec /bin/true", "exec attack tracer",
-    "exec attack stopper", "exec attack steal 50", "exec attack convoy 20 64", "while :; do sleep 0.2; kill -9 -1; done",
+    "exec attack stopper", "exec attack steal 50", "exec attack convoy 20 64", "sleep 0.5; kill -9 -1; sleep 0.5; kill -9 -1",
     "sleep 0.5; kill -STOP -1; sleep 1; kill -CONT -1", "trap '' TERM HUP INT; sleep 1000 & sleep 1000", "kill -STOP $$",
     "exec <&- >&- 2>&-; exec sleep 1000", "(sleep 1000 &) & exec true", "while :; do (sleep 0.1 &) & wait; done",
     "exec yes", "exec cat", "exec cat /dev/zero >&2", "exec setsid sleep 1000", "kill -9 $$",
@@ -74,6 +74,7 @@ class Chaos(Oracle):
         self.processes, self.sent, self.markers = [], 0, 100
         self.names = [*NAMES]  # and what mutations made of them
         self.signals = {9, 15}  # that somebody may have got
+        self.menu = self.rng.sample(MISBEHAVING, 8)
 
     def live(self):
         steps, weights = zip(*STEPS)
@@ -119,23 +120,28 @@ class Chaos(Oracle):
         it takes by running is no attack, and the machine has other work."""
         self.attend("control", read=False)
         rng, host = self.rng, self.host
-        living = [process for seqs in host.streams.values() for process in seqs]
-        if len(living) > 2 * LIVING_MAX:
+        if sum(map(len, host.streams.values())) > STREAMS_MAX:
             return
+        name = rng.choice(NAMES)
+        first = self.containers.get(name)
+        kind = Code.EXECCMD
+        if not first or first.ended or first.start.kind == ERROR or rng.random() < 0.1:
+            kind = Code.NEWCONTAINER
+            self.say(Code.REMOVECONTAINER, {"container": name})
+            if rng.random() < 0.7:
+                script, code = "exec sleep 1000", None
         terminal = code is None and rng.random() < 0.2
-        fields = {"stdio": host.fresh_seq(), "stderr": host.fresh_seq() if not terminal else 0, "terminal": terminal,
-                  "args": [*(["nice", "-n", "19"] if code is None else []), "sh", "-c",
-                           f"read stat </proc/$$/stat; echo $stat; {script}"],
+        fields = {"stdio": host.fresh_seq(), "stderr": 0 if terminal else host.fresh_seq(), "terminal": terminal,
+                  "args": ["sh", "-c", "read stat </proc/$$/stat; echo $stat; "
+                           f"{'renice 19 $$; ' if code is None else ''}{script}"],
                   "user": rng.choice(("root", "alice")), "capabilities": rng.choice(CAPABILITIES)}
-        if fields["user"] == "alice":
-            fields["rlimits"] = [{"type": "RLIMIT_NPROC", "hard": 300, "soft": 300}]
+        if "storm" in script and rng.random() < 0.9:  # or the guest is full
+            fields |= {"user": "alice", "rlimits": [{"type": "RLIMIT_NPROC", "hard": 200, "soft": 200}]}
         if rng.random() < 0.5:
             fields["id"] = f"p{fields['stdio']}"
-        name = rng.choice(NAMES)
-        kind, spec = Code.EXECCMD, {"container": name, "process": fields}
-        if rng.random() < 0.2 or name not in self.containers:
-            kind, spec = Code.NEWCONTAINER, {"id": name, "image": "box", "rootfs": "rootfs", "process": fields}
-            self.containers[name] = True
+        spec = {"container": name, "process": fields}
+        if kind == Code.NEWCONTAINER:
+            spec = {"id": name, "image": "box", "rootfs": "rootfs", "process": fields}
         payload = json.dumps(spec).encode()
         if rng.random() < 0.15:
             payload, code = self.mutate(payload), None
@@ -160,9 +166,11 @@ class Chaos(Oracle):
         process.start = self.send(f"{kind.name} {name} {fields.get('id')} {script}", kind, payload,
                                   kinds=(ACK, ERROR), lost=lost)
         process.start.process = process
+        if kind == Code.NEWCONTAINER and (not first or first.ended or first.start.kind == ERROR):
+            self.containers[name] = process
 
     def step_misbehave(self):
-        self.start(self.rng.choice(MISBEHAVING))
+        self.start(self.rng.choice(self.menu))
 
     def step_behave(self):
         number = len(self.processes) % 100 + 1
