@@ -176,11 +176,15 @@ def test_vi_in_a_shell_follows_the_window(machine):
         terminal.expect_to_be_back(modes, 0)
 
 
+# What it says it says as the terminal's foreground job: the shell itself heeds no Ctrl-Z.
+FOREGROUND = "clear; sh -c 'echo run\"\"ning; exec sleep 1000'"
+
+
 def test_control_keys_are_the_containers(machine):
     with Tmux(machine) as terminal:
         modes = terminal.modes()
         enter_box(terminal)
-        terminal.run("clear; echo run\"\"ning; sleep 1000")
+        terminal.run(FOREGROUND)
         terminal.await_line("running")
         terminal.keys("C-c")
         terminal.await_line("/ #")
@@ -190,7 +194,7 @@ def test_control_keys_are_the_containers(machine):
         terminal.wait_until(lambda: any("Load average" in line for line in terminal.screen()))
         terminal.keys("C-c")  # which top reads by itself
         terminal.await_line("/ #")
-        terminal.run("clear; echo run\"\"ning; sleep 1000")
+        terminal.run(FOREGROUND)
         terminal.await_line("running")
         terminal.keys("C-z")
         terminal.await_line("/ #")
