@@ -6,12 +6,13 @@
 #ifndef CHILD_CGROUP_H
 #define CHILD_CGROUP_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 /* The caller becomes a member. The kernel lets nobody in where the container has handed a controller
  * on to its own cgroups (EBUSY); then it goes to where the process `beside` is, a pid in the agent's
- * procfs, 0 for none. */
-void child_cgroup_join(int cgroup, pid_t beside);
+ * procfs, 0 for none. Returns whether it is in `cgroup` itself. */
+bool child_cgroup_join(int cgroup, pid_t beside);
 
 /* The cgroup namespace of that process, 0 for the caller: an fd. */
 int child_cgroup_namespace(pid_t pid);

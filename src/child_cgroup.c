@@ -8,7 +8,6 @@
 #include <linux/limits.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -166,17 +165,17 @@ static void path_find(pid_t pid, char file[PATH_MAX])
 	close(ours);
 }
 
-void child_cgroup_join(int cgroup, pid_t beside)
+bool child_cgroup_join(int cgroup, pid_t beside)
 {
 	char file[PATH_MAX];
 	struct error err;
 
 	if (cgroup_set(cgroup, "cgroup.procs", "0", &err) == 0)
-		return;
+		return true;
 	if (beside > 0 && (err.code == EBUSY || err.code == EOPNOTSUPP)) {
 		path_find(beside, file);
 		if (cgroup_set(cgroup, file, "0", &err) == 0)
-			return;
+			return false;
 	}
 	error_wrap(&err, "join the container's cgroup");
 	die_error(&err);

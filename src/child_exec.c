@@ -99,17 +99,17 @@ static void oom_score_reset(void)
 		die_errno("write /proc/self/oom_score_adj");
 }
 
-/* In a cgroup namespace of its own a container sees no other cgroup, and may not lift its limits
- * although it mounts cgroup2: nsdelegate, see boot. */
+/* In a cgroup namespace that begins at its own a container sees no other cgroup, and may not lift its
+ * limits although it mounts cgroup2: nsdelegate, see boot. The first process may have none to be joined:
+ * its first thread has ended, others go on. */
 static void cgroup_join(const struct child_exec *exec)
 {
 	if (exec->cgroup < 0)
 		return;
-	child_cgroup_join(exec->cgroup, exec->first);
-	if (exec->container && unshare(CLONE_NEWCGROUP) < 0)
-		die_errno("make a cgroup namespace");
-	if (exec->first > 0)
+	if (!child_cgroup_join(exec->cgroup, exec->first))
 		namespace_join(child_cgroup_namespace(exec->first), CLONE_NEWCGROUP, "cgroup");
+	else if ((exec->container || exec->first > 0) && unshare(CLONE_NEWCGROUP) < 0)
+		die_errno("make a cgroup namespace");
 }
 
 /* A session of its own, its terminal if it has one, and fds 0 to 2. */

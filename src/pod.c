@@ -419,6 +419,8 @@ int pod_start(struct pod *pod, const struct pod_spec *spec, struct error *err)
 
 	if (pod->state != POD_NONE)
 		return error_set(err, EEXIST, "there is a pod already");
+	if (init_is_alive(pod)) /* its spawn is in use */
+		return error_set(err, EBUSY, "an earlier pod still hangs in the kernel");
 	pod->spec = spec;
 	pod->failed = false;
 	pod->cut = NULL;

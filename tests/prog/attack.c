@@ -276,6 +276,27 @@ static void cgroups(char **arguments)
 	}
 }
 
+static void *outlive(void *first)
+{
+	pthread_join(*(pthread_t *)first, NULL);
+	usleep(200000);
+	dprintf(1, "ready\n");
+	rest();
+	return NULL;
+}
+
+/* The first thread ends, another goes on: the process looks like a zombie. */
+static void headless(char **arguments)
+{
+	static pthread_t first;
+	pthread_t other;
+
+	(void)arguments;
+	first = pthread_self();
+	pthread_create(&other, NULL, outlive, &first);
+	pthread_exit(NULL);
+}
+
 static const struct {
 	const char *name;
 	void (*run)(char **arguments);
@@ -292,6 +313,7 @@ static const struct {
 	{"hold-in", hold_in},
 	{"hold-terminal", hold_terminal},
 	{"cgroups", cgroups},
+	{"headless", headless},
 };
 
 int main(int argc, char **argv)

@@ -78,6 +78,16 @@ trap '' TERM; until [ -e /tmp/set ]; do sleep 0.1; done; echo ready; sleep 1000;
     assert not process.ended
 
 
+def test_an_exec_needs_no_first_thread_of_the_first_process(pod):
+    """It may have ended, by pthread_exit(), while others go on: then it is in no namespace any more."""
+    name = f"headless{pod.fresh_seq()}"
+    first = pod.newcontainer(name, ["attack", "headless"]).started()
+    first.wait_output(b"ready\n")
+    assert shell(pod, name, "cat /proc/self/cgroup").splitlines()[-1] == "0::/"
+    pod.kill(name)
+    assert first.wait() == 137
+
+
 def test_a_container_sees_no_cgroup_but_its_own(pod, box):
     assert shell(pod, box.name, "cat /proc/self/cgroup"
                  ).splitlines()[-1] == "0::/"

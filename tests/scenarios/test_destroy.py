@@ -212,3 +212,26 @@ def test_two_hundred_processes_are_all_told(pod, box):
     assert {process.wait() for process in crowd} <= {137, 143}
     assert box.wait() in (137, 143)
     destroy.powered_off()
+
+
+@pytest.mark.only("host", "holds a process in its exit, as its tracer")
+@pytest.mark.options(fresh=True, deadline=60)
+def test_a_startpod_after_one_that_failed_is_refused_until_the_pods_init_is_gone(host):
+    """A process that hangs in the kernel keeps the init of its PID namespace. Here a tracer does."""
+    absent = {"id": "c", "image": "box", "rootfs": "rootfs",
+              "volumes": [{"device": "vdz", "mount": "/v", "fstype": "ext4"}],
+              "process": {"args": ["true"], "stdio": 4711, "stderr": 4712}}
+    host.guest.share.image("box")
+    failing = host.send(Code.STARTPOD, {"shareDir": "share", "containers": [absent]})
+    look = host.guest.shell(host, "pgrep -P $AGENT -x pod-init")
+    host.wait_seen(look, "the pod's init")
+    tracer = Tracer(int(look()))
+    host.wait_seen(host.guest.shell(host, "pkill -P $AGENT -x hyperstart && echo told"), "its child")
+    assert "killed by signal 15" in host.reply_to(failing).text
+    assert tracer.has_stopped()
+    text = host.error(Code.STARTPOD, {})
+    assert text == "startpod: an earlier pod still hangs in the kernel"
+    tracer.detach()
+    host.wait_seen(lambda: not look(), "its end")
+    host.startpod()
+    assert host.newcontainer("next", ["true"]).started().wait() == 0
