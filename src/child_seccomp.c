@@ -14,9 +14,9 @@
 #include "child.h"
 #include "count.h"
 
-#define NEW_NAMESPACES                                                                 \
+#define FLAGS_REFUSED                                                                  \
 	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | \
-		CLONE_NEWPID | CLONE_NEWNET)
+		CLONE_NEWPID | CLONE_NEWNET | CLONE_PARENT)
 
 #define CLONE3 435 /* on every architecture */
 #define X32    0x40000000
@@ -62,7 +62,7 @@ void child_seccomp_take(void)
 		NATIVE_NUMBERS(NUMBERS_LENGTH),
 		OTHER_NUMBERS(0),
 		[2 + 2 * NUMBERS_LENGTH + FLAGS] = LOAD(args[0]),
-		[2 + 2 * NUMBERS_LENGTH + FLAGS_TEST] = JUMP(BPF_JSET, NEW_NAMESPACES, 1, 0),
+		[2 + 2 * NUMBERS_LENGTH + FLAGS_TEST] = JUMP(BPF_JSET, FLAGS_REFUSED, 1, 0),
 		[2 + 2 * NUMBERS_LENGTH + ALLOW] = RETURN(SECCOMP_RET_ALLOW),
 		[2 + 2 * NUMBERS_LENGTH + REFUSE] = RETURN(SECCOMP_RET_ERRNO | EPERM),
 		[2 + 2 * NUMBERS_LENGTH + MISSING] = RETURN(SECCOMP_RET_ERRNO | ENOSYS),

@@ -64,6 +64,7 @@ int main(void)
 	try("unshare-files", SYS_unshare, CLONE_FILES, 0);
 	try("setns", SYS_setns, -1, 0);
 	try("clone-user", SYS_clone, CLONE_NEWUSER | SIGCHLD, 0);
+	try("clone-parent", SYS_clone, CLONE_PARENT | SIGCHLD, 0);
 	try("clone", SYS_clone, SIGCHLD, 0);
 	try("clone3", SYS_clone3, (long)&args, sizeof(args));
 #ifdef __x86_64__

@@ -81,33 +81,32 @@ def test_a_traced_process_that_stops_itself_can_be_continued_and_ended(pod, vict
     assert stopped.wait() == 143
 
 
-def forkers(pod, what, user):
+def forkers(pod, what, **privileges):
     """In a container of their own, and on one CPU: what they take from the agent by running is no attack.
     A guest has room for fewer processes."""
     name = f"forkers{pod.fresh_seq()}"
-    pod.newcontainer(name, ["sleep", "100000"], capabilities=USUAL).started()
+    pod.newcontainer(name, ["sleep", "100000"], **privileges).started()
     sleepers = "500" if pod.guest.is_vm else "4000"
-    process = pod.execcmd(name, ["taskset", "2", "attack", what, sleepers, "2"],
-                          capabilities=NOTHING, user=user).started()
+    process = pod.execcmd(name, ["taskset", "2", "attack", what, sleepers, "2"], **privileges).started()
     process.wait_output(b"ready")
     return name, process
 
 
 @pytest.mark.skipif(os.cpu_count() < 2, reason="needs two CPUs")
-@pytest.mark.parametrize("user", ["root", "alice"])
-def test_children_of_the_agent_that_a_container_makes_do_not_hold_it(pod, other, user, record_property):
-    """An agent that waits for children without a bound answers no PING in 20 s. What the bound leaves is
-    a figure, beside as many that are the container's own and made as fast: each of the agent's waits
-    looks at all that live. On the host rig 6 to 81 times were seen, where 5 are wanted."""
-    name, process = forkers(pod, "children", user)
+@pytest.mark.parametrize("privileges", [{"capabilities": USUAL}, {"capabilities": NOTHING, "user": "alice"},
+                                        {}, {"user": "alice"}], ids=str)
+def test_children_of_the_agent_that_a_container_makes_do_not_hold_it(pod, other, privileges):
+    """Who has not CAP_SYS_ADMIN cannot make them. Of who has it an agent that waits for children without
+    a bound answers no PING in 20 s; with the bound each of its waits still looks at all that live: 6 to
+    81 times what as many of the container's own cost were seen on the host rig."""
+    name, process = forkers(pod, "children", **privileges)
     honest = ping_median(pod, 3)
     pod.kill(name, allProcesses=True)
     process.wait(timeout=60)
 
-    _, attack = forkers(pod, "siblings", user)
+    _, attack = forkers(pod, "siblings", **privileges)
     busy = ping_median(pod, 3)
-    record_property("siblings", f"siblings of {user}: PING {busy * 1e3:.2f} ms, "
-                    f"{busy / honest:.1f} times that beside its own children")
+    assert "capabilities" not in privileges or busy <= 5 * honest, (busy, honest)
     assert not attack.ended
     destroy(pod)
 

@@ -77,7 +77,7 @@ def namespaces(pod, container, **process):
 
 def test_a_process_without_cap_sys_admin_gets_no_namespace(pod, box, guarded):
     free, limited = namespaces(pod, box.name), namespaces(pod, guarded, capabilities=USUAL)
-    refused = {"unshare-user", "unshare-mount", "setns", "clone-user", "i386-unshare", "i386-setns",
+    refused = {"unshare-user", "unshare-mount", "setns", "clone-user", "clone-parent", "i386-unshare", "i386-setns",
                "i386-clone"}
     assert {name: limited[name] for name in refused & {*free}} == \
         {name: errno.EPERM for name in refused & {*free}}
