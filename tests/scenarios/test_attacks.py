@@ -94,7 +94,8 @@ def forkers(pod, what, **privileges):
 
 @pytest.mark.skipif(os.cpu_count() < 2, reason="needs two CPUs")
 @pytest.mark.parametrize("privileges", [{"capabilities": USUAL}, {"capabilities": NOTHING, "user": "alice"},
-                                        {}, {"user": "alice"}], ids=str)
+                                        {}, {"user": "alice"}],
+                         ids=["docker", "nothing", "all", "all, alice"])
 def test_children_of_the_agent_that_a_container_makes_do_not_hold_it(pod, other, privileges):
     """Who has not CAP_SYS_ADMIN cannot make them. Of who has it an agent that waits for children without
     a bound answers no PING in 20 s; with the bound each of its waits still looks at all that live: 6 to
