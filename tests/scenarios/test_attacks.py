@@ -126,8 +126,10 @@ def test_a_signal_9_ends_a_container_whose_first_process_only_a_tracer_can_see(p
 
 def test_who_stops_what_is_being_set_up_holds_up_nobody(pod, other):
     evil = f"evil{pod.fresh_seq()}"
+    idle = ping_median(pod, 1)
     pod.newcontainer(evil, ["attack", "stopper"], capabilities=USUAL).started()
     pod.containers[evil].wait_output(b"ready")
+    assert ping_median(pod, 2) <= 5 * idle
     for _ in range(5):
         start = time.monotonic()
         process = pod.newcontainer(f"new{pod.fresh_seq()}", ["cat"], capabilities=USUAL)
