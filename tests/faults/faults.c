@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Linked around the daemon (ld --wrap): the call number $FAULT of those below fails, counted from
- * the first sleep of the loop on; with $FAULT=0 none does; with
- * $FAULT=epoll no pipe can be waited for, ever. In the daemon alone: a child is another
- * matter. It says which one it was. */
+ * the first sleep of the loop on; with $FAULT=0 none does; with $FAULT=NAME each call of that name
+ * fails while $FAULT_WHILE is there; with $FAULT=epoll no pipe can be waited for, ever. In the daemon
+ * alone: a child is another matter. It says which one it was. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -18,10 +18,21 @@
 #include <unistd.h>
 
 static unsigned long due, count;
-static bool armed;
+static bool armed, in_child;
+
+static bool fails_for_now(const char *call)
+{
+	const char *fault = getenv("FAULT"), *flag = getenv("FAULT_WHILE");
+
+	return !in_child && fault && flag && strcmp(fault, call) == 0 && access(flag, F_OK) == 0;
+}
 
 static bool fails(const char *call, int code)
 {
+	if (fails_for_now(call)) {
+		errno = code;
+		return true;
+	}
 	if (!armed || ++count != due)
 		return false;
 	armed = false;
@@ -79,8 +90,10 @@ pid_t __wrap__Fork(void)
 {
 	pid_t pid = fails("fork", EAGAIN) ? -1 : __real__Fork();
 
-	if (pid == 0)
+	if (pid == 0) {
 		armed = false;
+		in_child = true;
+	}
 	return pid;
 }
 

@@ -105,7 +105,8 @@ class HostGuest(Inspected):
         self._log_fd, log_end = os.pipe()
         fcntl.fcntl(self._log_fd, fcntl.F_SETPIPE_SZ, 1 << 20)
         os.set_blocking(self._log_fd, False)
-        self.fault = fault  # which call is to fail, of the binary that is made for it
+        self.fault = fault  # which call is to fail, of the binary that is made for it …
+        self.fault_while = self.dir / "fault"  # … or a name of calls, while this file is there
         self.init = self._spawn([str(BINARIES[binary]), *args], log_end)
         os.close(log_end)
 
@@ -170,7 +171,9 @@ class HostGuest(Inspected):
                     serve_as_init()
                 os.execve(argv[0], argv, {"ASAN_OPTIONS": "exitcode=99",
                                           "UBSAN_OPTIONS": "print_stacktrace=1",
-                                          "FAULT": str(self.fault), "COVERAGE": COVERAGE or ""})
+                                          "FAULT": str(self.fault),
+                                          "FAULT_WHILE": str(self.fault_while),
+                                          "COVERAGE": COVERAGE or ""})
             except BaseException:
                 traceback.print_exc(file=sys.__stderr__)
             finally:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever call of the agent fails, once: the command gets its ERROR, or the host its hang-up; the
-agent lives, does what it is told next, and leaves nothing behind.
+"""Whatever call of the agent fails, once or for a while: the command gets its ERROR, or the host its
+hang-up; the agent lives, does what it is told next, and leaves nothing behind.
 
 FAULTS_STEP=1 (`make faults`) fails every call of the session in turn; without it every 7th.
 """
@@ -12,6 +12,7 @@ import pytest
 
 from rig.host import Host
 from rig.host_rig import HostGuest
+from rig.scripts import ROOT
 from rig.wire import Code, Violation
 
 pytestmark = pytest.mark.only("host", "wrapped by the linker")
@@ -168,6 +169,64 @@ def test_whatever_call_fails_the_agent_lives_and_leaves_nothing(rig):
         index += STEP
     assert not failed, f"{len(failed)} of {index} calls\n" + "\n\n".join(failed[:20])
     assert index >= AT_LEAST
+
+
+START = (lambda host: host.send(Code.STARTPOD, {"hostname": "pod", "shareDir": "share"}),)
+LIFE = (lambda host: host.newcontainer("c", ["cat"]).start,
+        lambda host: host.execcmd("c", ["sh", "-c", "echo hello"]).start,
+        lambda host: host.execcmd("c", ["sh", "-c", "echo hello"], terminal=True).start,
+        lambda host: host.send(Code.PSCONTAINER, {"container": "c"}),
+        lambda host: host.send(Code.KILLCONTAINER, {"container": "c", "signal": 9}),
+        lambda host: host.send(Code.REMOVECONTAINER, {"container": "c"}))
+END = (lambda host: host.send(Code.DESTROYPOD),)
+
+
+def say(guest, commands, ready):
+    """Each gets its reply, or the host a hang-up, behind which it comes back. Whether READY has come."""
+    for command in commands:
+        host = Host(guest, 20)
+        host.ready = ready
+        host._tty_frame = lambda seq, payload: None
+        try:
+            host.connect()
+            host.wait_ready()
+            host.reply_to(command(host))
+        except TimeoutError:
+            raise
+        except (Violation, OSError):
+            pass
+        ready |= host.ready
+        host.disconnect()
+    return ready
+
+
+# Not the loop's own sleep: without it there is no loop.
+LASTING = (ROOT / "Makefile").read_text().split("\nFAULTS := ")[1].split("\n\n")[0].replace("\\", "").split()
+LASTING.remove("epoll_wait")
+
+
+@pytest.mark.parametrize("when", [START, LIFE, END], ids=["start", "life", "end"])
+@pytest.mark.parametrize("call", LASTING)
+def test_a_call_that_fails_for_a_while_takes_nothing_with_it(rig, call, when):
+    rig.share.image("box")
+    held, ready = held_without_fault(rig), False
+    guest = HostGuest(rig.share, binary="faults", fault=call.strip("_").lower(), deadline=3)
+    try:
+        for commands in START, LIFE, END:
+            if commands is END and when is not END:
+                break
+            if commands is when:
+                guest.fault_while.touch()
+            ready = say(guest, commands, ready)
+            guest.fault_while.unlink(missing_ok=True)
+        if when is END:
+            assert guest.wait_end(Host(guest, 20)) == "power-off"
+        else:
+            assert afterwards(guest, ready) == held
+        complaints = guest.complaints()
+        assert not complaints or when is END and complaints.startswith("cgroups left"), complaints
+    finally:
+        guest.stop()
 
 
 def test_without_epoll_for_pipes_every_command_is_answered(rig):
