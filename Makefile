@@ -9,7 +9,7 @@
 #                 around it
 #   make dist     what is committed, as build/hyperstart-VERSION.tar.gz
 #
-# Parts of check: lint unit fuzz host-rig host-service vm-rig vm-isa vm-vsock vm-service script-tests.
+# Parts of check: lint unit fuzz host-rig host-service vm-rig vm-isa vm-vsock vm-service script-tests chaos.
 # Also: format, bench, soak, faults, coverage, clean.
 
 MAKEFLAGS += --no-builtin-rules --no-builtin-variables
@@ -100,7 +100,7 @@ FUZZ_tty := watch mux port loop queue log error
 FUZZ_user := child_user child_path child report queue error
 FUZZ_program := child_exec $(UNIT_child_exec)
 
-# Seconds of `make fuzz` for each fuzzer.
+# Seconds of `make chaos`, and of `make fuzz` for each fuzzer.
 SECONDS := 60
 
 PYTHON := /usr/bin/python3
@@ -372,6 +372,10 @@ $(FUZZ:%=run-fuzz-%): run-fuzz-%: build/fuzz/fuzz_%
 .PHONY: host-rig
 host-rig: $(rig)
 	$(PYTEST) tests/scenarios --rig=host --junitxml=build/check/host-rig.xml $(ARGS)
+
+.PHONY: chaos
+chaos: $(rig)
+	$(PYTEST) tests/chaos --seconds=$(SECONDS) --junitxml=build/check/chaos.xml -q -s $(ARGS)
 
 .PHONY: soak
 soak: $(rig)
