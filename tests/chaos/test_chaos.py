@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random lives of whole daemons: commands as they should be, mutated, cut, too long and with lengths that
-cannot be, on both ports, from hosts that come and go, while twenty programs misbehave in the containers.
+cannot be, on both ports, from hosts that come and go, while programs of eight kinds out of 25 misbehave in
+the containers.
 
 Each round is one agent. Always checked: what the rig's strict host checks of every byte; one reply to each
 command, in order (unknown numbers, each its own, come back in their ERRORs); PINGs are answered; ends are
@@ -9,7 +10,7 @@ one round again: the same steps, though what they meet may have come another way
 
 In builds made for it it has found a reply sent twice, one that outlives its host, an EOF that is not sent,
 output that is lost, a cgroup and a mount namespace that stay: each in 80 s or less; and waits without a
-bound in 3 minutes.
+bound in three minutes.
 """
 
 import collections
@@ -19,9 +20,11 @@ import struct
 import time
 from pathlib import Path
 
+import pytest
+
 from model.oracle import ACK, ERROR, Oracle
 from rig.host import Host, check
-from rig.host_rig import HostGuest
+from rig.host_rig import PIDS_V1, HostGuest
 from rig.programs import pattern
 from rig.rootfs import Share
 from rig.wire import Code, TtyFrame, command, tty_frames
@@ -366,6 +369,7 @@ def play(share, seed):
     return chaos
 
 
+@pytest.mark.skipif(not PIDS_V1.exists(), reason="needs cgroup v1's pids, for the storms")
 def test_chaos(request, record_property, tmp_path):
     option, totals = request.config.getoption, collections.Counter()
     share = Share(tmp_path / "share")
@@ -378,8 +382,8 @@ def test_chaos(request, record_property, tmp_path):
         chaos = play(share, seed)
         totals.update(rounds=1, commands=chaos.sent, processes=len(chaos.processes))
         print(f"seed {seed}: {chaos.sent} commands, {len(chaos.processes)} processes, "
-              f"{time.monotonic() - began:.1f} s; DESTROYPOD: ACK {chaos.took:.1f} s, off {chaos.off:.1f} s",
-              flush=True)
+              f"{time.monotonic() - began:.1f} s; DESTROYPOD: {chaos.took:.1f} s, "
+              f"off {chaos.off:.1f} s", flush=True)
     figures = "chaos: " + ", ".join(f"{count} {name}" for name, count in totals.items())
     print(figures)
     record_property("chaos", figures)
