@@ -245,7 +245,7 @@ run: $(boot_kernel) $(boot_initrd) $(O)/rootfs
 PREFIX ?= /usr/local
 VERSION := $(shell sed -n 's/^\#define VERSION "\(.*\)"/\1/p' include/version.h)
 # What is needed to make an initrd of the program, and to try it, without this directory.
-TOOLS := build-initrd fake-proxy get-iptables get-kernel packages.py run-qemu
+TOOLS := build-initrd common.py fake-proxy get-iptables get-kernel packages.py run-qemu
 
 .PHONY: install
 install: $(O)/musl/hyperstart
