@@ -157,7 +157,7 @@ PROG := $(patsubst tests/prog/%.c,%,$(wildcard tests/prog/*.c))
 BENCH := $(patsubst tests/bench/%.c,%,$(wildcard tests/bench/*.c))
 C_SOURCES := $(wildcard src/*.c tests/*/*.c)
 C_FILES := $(C_SOURCES) $(wildcard include/*.h)
-SHELL_SCRIPTS := .ci/run scripts/build-rootfs scripts/fake-proxy.bash scripts/get-debian scripts/setup
+SHELL_SCRIPTS := .ci/run scripts/fake-proxy.bash scripts/setup
 
 .PHONY: all
 all: $(O)/musl/hyperstart $(O)/initrd.cpio

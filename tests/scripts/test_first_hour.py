@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a new user meets: errors that say what to do, and programs that were started with nothing
-open."""
+"""What a new user meets: help that does nothing else, errors that say what to do, programs that were
+started with nothing open, and downloads that were cut off."""
 
+import contextlib
 import os
 import pathlib
 import re
 import shutil
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -15,11 +17,59 @@ from rig.scripts import ROOT
 
 SECONDS = 120
 SCRIPTS = ROOT / "scripts"
+EXECUTABLES = sorted(path.name for path in SCRIPTS.iterdir()
+                     if os.access(path, os.X_OK) and path.is_file())
+CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache",
+                     "hyperstart")
 
 
 def run(*command, **options):
     return subprocess.run(list(map(str, command)), stdin=subprocess.DEVNULL, capture_output=True,
                           text=True, timeout=SECONDS, **options)
+
+
+def fake_programs(directory, **programs):
+    """An environment in which these come first: name -> what sh does for it."""
+    directory.mkdir(exist_ok=True)
+    for name, script in programs.items():
+        program = directory / name.replace("_", "-")
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+    return os.environ | {"PATH": f"{directory}:{os.environ['PATH']}"}
+
+
+# --- Help -----------------------------------------------------------------------------------------
+
+
+def listing(directory):
+    return {path: path.lstat().st_mtime_ns for path in directory.rglob("*")}
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+@pytest.mark.parametrize("name", EXECUTABLES)
+def test_help_is_printed_and_nothing_else_done(tmp_path, name, flag):
+    scripts, work, programs = (tmp_path / part for part in ("tree/scripts", "work", "programs"))
+    shutil.copytree(SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
+    work.mkdir()
+    used = tmp_path / "used"
+    environment = fake_programs(programs, **dict.fromkeys(
+        ("apt_get", "apt_cache", "curl", "debootstrap", "dpkg", "dpkg_query", "make",
+         "qemu_system_x86_64"), f"echo $0 $* >>{used}"))
+    environment |= {"XDG_CACHE_HOME": str(work / "cache"), "HYPERSTART_VM": str(work / "vm")}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    before = listing(tmp_path)
+    done = run(scripts / name, flag, cwd=work, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.match(r"usage: |[A-Z].*: scripts/", done.stdout)
+    assert listing(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", EXECUTABLES)
+def test_an_option_that_there_is_not_is_named(tmp_path, name):
+    done = run(SCRIPTS / name, "--nosuch", cwd=tmp_path)
+    assert done.returncode == (125 if name == "fake-proxy" else 2)
+    assert re.search(f"^{name}: (no such option: |no group ')--nosuch", done.stderr, re.MULTILINE)
+    assert not list(tmp_path.iterdir())
 
 
 # --- Nothing open ---------------------------------------------------------------------------------
@@ -161,3 +211,102 @@ def test_words_that_are_wrong_are_named_beside_the_usage(words, complaint):
     assert (done.returncode, done.stdout) == (125, "")
     assert done.stderr.startswith(f"usage: fake-proxy {words[0]} ")
     assert done.stderr.endswith(f"\nfake-proxy: {complaint}\n")
+
+
+# --- What was cut off -----------------------------------------------------------------------------
+
+HANG = "echo $$ >{reached}.new; mv {reached}.new {reached}; exec sleep 100000"
+# For a kernel of Debian's source: what each program leaves in the tree.
+SOURCE = {
+    "dpkg": 'case $1 in -x) mkdir -p "$3" ;; *) exec /usr/bin/dpkg "$@" ;; esac',
+    "tar": 'mkdir "$4/linux-source-6.1"',
+    "make": 'case $* in *allnoconfig) cp {scripts}/kernel.config "$3/.config" ;; '
+            '*) {hang}; echo kernel >"$3/vmlinux" ;; esac',
+    "strip": "",
+}
+UNPACKING = {"dpkg": 'case $1 in -x) {hang} ;; esac; exec /usr/bin/dpkg "$@"'}
+# Each: further words, and where it hangs.
+CUT_OFF = {
+    "get-kernel": ([], UNPACKING),
+    "get-iptables": ([], UNPACKING),
+    "get-sysroot": (["aarch64"], UNPACKING),
+    "get-debian": ([], {"debootstrap": "mkdir -p \"$4/var\"; {hang}",
+                        "mkfs_ext4": ""}),
+    "get-iptables download": ([], {"apt_get": """for package; do :; done
+case $* in
+*--print-uris*) echo "'http://x/' $(basename {cache}/${package}_*) 1 SHA256:0" ;;
+*) echo half >half; {hang}; cp {cache}/${package}_* .; esac"""}),
+    "build-rootfs": ([], {"busybox": '{hang}; exec /usr/bin/busybox "$@"'}),
+    "build-kernel": ([], SOURCE),
+}
+
+
+@pytest.fixture
+def cut_off(tmp_path):
+    """A directory to work in, with a cache that has all packages but nothing that was made."""
+    cache = tmp_path / "cache/hyperstart"
+    cache.mkdir(parents=True)
+    for path in CACHE.iterdir():
+        if path.suffix == ".deb" or path.name.startswith("apt-"):
+            (cache / path.name).symlink_to(path)
+    return tmp_path
+
+
+def start(name, directory, hang):
+    words, programs = CUT_OFF[name]
+    reached = directory / "reached"
+    hang = HANG.format(reached=reached) if hang else ":"
+    environment = fake_programs(directory / "programs", **{
+        program: script.replace("{hang}", hang).replace("{scripts}", str(SCRIPTS))
+        .replace("{cache}", str(CACHE))
+        for program, script in programs.items()})
+    (directory / "work").mkdir(exist_ok=True)
+    return subprocess.Popen([SCRIPTS / name.split()[0], directory / "work/target", *words],
+                            start_new_session=True,
+                            # What runs in the background may have it ignored.
+                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+                            env=environment | {"XDG_CACHE_HOME": str(directory / "cache")},
+                            cwd=directory / "work", stdin=subprocess.DEVNULL,
+                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def made(directory):
+    """What is there, but for the packages."""
+    return sorted(path.name for part in ("work", "cache/hyperstart")
+                  for path in (directory / part).iterdir() if not path.is_symlink() or part == "work")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("name", CUT_OFF)
+def test_what_was_cut_off_leaves_nothing_behind(cut_off, name, number):
+    if "download" in name:
+        for package in (cut_off / "cache/hyperstart").glob("iptables_*"):
+            package.unlink()
+    with start(name, cut_off, hang=True) as program:
+        deadline = time.monotonic() + SECONDS
+        while not (cut_off / "reached").exists():
+            assert program.poll() is None, program.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.kill(program.pid, number)
+        try:
+            program.wait(SECONDS)
+        finally:
+            program.kill()
+        program.stderr.close()
+        # What it had started has ended with it.
+        hung = pathlib.Path("/proc", (cut_off / "reached").read_text().strip(), "stat")
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            while hung.read_text().split()[2] != "Z":
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        if number == signal.SIGKILL:
+            assert any(left.startswith(".hyperstart-new-") for left in made(cut_off))
+        else:
+            assert program.returncode == 128 + number
+            assert made(cut_off) == []
+    with start(name, cut_off, hang=False) as program:
+        said = program.stderr.read()
+        assert program.wait(SECONDS) == 0, said
+    assert not any(left.startswith(".") for left in made(cut_off))
+    assert (cut_off / "work/target").exists()
