@@ -157,7 +157,7 @@ PROG := $(patsubst tests/prog/%.c,%,$(wildcard tests/prog/*.c))
 BENCH := $(patsubst tests/bench/%.c,%,$(wildcard tests/bench/*.c))
 C_SOURCES := $(wildcard src/*.c tests/*/*.c)
 C_FILES := $(C_SOURCES) $(wildcard include/*.h)
-SHELL_SCRIPTS := .ci/run scripts/build-rootfs scripts/fake-proxy.bash scripts/get-debian scripts/setup
+SHELL_SCRIPTS := .ci/run scripts/fake-proxy.bash scripts/setup
 
 .PHONY: all
 all: $(O)/musl/hyperstart $(O)/initrd.cpio
@@ -245,7 +245,7 @@ run: $(boot_kernel) $(boot_initrd) $(O)/rootfs
 PREFIX ?= /usr/local
 VERSION := $(shell sed -n 's/^\#define VERSION "\(.*\)"/\1/p' include/version.h)
 # What is needed to make an initrd of the program, and to try it, without this directory.
-TOOLS := build-initrd fake-proxy get-iptables get-kernel packages.py run-qemu
+TOOLS := build-initrd common.py fake-proxy get-iptables get-kernel packages.py run-qemu
 
 .PHONY: install
 install: $(O)/musl/hyperstart

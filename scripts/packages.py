@@ -5,27 +5,21 @@ They are kept in $XDG_CACHE_HOME/hyperstart (~/.cache/hyperstart), so that the n
 load them; without a network what is there has to do.
 """
 
-import fcntl
 import os
 import shlex
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
+from common import call, locked, making, say
+
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hyperstart"
-
-
-def say(text):
-    print(f"{Path(sys.argv[0]).name}: {text}", file=sys.stderr)
 
 
 class Apt:
     """Asks apt, which need not know of the architecture: its lists are then in the cache too."""
 
     def __init__(self, arch=None):
-        own = subprocess.run(["dpkg", "--print-architecture"], check=True, text=True,
-                             stdout=subprocess.PIPE).stdout.strip()
+        own = call("dpkg", "--print-architecture", text=True, stdout=subprocess.PIPE).strip()
         self.arch = arch or own
         self.options = ["-o", "APT::Sandbox::User=root"]
         CACHE.mkdir(parents=True, exist_ok=True)
@@ -41,17 +35,18 @@ class Apt:
 
     def ask(self, program, *words):
         """What it prints, in lines."""
-        return subprocess.run([program, *self.options, *words], check=True, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout.splitlines()
+        return call(program, *self.options, *words, text=True, stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL).splitlines()
 
     def update(self):
         """One at a time: apt itself does not wait for another one that does it."""
         command = ["apt-get", *self.options, "-qq", "update"]
-        with open(CACHE / "update.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(CACHE):
             say(f"apt-get update ({self.arch})")
-            if subprocess.run(command).returncode != 0:
-                subprocess.run(command, check=True)
+            try:
+                call(*command)
+            except subprocess.CalledProcessError:
+                call(*command)
 
     def find(self, question):
         """The answer, if need be after an update: a fresh machine has no lists."""
@@ -81,28 +76,27 @@ class Apt:
             deb = CACHE / self.find(question)
         except (subprocess.CalledProcessError, IndexError):
             return self.newest(f"{package}_*.deb")
-        return deb if deb.exists() else self.download(package)
+        if not deb.exists():
+            say(f"downloading {package} into {CACHE}")
+            try:
+                self.download(package, deb)
+            except subprocess.CalledProcessError:
+                self.update()  # the lists may name a version that is gone
+                deb = CACHE / question()
+                self.download(package, deb)
+        return deb
 
     def newest(self, pattern):
         found = sorted(CACHE.glob(pattern), key=os.path.getmtime)
         if not found:
-            sys.exit(f"apt names no {pattern}, and there is none in {CACHE}")
+            raise FileNotFoundError(f"apt names no {pattern}, and there is none in {CACHE}")
         say(f"apt does not answer: taking {found[-1].name} from {CACHE}")
         return found[-1]
 
-    def download(self, package):
-        say(f"downloading {package} into {CACHE}")
-        work = CACHE / f".{os.getpid()}"
-        work.mkdir()
-        command = ["apt-get", *self.options, "-qq", "download", package]
-        try:
-            if subprocess.run(command, cwd=work).returncode != 0:
-                self.update()  # the lists may name a version that is gone
-                subprocess.run(command, cwd=work, check=True)
-            (deb,) = work.glob("*.deb")
-            return deb.rename(CACHE / deb.name)
-        finally:
-            shutil.rmtree(work)
+    def download(self, package, deb):
+        with making(deb) as new:
+            call("apt-get", *self.options, "-qq", "download", package, cwd=new.parent)
+            (new.parent / deb.name).rename(new)
 
     def unpack(self, package, directory):
-        subprocess.run(["dpkg", "-x", self.fetch(package), directory], check=True)
+        call("dpkg", "-x", self.fetch(package), directory)

@@ -4,8 +4,10 @@
 import importlib.machinery
 import importlib.util
 import pathlib
+import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "scripts"))  # where they find what they have in common
 
 
 def load_script(name):

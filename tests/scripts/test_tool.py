@@ -244,7 +244,7 @@ def test_a_tool_that_was_stopped_is_raw_again(machine):
 
 
 @pytest.mark.parametrize("victim, complaint", [
-    ("qemu", "fake-proxy: the guest closed its port"),
+    ("qemu", "fake-proxy: QEMU was killed by SIGKILL"),
     ("holder", "fake-proxy: the VM is gone"),
 ])
 def test_the_vm_killed_under_it_gives_the_terminal_back(empty_machine, victim, complaint):
