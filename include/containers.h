@@ -46,8 +46,8 @@ void containers_cancel(struct containers *containers, const char *reason);
 struct container *containers_find(struct containers *containers, const char *id, struct error *err);
 
 /* The end of the pod. From here on they are closed: none comes, and none goes before it is forgotten.
- * SIGTERM to every process, where there are no cgroups; SIGKILL, and no port is mapped any more. */
-void containers_terminate(struct containers *containers);
+ * SIGTERM to every process, unless they are told already; SIGKILL, and no port is mapped any more. */
+void containers_terminate(struct containers *containers, bool are_told);
 void containers_kill(struct containers *containers);
 
 /* No process that was started runs. */

@@ -443,12 +443,13 @@ static void restore_links(const struct network_state *before, const struct netwo
 	for_each_message (message, before) {
 		if (!link_parse(message, &was) || !find_index(now, was.index, &is))
 			continue;
-		if (was.accept_ra != is.accept_ra)
+		if (was.mtu != is.mtu)
+			network_link_set_mtu(netlink, &was, was.mtu, &ignored);
+		/* A device that grows to IPv6's least MTU begins anew with the kernel's own. */
+		if (was.accept_ra != is.accept_ra || was.mtu != is.mtu)
 			network_link_set_accept_ra(is.name, was.accept_ra);
 		if (was.is_up != is.is_up)
 			network_link_set_up(netlink, &was, was.is_up, &ignored);
-		if (was.mtu != is.mtu)
-			network_link_set_mtu(netlink, &was, was.mtu, &ignored);
 		if (renames && strcmp(was.name, is.name) != 0) {
 			renames[count].link = was;
 			memcpy(renames[count++].to, was.name, sizeof(was.name));

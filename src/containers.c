@@ -291,13 +291,12 @@ void containers_cancel(struct containers *containers, const char *reason)
 
 /* --- The end of the pod ----------------------------------------------------------------------- */
 
-void containers_terminate(struct containers *containers)
+void containers_terminate(struct containers *containers, bool are_told)
 {
 	containers->are_open = false;
-	if (containers->setting->cgroup >= 0)
-		return; /* the pod has a child signal all that is in its own */
 	list_for_each (it, after, &containers->list)
-		container_signal(list_entry(it, struct container, node), SIGTERM, true);
+		if (!are_told)
+			container_signal(list_entry(it, struct container, node), SIGTERM, true);
 }
 
 void containers_kill(struct containers *containers)

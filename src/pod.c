@@ -184,7 +184,8 @@ static void terminated(void *context, const struct error *err)
 		log_warn("pod: SIGTERM: %s", err->text);
 }
 
-/* To all in one go. The pod's init is among them, and heeds no signal but SIGKILL. */
+/* To all in one go, or else to our own children. The pod's init is among them, and heeds no signal but
+ * SIGKILL. */
 static void terminate_all(struct pod *pod)
 {
 	const struct child_cgroup_signal signal = {pod->setting.cgroup, SIGTERM};
@@ -196,12 +197,15 @@ static void terminate_all(struct pod *pod)
 		.on_done = terminated,
 		.context = pod,
 	};
+	bool are_told = signal.cgroup >= 0;
 	struct error err;
 
-	containers_terminate(&pod->containers);
-	if (signal.cgroup >= 0 && !containers_are_quiet(&pod->containers) &&
-		worker_start(pod->worker, &plan, &err) < 0)
-		terminated(pod, &err);
+	if (are_told && !containers_are_quiet(&pod->containers) &&
+		worker_start(pod->worker, &plan, &err) < 0) {
+		log_warn("pod: SIGTERM: %s", err.text);
+		are_told = false;
+	}
+	containers_terminate(&pod->containers, are_told);
 }
 
 void pod_destroy(struct pod *pod)

@@ -74,6 +74,7 @@ void watch_main(const void *argument)
 
 	prctl(PR_SET_NAME, "watch");
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	signal(SIGPIPE, SIG_IGN); /* of a log that nobody reads */
 	format(stat_path, sizeof(stat_path), "/proc/%d/stat", (int)getppid());
 	for (;;) {
 		if (read(watch->timer, &ticks, sizeof(ticks)) < 0 && errno != EINTR)

@@ -219,6 +219,17 @@ def test_a_container_that_holds_a_lock_for_ever_is_killed(pod, other, what):
     destroy(pod)
 
 
+@pytest.mark.only("host", "nobody can close the console")
+def test_a_container_that_holds_a_lock_is_killed_when_nobody_reads_the_log(pod, other):
+    stays, process = begin_hold(pod, "hold-in", -1)
+    os.close(pod.guest.log_fd())
+    pod.guest._log_fd = None
+    touch(pod, "hold-in", process)
+    pod.ping(timeout=60)
+    assert stays.wait(timeout=30) == 137
+    destroy(pod)
+
+
 @pytest.mark.parametrize("what", ["hold-out", "hold-in"])
 def test_a_writer_that_stalls_for_two_seconds_lives(pod, other, what):
     stays, process = begin_hold(pod, what, 2)

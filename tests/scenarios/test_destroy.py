@@ -112,6 +112,21 @@ def test_processes_that_end_at_sigterm_are_waited_for_and_then_a_grace_begins(po
     assert time.monotonic() - acknowledged > 1
 
 
+@pytest.mark.only("host", "takes the agent its forks from outside")
+def test_where_no_child_can_be_had_the_agent_itself_sends_sigterm(pod):
+    if not pod.guest.pids:
+        pytest.skip("no pids controller of cgroup v1")
+    polite = [started(pod, ["sh", "-c", "trap 'exit 9' TERM; echo go; while :; do read x; done"]),
+              pod.execcmd("stubborn", ["sh", "-c", "trap 'exit 8' TERM; echo go; read x"]).started()]
+    polite[1].wait_output(b"go")
+    (pod.guest.pids / "pids.max").write_text("1")
+    destroy = Destroy(pod)
+    destroy.acknowledged(9)
+    assert [process.wait() for process in polite] == [9, 8]
+    destroy.powered_off(13)
+    assert "warn: pod: SIGTERM: fork: " in pod.guest.log
+
+
 def test_a_fork_bomb_ends_with_its_pod(pod):
     first = started(pod, FORK_BOMB)
     destroy = Destroy(pod)

@@ -83,6 +83,10 @@ def test_what_failed_leaves_routers_their_say(net):
     net.host.error(*interface(ipAddresses=[{"ipAddress": "10.7.0.1", "netMask": "24"},
                                            {"ipAddress": "ff02::1", "netMask": "64"}]))
     assert accept_ra(net, "net0") == "1"
+    # With so small an MTU a device has no IPv6, and begins anew with the next.
+    net.host.error(Code.SETUPINTERFACE, {
+        "device": "net1", "mtu": 1000, "ipAddresses": [{"ipAddress": "ff02::1", "netMask": "64"}]})
+    assert accept_ra(net, "net1") == "0"
     net.host.ack(*interface())  # without an address of its own
     assert accept_ra(net, "new0") == "1"
 
