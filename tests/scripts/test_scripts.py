@@ -31,7 +31,7 @@ def test_the_product_is_static_and_small():
                              capture_output=True).stdout
     assert "INTERP" not in headers
     assert "DYNAMIC" not in headers
-    assert PRODUCT.stat().st_size <= 156 * 1024
+    assert PRODUCT.stat().st_size <= 156_000
 
 
 def test_the_product_and_the_initrd_are_the_same_in_any_directory(tmp_path):
