@@ -50,7 +50,8 @@ struct container {
 	struct capabilities_spec *capabilities; /* of a process that names none; NULL: all */
 	int mount_ns;                           /* owned; -1: none yet, or unmounted */
 	int devpts;                             /* owned */
-	struct worker worker;                   /* removes cgroups below its own, then unmounts */
+	struct worker worker; /* removes cgroups below its own, then unmounts … */
+	struct timer leaving; /* … as soon as it can be forked */
 	struct container_cgroup cgroup;
 	bool is_agent;         /* the agent's own place: there is no first process */
 	bool is_cut;           /* its start was cut short, and somebody waits for its end */

@@ -28,6 +28,8 @@
 
 /* For the unmounting of a start that failed and was cut short: somebody waits for it. */
 #define CUT_MS 2000
+/* To the next try to fork the child that unmounts. */
+#define LEAVE_MS 1000
 
 struct exec {
 	struct list node; /* in container->execs */
@@ -139,6 +141,7 @@ void container_cancel(struct container *container, const char *reason)
 static void release(struct container *container, bool is_unmounted)
 {
 	assert(!container->worker.busy);
+	timer_cancel(&container->leaving);
 	container_cgroup_close(&container->cgroup);
 	if (is_unmounted)
 		fd_close(&container->mount_ns);
@@ -205,8 +208,17 @@ static void container_leave(struct container *container)
 		return;
 	if (container->mount_ns < 0)
 		unmounted(container, NULL);
-	else if (worker_start(&container->worker, &plan, &err) < 0)
+	else if (worker_start(&container->worker, &plan, &err) == 0)
+		return;
+	else if (has_failed(container)) /* a command waits */
 		unmounted(container, &err);
+	else
+		timer_set(container->setting->table->loop, &container->leaving, LEAVE_MS);
+}
+
+static void leaving_due(struct timer *timer)
+{
+	container_leave(list_entry(timer, struct container, leaving));
 }
 
 void container_remove(struct container *container)
@@ -459,6 +471,7 @@ static struct container *container_new(const struct container_setting *setting,
 	container->events = *events;
 	container->mount_ns = container->devpts = -1;
 	container->worker.spawner = setting->table->spawner;
+	timer_init(&container->leaving, leaving_due);
 	container_cgroup_init(
 		&container->cgroup, &container->worker, &setting->cgroup, cgroup_removed);
 	list_init(&container->node);

@@ -236,6 +236,29 @@ def test_a_call_that_fails_for_a_while_takes_nothing_with_it(rig, call, when):
         guest.stop()
 
 
+def test_a_container_that_cannot_be_unmounted_now_is_unmounted_later(rig):
+    """Nobody asks for one with an id, as runV has it."""
+    rig.share.image("box")
+    guest = HostGuest(rig.share, binary="faults", fault="fork", deadline=10)
+    fds = lambda: len(os.listdir(f"/proc/{guest.pid}/fd"))
+    try:
+        host = Host(guest, 20)
+        host.connect()
+        host.startpod()
+        before = fds()
+        process = host.newcontainer("c", ["cat"], id="init").started()
+        guest.fault_while.touch()
+        process.close_stdin()
+        assert process.wait() == 0
+        host.pump_for(0.5)
+        assert fds() > before
+        guest.fault_while.unlink()
+        host.wait_seen(lambda: fds() == before, "the end of what it held")
+        host.disconnect()
+    finally:
+        guest.stop()
+
+
 def test_without_epoll_for_pipes_every_command_is_answered(rig):
     rig.share.image("box")
     guest = HostGuest(rig.share, binary="faults", fault="epoll", deadline=2)
