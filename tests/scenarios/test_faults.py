@@ -101,7 +101,10 @@ def afterwards(guest, was_ready):
     return held
 
 
-def held_without_fault(rig):
+@pytest.fixture(scope="module")
+def held(rig):
+    """By an agent that no call failed."""
+    rig.share.image("box")
     guest = HostGuest(rig.share, binary="faults")
     try:
         host = Host(guest, 20)
@@ -158,9 +161,8 @@ def fail_call(rig, index, held):
 
 
 @pytest.mark.limit(1800)
-def test_whatever_call_fails_the_agent_lives_and_leaves_nothing(rig):
+def test_whatever_call_fails_the_agent_lives_and_leaves_nothing(rig, held):
     rig.share.image("box")
-    held = held_without_fault(rig)
     failed, index, fault = [], 1, "first"
     while fault:
         fault, complaint = fail_call(rig, index, held)
@@ -211,9 +213,8 @@ TALK = ("read", "readv", "write", "writev", "accept4", "epoll_ctl")
 
 @pytest.mark.parametrize("when", [START, LIFE, END], ids=["start", "life", "end"])
 @pytest.mark.parametrize("call", LASTING)
-def test_a_call_that_fails_for_a_while_takes_nothing_with_it(rig, call, when):
+def test_a_call_that_fails_for_a_while_takes_nothing_with_it(rig, held, call, when):
     rig.share.image("box")
-    held = held_without_fault(rig)
     guest = HostGuest(rig.share, binary="faults", fault=call.strip("_").lower(), deadline=3)
     try:
         ready = say(guest, (lambda host: host.send(Code.PING),), False)
