@@ -11,11 +11,9 @@
 
 /* The caller becomes a member. The kernel lets nobody in where the container has handed a controller
  * on to its own cgroups (EBUSY); then it goes to where the process `beside` is, a pid in the agent's
- * procfs, 0 for none. Returns whether it is in `cgroup` itself. */
+ * procfs, 0 for none, and into the cgroup namespace of that one. Returns whether it is in `cgroup`
+ * itself, and in the namespace that it was in. */
 bool child_cgroup_join(int cgroup, pid_t beside);
-
-/* The cgroup namespace of that process, 0 for the caller: an fd. */
-int child_cgroup_namespace(pid_t pid);
 
 /* Tells every process in it and below by its pid in our PID namespace; one that comes and goes, or is
  * moved, perhaps twice or not. Ends in the end, however fast others fork. */

@@ -11,8 +11,8 @@
  * with errno. With O_CREAT the mode is 0644. */
 int child_path_open(int root, const char *path, int flags);
 
-/* mkdir -p: an O_PATH fd, or -1 with errno. Where a symlink of the
- * path leads to something missing, that is made, in the root. */
+/* mkdir -p: an O_PATH fd, or -1 with errno. Where a symlink of the path leads to something missing, that
+ * is made, in the root. */
 int child_path_directory(int root, const char *path);
 
 /* Something to mount a file on: what is there, whatever it is, or else a new empty file, its

@@ -132,51 +132,58 @@ void child_cgroup_remove(const void *child_cgroup_remove)
 	report_done(NULL, 0);
 }
 
-int child_cgroup_namespace(pid_t pid)
+static int namespace_open(const char *path)
 {
-	char path[64] = "/proc/self/ns/cgroup";
-	int fd;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
-	if (pid > 0)
-		format(path, sizeof(path), "/proc/%d/ns/cgroup", (int)pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		die_errno("open '%s'", path);
 	return fd;
 }
 
-/* In its own cgroup namespace the path of a process begins at its container's cgroup. */
-static void path_find(pid_t pid, char file[PATH_MAX])
+static void namespace_enter(int fd)
 {
-	int ours = child_cgroup_namespace(0), its = child_cgroup_namespace(pid);
-	char text[PATH_MAX];
+	if (setns(fd, CLONE_NEWCGROUP) < 0)
+		die_errno("join the cgroup namespace");
+}
+
+/* In its own cgroup namespace the path of a process begins at its container's cgroup; but from within it
+ * none that is outside comes in. */
+static int join_beside(int cgroup, pid_t pid, struct error *err)
+{
+	char file[PATH_MAX], text[PATH_MAX];
+	int ours = namespace_open("/proc/self/ns/cgroup"), its, rc;
 	const char *path;
 	ssize_t length;
 
-	format(file, PATH_MAX, "/proc/%d/cgroup", (int)pid);
-	if (setns(its, CLONE_NEWCGROUP) < 0 || (length = file_read(file, text, sizeof(text))) < 0 ||
-		setns(ours, CLONE_NEWCGROUP) < 0)
+	format(file, sizeof(file), "/proc/%d/ns/cgroup", (int)pid);
+	its = namespace_open(file);
+	namespace_enter(its);
+	format(file, sizeof(file), "/proc/%d/cgroup", (int)pid);
+	length = file_read(file, text, sizeof(text));
+	if (length < 0)
 		die_errno("read '%s'", file);
 	path = file_line(text, (size_t)length, "0::/");
 	if (!path || path[0] == '.')
 		die("%s: not in its container's cgroup", file);
-	format(file, PATH_MAX, "%.*s/cgroup.procs", (int)strcspn(path, "\n"), path);
+	format(file, sizeof(file), "%.*s/cgroup.procs", (int)strcspn(path, "\n"), path);
+	namespace_enter(ours);
+	rc = cgroup_set(cgroup, file, "0", err);
+	namespace_enter(its);
 	close(its);
 	close(ours);
+	return rc;
 }
 
 bool child_cgroup_join(int cgroup, pid_t beside)
 {
-	char file[PATH_MAX];
 	struct error err;
 
 	if (cgroup_set(cgroup, "cgroup.procs", "0", &err) == 0)
 		return true;
-	if (beside > 0 && (err.code == EBUSY || err.code == EOPNOTSUPP)) {
-		path_find(beside, file);
-		if (cgroup_set(cgroup, file, "0", &err) == 0)
-			return false;
-	}
+	if (beside > 0 && (err.code == EBUSY || err.code == EOPNOTSUPP) &&
+		join_beside(cgroup, beside, &err) == 0)
+		return false;
 	error_wrap(&err, "join the container's cgroup");
 	die_error(&err);
 }

@@ -106,9 +106,8 @@ static void cgroup_join(const struct child_exec *exec)
 {
 	if (exec->cgroup < 0)
 		return;
-	if (!child_cgroup_join(exec->cgroup, exec->first))
-		namespace_join(child_cgroup_namespace(exec->first), CLONE_NEWCGROUP, "cgroup");
-	else if ((exec->container || exec->first > 0) && unshare(CLONE_NEWCGROUP) < 0)
+	if (child_cgroup_join(exec->cgroup, exec->first) && (exec->container || exec->first > 0) &&
+		unshare(CLONE_NEWCGROUP) < 0)
 		die_errno("make a cgroup namespace");
 }
 

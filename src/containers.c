@@ -294,9 +294,10 @@ void containers_cancel(struct containers *containers, const char *reason)
 void containers_terminate(struct containers *containers, bool are_told)
 {
 	containers->are_open = false;
+	if (are_told)
+		return;
 	list_for_each (it, after, &containers->list)
-		if (!are_told)
-			container_signal(list_entry(it, struct container, node), SIGTERM, true);
+		container_signal(list_entry(it, struct container, node), SIGTERM, true);
 }
 
 void containers_kill(struct containers *containers)
