@@ -191,7 +191,7 @@ static void unmounted(void *context, const struct error *err)
 		release(container, true);
 }
 
-static void container_leave(struct container *container)
+static int unmount(struct container *container, struct error *err)
 {
 	const struct worker_plan plan = {
 		.main = child_unmount_main,
@@ -202,23 +202,41 @@ static void container_leave(struct container *container)
 		.on_done = unmounted,
 		.context = container,
 	};
-	struct error err;
 
 	if (container->worker.busy)
-		return;
-	if (container->mount_ns < 0)
-		unmounted(container, NULL);
-	else if (worker_start(&container->worker, &plan, &err) == 0)
-		return;
-	else if (has_failed(container)) /* a command waits */
-		unmounted(container, &err);
-	else
-		timer_set(container->setting->table->loop, &container->leaving, LEAVE_MS);
+		return 0;
+	if (container->mount_ns >= 0)
+		return worker_start(&container->worker, &plan, err);
+	unmounted(container, NULL);
+	return 0;
+}
+
+static void leave_later(struct container *container)
+{
+	timer_set(container->setting->table->loop, &container->leaving, LEAVE_MS);
 }
 
 static void leaving_due(struct timer *timer)
 {
-	container_leave(list_entry(timer, struct container, leaving));
+	struct container *container = list_entry(timer, struct container, leaving);
+	struct error err;
+
+	if (unmount(container, &err) < 0)
+		leave_later(container);
+}
+
+/* That no child can be forked is told at once: a command may wait. Nobody may ever ask again for the
+ * removal of a container with an id. */
+static void container_leave(struct container *container)
+{
+	const bool goes_by_itself = container->init_id && !has_failed(container);
+	struct error err;
+
+	if (unmount(container, &err) == 0)
+		return;
+	unmounted(container, &err);
+	if (goes_by_itself)
+		leave_later(container);
 }
 
 void container_remove(struct container *container)
