@@ -273,7 +273,8 @@ class Chaos(Oracle):
         there = set()
         for pid in (self.host.guest.pids / "cgroup.procs").read_text().split():
             try:
-                status, stat = (Path(f"/proc/{pid}/{name}").read_text() for name in ("status", "stat"))
+                status, stat = (Path(f"/proc/{pid}/{name}").read_text(errors="replace")
+                                for name in ("status", "stat"))
             except OSError:
                 continue
             there.add((status.partition("NSpid:")[2].split("\n")[0].split()[-1], identity(stat)))

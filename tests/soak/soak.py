@@ -65,7 +65,7 @@ class Soak:
         return now
 
     def peak_kib(self):
-        for line in Path(f"/proc/{self.host.guest.pid}/status").read_text().splitlines():
+        for line in Path(f"/proc/{self.host.guest.pid}/status").read_text(errors="replace").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1])
         raise LookupError("VmHWM")
