@@ -21,57 +21,7 @@ MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 ARCH :=
 O := build$(ARCH:%=/%)
 
-# Every room, lowest layer first. Nothing is built that does not stand here.
-ROOMS := format version number clock file log error arena queue uevent module writeback watch loop json_scan json port \
-	control mux address privilege spec report cgroup cgroup_limits device_filter child child_path child_user \
-	child_mount child_device child_copy child_volume child_sysctl child_seccomp child_privileges child_etc \
-	child_rootfs child_unmount child_cgroup child_exec child_clock child_netlink child_network_state child_route \
-	child_network child_portmap child_pod child_files child_hotplug child_ps_columns child_ps_table \
-	child_ps spawn worker process devpts container_cgroup container portmap \
-	containers pod commands daemon transport boot main
-
-# What each unit test links beside itself and what is common.
-common := format number clock file
-network := child_network child_route child_network_state child_netlink address child report queue loop log error
-
-UNIT_list := log
-UNIT_bytes := log
-UNIT_log := log
-UNIT_error := error
-UNIT_arena := arena error
-UNIT_queue := queue error
-UNIT_json := json json_scan arena error
-UNIT_privilege := privilege
-UNIT_spec := spec address privilege json json_scan arena error
-UNIT_report := report queue error
-UNIT_loop := loop log error
-UNIT_file :=
-UNIT_uevent := uevent
-UNIT_writeback := writeback
-UNIT_port := port loop queue log error
-UNIT_control := control port loop queue arena log error
-UNIT_mux := watch mux port loop queue log error
-UNIT_child := child report queue error
-UNIT_address := address error
-UNIT_child_netlink := child_netlink error
-UNIT_child_copy := child_copy child_path
-UNIT_child_network := $(network)
-UNIT_child_network_state := child_network_state child_netlink address error
-UNIT_child_portmap := child_portmap child report queue error
-UNIT_child_path := child_path
-UNIT_portmap := portmap arena log error
-UNIT_child_sysctl := child_sysctl child report queue error
-UNIT_child_user := child_user child_path child report queue error
-UNIT_child_ps := cgroup child_cgroup child_ps child_ps_table child_ps_columns child_user child_mount child_path child report \
-	queue json_scan error
-UNIT_boot := version writeback transport loop log module uevent error
-UNIT_module := module
-UNIT_child_exec := child_cgroup cgroup child_rootfs child_etc child_volume child_device child_copy child_mount child_sysctl \
-	child_seccomp child_privileges device_filter child_user child_path child spec address json json_scan arena \
-	privilege module uevent report queue error
-UNIT_worker := worker spawn child report queue loop log error
-UNIT_cgroup := cgroup child_cgroup child report queue error
-UNIT_cgroup_limits := cgroup_limits cgroup error
+ROOMS := $(patsubst src/%.c,%,$(wildcard src/*.c))
 
 # Calls that a unit test answers itself: the power; what errno means; the clock; where a path leads; module files and
 # their loading; allocations, to fail each in turn; moves, to count them; the kernel's answers to
@@ -88,17 +38,6 @@ UNIT_LDFLAGS_module := -Wl,--wrap=syscall,--wrap=open
 UNIT_LDFLAGS_mux := -Wl,--wrap=memmove
 UNIT_LDFLAGS_child_network_state := -Wl,--wrap=sendto,--wrap=recvfrom
 UNIT_LDFLAGS_json := -Wl,--wrap=malloc,--wrap=calloc
-
-# What each fuzzer links beside itself and what is common.
-FUZZ_json := spec address privilege json json_scan arena error
-FUZZ_control := control port loop queue arena log error
-FUZZ_path := child_copy child_path
-FUZZ_ps := child_ps_table child_ps_columns json_scan error
-FUZZ_netlink := child_network_state child_netlink address error
-FUZZ_address := $(network)
-FUZZ_tty := watch mux port loop queue log error
-FUZZ_user := child_user child_path child report queue error
-FUZZ_program := child_exec $(UNIT_child_exec)
 
 # Seconds of `make chaos`, and of `make fuzz` for each fuzzer.
 SECONDS := 60
@@ -302,7 +241,7 @@ build/coverage/%.o: src/%.c Makefile | build/setup-build build/setup-test
 	$(call say,CC)
 	$(Q)$(HOST_CC) $(CPPFLAGS) $(COVERAGE_CFLAGS) $(DEPFLAGS) -c -o $@ $<
 
-coverage_link = $(call say,LINK)$(if $(V),,;)$(HOST_CC) $(CPPFLAGS) $(LANGUAGE) -g -o $@ $(filter-out tests/unit/../%,$(filter tests/%.c %.o,$^)) --coverage
+coverage_link = $(call say,LINK)$(if $(V),,;)$(HOST_CC) $(CPPFLAGS) $(LANGUAGE) -g -o $@ $(filter-out tests/unit/../%,$(filter tests/%.c %.o %.a,$^)) --coverage
 
 build/coverage/hyperstart: tests/coverage/hooks.c $(ROOMS:%=build/coverage/%.o)
 	$(coverage_link) $(COVERAGE_HOOKS:%=-Wl,--wrap=%)
@@ -319,25 +258,28 @@ coverage: build/coverage/hyperstart build/coverage/faults $(UNIT:%=build/coverag
 	-FAULTS_STEP=1 COVERAGE=$(CURDIR)/build/coverage $(PYTEST) tests/scenarios --rig=host -q $(ARGS)
 	@scripts/coverage build/coverage $(ROOMS)
 
-define unit_rule
-$(O)/unit/test_$(1): tests/unit/test_$(1).c $(UNIT_$(1):%=$(O)/host/%.o) $(common:%=$(O)/host/%.o) Makefile
-	@mkdir -p $$(@D)
-	$$(call say,LINK)
-	$(Q)$(HOST_CC) $(CPPFLAGS) $(HOST_CFLAGS) $(DEPFLAGS) $(UNIT_LDFLAGS_$(1)) -o $$@ $$(filter tests/unit/test_%.c %.o,$$^) -lcmocka
-
-build/coverage/unit/$(1): tests/unit/test_$(1).c $(UNIT_$(1):%=build/coverage/%.o) $(common:%=build/coverage/%.o) Makefile
-	@mkdir -p $$(@D)
-	$$(coverage_link) $(UNIT_LDFLAGS_$(1)) -lcmocka
+# All rooms but main: what has a main() of its own links those that it calls.
+archive := $(filter-out main,$(ROOMS))
+define archive_rule
+$(1)/rooms.a: $(archive:%=$(1)/%.o)
+	$$(call say,AR)
+	$(Q)rm -f $$@ && ar cr $$@ $$^
 endef
-$(foreach test,$(UNIT),$(eval $(call unit_rule,$(test))))
+$(foreach directory,$(O)/host build/coverage build/fuzz,$(eval $(call archive_rule,$(directory))))
 
-define fuzz_rule
-build/fuzz/fuzz_$(1): tests/fuzz/fuzz_$(1).c $(FUZZ_$(1):%=build/fuzz/%.o) $(common:%=build/fuzz/%.o) Makefile | build/setup-test
-	@mkdir -p $$(@D)
-	$$(call say,LINK)
-	$(Q)$(FUZZ_CC) $(CPPFLAGS) $(FUZZ_CFLAGS) -fsanitize=fuzzer $(DEPFLAGS) -o $$@ $$(filter %.c %.o,$$^)
-endef
-$(foreach fuzzer,$(FUZZ),$(eval $(call fuzz_rule,$(fuzzer))))
+$(O)/unit/test_%: tests/unit/test_%.c $(O)/host/rooms.a Makefile
+	@mkdir -p $(@D)
+	$(call say,LINK)
+	$(Q)$(HOST_CC) $(CPPFLAGS) $(HOST_CFLAGS) $(DEPFLAGS) $(UNIT_LDFLAGS_$*) -o $@ $< $(filter %.a,$^) -lcmocka
+
+build/coverage/unit/%: tests/unit/test_%.c build/coverage/rooms.a Makefile
+	@mkdir -p $(@D)
+	$(coverage_link) $(UNIT_LDFLAGS_$*) -lcmocka
+
+build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c build/fuzz/rooms.a Makefile | build/setup-test
+	@mkdir -p $(@D)
+	$(call say,LINK)
+	$(Q)$(FUZZ_CC) $(CPPFLAGS) $(FUZZ_CFLAGS) -fsanitize=fuzzer $(DEPFLAGS) -o $@ $< $(filter %.a,$^)
 
 build/fuzz/%.o: src/%.c Makefile | build/setup-test
 	@mkdir -p $(@D)

@@ -42,7 +42,7 @@ struct spawn_plan {
 	bool is_worker;  /* when it has succeeded it ends */
 	bool new_pid_ns; /* the child becomes init of a new one */
 	int *mount_ns;   /* not NULL: the child gets a fresh copy of ours; its fd goes there */
-	void (*main)(const void *argument); /* never returns */
+	void (*entry)(const void *argument); /* never returns */
 	const void *argument;
 	const int *keep; /* fds that the child keeps */
 	size_t keep_count;

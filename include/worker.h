@@ -16,7 +16,7 @@ struct worker {
 };
 
 struct worker_plan {
-	void (*main)(const void *argument); /* ends with report_done() or die() */
+	void (*entry)(const void *argument); /* ends with report_done() or die() */
 	const void *argument;
 	const int *keep; /* fds that it keeps */
 	size_t keep_count;

@@ -131,12 +131,12 @@ static void work_done(void *context, const struct error *err)
 }
 
 /* The worker keeps `fd` and, if it is not -1, `other`. */
-static enum outcome work(struct commands *commands, void (*main)(const void *),
+static enum outcome work(struct commands *commands, void (*entry)(const void *),
 	const void *argument, int fd, int other, struct error *err)
 {
 	const int keep[] = {fd, other};
 	const struct worker_plan plan = {
-		.main = main,
+		.entry = entry,
 		.argument = argument,
 		.keep = keep,
 		.keep_count = 2,
@@ -292,7 +292,7 @@ static enum outcome command_deleteinterface(struct commands *commands, struct er
 }
 
 static enum outcome file_work(
-	struct commands *commands, void (*main)(const void *), struct error *err)
+	struct commands *commands, void (*entry)(const void *), struct error *err)
 {
 	struct message *message = commands->message;
 	struct container *container;
@@ -320,7 +320,7 @@ static enum outcome file_work(
 		.data = message->payload + end,
 		.length = message->length - end,
 	};
-	return work(commands, main, &files, container->mount_ns, -1, err);
+	return work(commands, entry, &files, container->mount_ns, -1, err);
 }
 
 static enum outcome command_readfile(struct commands *commands, struct error *err)

@@ -194,7 +194,7 @@ static void unmounted(void *context, const struct error *err)
 static int unmount(struct container *container, struct error *err)
 {
 	const struct worker_plan plan = {
-		.main = child_unmount_main,
+		.entry = child_unmount_main,
 		.argument = &container->mount_ns,
 		.keep = &container->mount_ns,
 		.keep_count = 1,

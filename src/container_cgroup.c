@@ -42,7 +42,7 @@ static int tree_remove(struct container_cgroup *cgroup, const char *name)
 {
 	const struct child_cgroup_remove plan = {*cgroup->parent, name};
 	const struct worker_plan worker = {
-		.main = child_cgroup_remove,
+		.entry = child_cgroup_remove,
 		.argument = &plan,
 		.keep = cgroup->parent,
 		.keep_count = 1,

@@ -184,7 +184,7 @@ static void open_watch(struct daemon *daemon)
 	const struct spawn_plan plan = {
 		.pid_ns = -1,
 		.is_worker = true,
-		.main = watch_begin,
+		.entry = watch_begin,
 		.argument = watch,
 		.keep = keep,
 		.keep_count = COUNT(keep),

@@ -157,7 +157,7 @@ static void release(struct pod *pod)
 	size_t count = containers_settle(&pod->containers, mount_ns);
 	struct child_pod child = describe(pod);
 	const struct worker_plan plan = {
-		.main = child_pod_release,
+		.entry = child_pod_release,
 		.argument = &child,
 		.keep = mount_ns,
 		.keep_count = count,
@@ -190,7 +190,7 @@ static void terminate_all(struct pod *pod)
 {
 	const struct child_cgroup_signal signal = {pod->setting.cgroup, SIGTERM};
 	const struct worker_plan plan = {
-		.main = child_cgroup_signal,
+		.entry = child_cgroup_signal,
 		.argument = &signal,
 		.keep = &signal.cgroup,
 		.keep_count = 1,
@@ -355,7 +355,7 @@ static int fork_init(struct pod *pod, struct error *err)
 	const struct spawn_plan plan = {
 		.pid_ns = -1,
 		.new_pid_ns = true,
-		.main = child_pod_init,
+		.entry = child_pod_init,
 		.argument = &child,
 		.keep = &child.cgroup_leaf,
 		.keep_count = 1,
@@ -396,7 +396,7 @@ static int prepare(struct pod *pod, struct error *err)
 	const struct child_pod child = describe(pod);
 	const int keep[] = {child.cgroup_parent, child.cgroup};
 	const struct worker_plan plan = {
-		.main = child_pod_prepare,
+		.entry = child_pod_prepare,
 		.argument = &child,
 		.keep = keep,
 		.keep_count = COUNT(keep),

@@ -76,7 +76,7 @@ static int apply(struct portmap *portmap, struct error *err)
 		.entries = &portmap->entries,
 	};
 	const struct worker_plan plan = {
-		.main = child_portmap_apply,
+		.entry = child_portmap_apply,
 		.argument = &child,
 		.deadline_ms = portmap->deadline_ms,
 		.on_done = applied,

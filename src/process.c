@@ -327,7 +327,7 @@ int process_start(struct process *process, struct process_table *table,
 		const struct spawn_plan spawn_plan = {
 			.pid_ns = plan->pid_ns,
 			.mount_ns = plan->mount_ns,
-			.main = child_exec_main,
+			.entry = child_exec_main,
 			.argument = &child,
 			.keep = keep,
 			.keep_count = COUNT(keep),

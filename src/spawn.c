@@ -377,7 +377,7 @@ int spawn_fork(struct spawner *spawner, struct spawn *spawn, const struct spawn_
 		spawn->pid = _Fork();
 		if (spawn->pid == 0) {
 			child_begin(report[1], plan->keep, plan->keep_count);
-			plan->main(plan->argument);
+			plan->entry(plan->argument);
 			_exit(1); /* not reached */
 		}
 		/* The kernel's word for a fork into a PID namespace whose init is dead. */

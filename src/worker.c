@@ -42,7 +42,7 @@ int worker_start(struct worker *worker, const struct worker_plan *plan, struct e
 	const struct spawn_plan spawn = {
 		.pid_ns = -1,
 		.is_worker = true,
-		.main = plan->main,
+		.entry = plan->entry,
 		.argument = plan->argument,
 		.keep = plan->keep,
 		.keep_count = plan->keep_count,

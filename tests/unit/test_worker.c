@@ -33,7 +33,7 @@ static void on_done(void *context, const struct error *err)
 static int start(void (*main)(const void *), uint32_t deadline_ms, struct error *err)
 {
 	const struct worker_plan plan = {
-		.main = main,
+		.entry = main,
 		.argument = "argument",
 		.deadline_ms = deadline_ms,
 		.on_done = on_done,
