@@ -9,21 +9,21 @@
 /* Mounts what READY needs (devtmpfs, proc, sysfs) and is not mounted yet, reads the kernel command
  * line, raises RLIMIT_NOFILE, loads the modules that /modules/order lists up to its first empty line
  * (one path a line, finit_module in order), waits for the way to the host (transport.h), for ever,
- * and fills config. Strings in config live as long as the program. Boot may die: it writes why to the
+ * and fills settings. Strings in settings live as long as the program. Boot may die: it writes why to the
  * console, or a service's stderr, and powers off. */
-void boot_start(struct daemon_config *config);
+void boot_start(struct settings *settings);
 
 /* "api", "deadline", "caps", "log", as the kernel command line and the host rig's arguments have them;
  * false for anything else. */
-bool boot_option(struct daemon_config *config, const char *key, const char *value);
+bool boot_option(struct settings *settings, const char *key, const char *value);
 
-/* Raises RLIMIT_NOFILE to what limits.h needs, and sets config->nofile. */
-void boot_raise_nofile(struct daemon_config *config);
+/* Raises RLIMIT_NOFILE to what limits.h needs, and sets settings->nofile. */
+void boot_raise_nofile(struct settings *settings);
 
 /* What READY does not need, done after it is queued: the other modules; /run, cgroup2 (favordynmods,
  * without on EINVAL), /dev/pts …, what is not mounted yet; takes a cgroup; says on the console what the
  * kernel lacks. Called once by the daemon. */
-void boot_finish(struct daemon_config *config);
+void boot_finish(struct settings *settings);
 
 /* Sync and RB_POWER_OFF. In a PID namespace that ends its init with SIGINT. Never returns. */
 _Noreturn void boot_power_off(void);

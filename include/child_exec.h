@@ -3,9 +3,9 @@
 #ifndef CHILD_EXEC_H
 #define CHILD_EXEC_H
 
-#include <sys/resource.h>
 #include <sys/types.h>
 
+#include "settings.h"
 #include "spec.h"
 
 /* Made by the daemon before the fork; the child reads its copy. All fds are the child's to use. */
@@ -15,19 +15,20 @@ struct child_exec {
 	const struct env_spec *container_envs;  /* an exec inherits them */
 	size_t container_envs_count;
 	const char *hostname;    /* "": the pod has none */
-	const char *run_dir;     /* the agent's own: see child_rootfs.h … */
-	const char *cgroup_path; /* … as well as this one */
-	uint64_t until_ms;       /* how long disks are awaited: clock_now() */
+	const char *cgroup_path; /* see child_rootfs.h */
+	const struct settings *settings;
+	const struct white_lists_spec *lists; /* who may reach the container's ports … */
+	unsigned chain;                       /* … by this chain of the packet filter; 0: none */
+	uint64_t until_ms;                    /* how long disks are awaited: clock_now() */
 
 	int uts_ns, ipc_ns;
 	int mount_ns; /* exec: the container's; -1: the caller is in a fresh copy of the agent's */
 	int cgroup;   /* the container's; -1: none */
 	pid_t first;  /* exec: the container's first process; 0: the agent is the container */
-	int device_filter;    /* first process: what devices may be opened in it; -1: any */
-	int devpts;           /* detached devpts mount, for the first process to attach; exec: -1 */
-	int terminal;         /* the slave, or -1 */
-	int stdio[3];         /* child's ends; -1 where the terminal takes their place */
-	struct rlimit nofile; /* unless it names one */
+	int device_filter; /* first process: what devices may be opened in it; -1: any */
+	int devpts;        /* detached devpts mount, for the first process to attach; exec: -1 */
+	int terminal;      /* the slave, or -1 */
+	int stdio[3];      /* child's ends; -1 where the terminal takes their place */
 };
 
 /* In the pod's PID namespace. Joins UTS and IPC (and for an exec the container's mount

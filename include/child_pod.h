@@ -4,15 +4,14 @@
 #ifndef CHILD_POD_H
 #define CHILD_POD_H
 
+#include "settings.h"
 #include "spec.h"
 
 struct child_pod {
 	const struct pod_spec *spec;
-	const char *run_dir;   /* the agent's own tmpfs, where all that is below goes */
-	const char *share_dir; /* stands in for the 9p share where the kernel has no 9p, or NULL */
+	const struct settings *settings;
 	int cgroup_parent, cgroup; /* the pod's, to be limited; -1: none */
 	int cgroup_leaf;           /* pod init's own; -1: none */
-	uint32_t deadline_ms;      /* prepare: that it has */
 	const int *mount_ns;       /* release: of the containers that are left */
 	size_t mount_ns_count;
 	void *before; /* release, of a pod that could not be started: what prepare reported; or NULL */

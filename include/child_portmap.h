@@ -5,30 +5,16 @@
 
 #include <stdbool.h>
 
-#include "list.h"
 #include "spec.h"
 
-struct portmap_port {
-	uint16_t host, container;
-	bool is_udp;
-};
+/* A container's part, in its first process: its ports, mapped by a chain of its own in each table, or
+ * die(). `chain`: a number that no other container of the agent has had. */
+void portmap_open_ports(unsigned chain, const struct white_lists_spec *lists,
+	const struct container_spec *container);
 
-/* One container's. */
-struct portmap_entry {
-	struct list node;
-	char *id; /* owned */
-	size_t ports_count;
-	struct portmap_port ports[];
-};
-
-struct child_portmap {
-	const struct white_lists_spec *lists;
-	const struct list *entries;
-};
-
-/* Worker: makes the port-mapping rules those of all entries, whatever they were. The argument is a
- * struct child_portmap. */
-_Noreturn void child_portmap_apply(const void *child_portmap);
+/* Takes them away, table by table, none for longer than the limit. 0, or -1 with err; a start that was cut
+ * short may have left nothing to take away. */
+int portmap_close_ports(unsigned chain, uint32_t limit_ms, struct error *err);
 
 /* STARTPOD's part, in its worker: `rules` as they are, and the port mapping of `lists` with no port
  * yet; each may be NULL. 0 and *undo, a text for portmap_undo() that is malloced; or -1 with err and

@@ -5,10 +5,18 @@
 #define CHILD_UNMOUNT_H
 
 #include <stddef.h>
+#include <stdint.h>
 
-/* Worker: takes everything off in that mount namespace, report_done(). When it is gone, no disk is in
- * use any more but those that are mounted elsewhere, too. The argument is an int: the fd. */
-_Noreturn void child_unmount_main(const void *mount_ns);
+struct child_unmount {
+	int mount_ns;
+	unsigned chain;    /* see child_portmap.h; 0: none … */
+	uint32_t limit_ms; /* … and how long that may take for each table */
+};
+
+/* Worker: closes the container's ports and unmounts everything in its mount namespace, report_done() with
+ * why its ports could not be closed, if so. When the worker has ended, no disk is in use any more but those
+ * that are mounted elsewhere, too. The argument is a struct child_unmount. */
+_Noreturn void child_unmount_main(const void *child_unmount);
 
 /* In a worker: the same in many at a time, so that a disk that does not answer holds up no other.
  * Returns how many failed. */

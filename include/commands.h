@@ -6,30 +6,17 @@
 #include "control.h"
 #include "pod.h"
 
-struct command;
-
 struct commands {
-	struct control *control; /* these four: borrowed */
+	struct process_table *table; /* these two: borrowed */
 	struct pod *pod;
-	struct mux *mux;
-	struct worker *worker;
-	uint32_t deadline_ms;          /* for a worker */
-	uint32_t api;                  /* GETVERSION's answer */
-	bool destroyed;                /* a DESTROYPOD was answered: the daemon is in its grace */
-	struct message *message;       /* the one that is run; borrowed */
-	const struct command *pending; /* the one that waits for the pod; NULL: none */
+	struct message *message; /* the one that is run; borrowed */
+	struct spawn worker;     /* of commands that a worker does */
 };
 
 /* The largest payload of a command. */
 size_t commands_payload_max(uint32_t code);
 
-/* Takes up one command: answers it, or has the pod begin it. */
+/* Takes up one command: the request is done at once, or later. */
 void commands_run(struct commands *commands, struct message *message);
-
-/* What the pod was asked for is over. */
-void commands_done(struct commands *commands, const struct error *err);
-
-/* A DESTROYPOD is next in line. */
-void commands_cut(struct commands *commands);
 
 #endif

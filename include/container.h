@@ -12,32 +12,14 @@
 struct container_setting {
 	struct process_table *table;
 	const char *hostname; /* all borrowed from the pod */
-	const char *run_dir;
 	int pid_ns, uts_ns, ipc_ns;
-	int cgroup;              /* the pod's; -1: no cgroups */
-	const char *cgroup_path; /* where it is; NULL: nowhere */
-	struct rlimit nofile;
-	const struct capabilities_spec *capabilities; /* where a container names none; NULL: all */
-	int *device_filter; /* the pod's, for containers that may not mount; see container.c */
+	int cgroup;         /* the pod's; -1: no cgroups */
+	int *device_filter; /* for containers that may not mount; see container.c */
+	const struct white_lists_spec *lists; /* who may reach mapped ports; NULL: none is mapped */
 };
 
 /* No container has needed it yet; -1: the kernel has none. */
 #define DEVICE_FILTER_UNTRIED (-2)
-
-struct container;
-
-/* What its owner is told. */
-struct container_events {
-	/* A start, of the container or of an exec, is over: err NULL, or why not. After a failed
-	 * start of the container itself it is freed. */
-	void (*on_started)(void *context, const struct error *err);
-	/* Its first process was told and nothing else is left in it: a runv one is to be removed. */
-	void (*on_empty)(struct container *container);
-	/* container_remove() is over. err NULL: it is in no list any more, and freed behind this call;
-	 * or why it is still there. */
-	void (*on_removed)(struct container *container, const struct error *err);
-	void *context;
-};
 
 struct container {
 	struct list node; /* in containers->list */
@@ -50,28 +32,31 @@ struct container {
 	struct capabilities_spec *capabilities; /* of a process that names none; NULL: all */
 	int mount_ns;                           /* owned; -1: none yet, or unmounted */
 	int devpts;                             /* owned */
-	struct worker worker; /* removes cgroups below its own, then unmounts … */
-	struct timer leaving; /* … as soon as it can be forked */
+	unsigned chain;                         /* of the packet filter, for its ports; 0: none */
+	struct spawn unmounter;                 /* closes its ports, and unmounts … */
+	struct timer leaving;                   /* … as soon as it can be forked */
 	struct container_cgroup cgroup;
-	bool is_agent;         /* the agent's own place: there is no first process */
-	bool is_cut;           /* its start was cut short, and somebody waits for its end */
-	struct error *failure; /* owned, until it has started: why it could not */
+	bool is_agent;   /* the agent's own place: there is no first process */
+	bool has_failed; /* it did not start: the request is done when nothing of it is left */
+	bool is_removed; /* as soon as it is empty */
 	struct process init;
 	struct list execs; /* struct exec */
-	struct container_events events;
+	/* Who waits for its removal, or NULL: it is in no list any more, and freed behind this call
+	 * (err NULL), or why it is still there. */
+	void (*on_removed)(void *context, const struct error *err);
+	void *context;
 };
 
-/* Returns a container whose first process is being set up; or NULL with err. */
+/* Returns a container whose first process is being set up: the request is done when its program runs, or
+ * when it has failed and nothing of it is left. Or NULL with err. */
 struct container *container_start(const struct container_setting *setting,
-	const struct container_spec *spec, const struct container_events *events,
-	struct error *err);
+	const struct container_spec *spec, struct error *err);
 
 /* The container CONTAINER_AGENT: processes in the agent's own namespaces and root, a cgroup of their
  * own. The setting has no namespaces. NULL with err. */
-struct container *container_open_agent(const struct container_setting *setting,
-	const struct container_events *events, struct error *err);
+struct container *container_open_agent(const struct container_setting *setting, struct error *err);
 
-/* Another process in it. 0: on_started will tell; or -1 with err. */
+/* Another process in it. 0: the request is done when its program runs or has failed; or -1 with err. */
 int container_exec(struct container *container, const struct process_spec *spec, struct error *err);
 
 /* Its first process has not exited; the agent's own is always running. */
@@ -89,18 +74,16 @@ bool container_is_leaving(const struct container *container);
 /* Its process with that id, or NULL. */
 struct process *container_find_process(struct container *container, const char *id);
 
-/* The process being set up, first or exec: on_started tells the reason. */
-void container_cancel(struct container *container, const char *reason);
-
 /* To the first process; with all, to each that was started in it. SIGKILL is for whatever is in it. */
 void container_signal(struct container *container, int signal, bool all);
 
 /* SIGKILL to everything in it, fork bombs included. */
 void container_kill(struct container *container);
 
-/* Only when it is empty: has a child unmount what is mounted in it; on_removed will tell. Nothing
- * happens when that is on its way already. */
-void container_remove(struct container *container);
+/* As soon as it is empty, has a child unmount what is mounted in it. on_removed, which may be NULL, will
+ * tell; the request may wait for that. */
+void container_remove(struct container *container,
+	void (*on_removed)(void *context, const struct error *err), void *context);
 
 /* Removes it from its list and frees it. Only when it is empty and not leaving. What is mounted in it
  * was unmounted by a child, or stays mounted: the daemon itself does not wait for disks. */

@@ -5,14 +5,15 @@
 
 #include <linux/limits.h>
 
+#include "spawn.h"
 #include "spec.h"
-#include "worker.h"
 
 struct container_cgroup {
-	struct worker *worker; /* these three: borrowed; it removes those below */
-	const int *parent;     /* the pod's cgroup; -1: there are none */
-	const char *id;        /* the container's */
-	int fd;                /* owned; -1: none, or removed */
+	struct spawner *spawner; /* these three: borrowed */
+	const int *parent;       /* the pod's cgroup; -1: there are none */
+	const char *id;          /* the container's */
+	struct spawn remover;    /* removes those that the container made below it */
+	int fd;                  /* owned; -1: none, or removed */
 	struct timer removal;
 	uint32_t removal_ms;
 	bool is_urgent;     /* somebody waits for the removal: not for long */
@@ -21,14 +22,14 @@ struct container_cgroup {
 };
 
 /* Holds nothing yet. */
-void container_cgroup_init(struct container_cgroup *cgroup, struct worker *worker,
+void container_cgroup_init(struct container_cgroup *cgroup, struct spawner *spawner,
 	const int *parent, void (*on_removed)(struct container_cgroup *cgroup));
 
 /* `constraints` may be NULL. 0, also where there are no cgroups; or -1 with err. */
 int container_cgroup_open(struct container_cgroup *cgroup, const char *id,
 	const struct constraints_spec *constraints, struct error *err);
 
-/* Where it is, if the pod's is at `parent`; NULL: nowhere. */
+/* Where it is, if the agent's is at `parent`; NULL: nowhere. */
 const char *container_cgroup_path(
 	const struct container_cgroup *cgroup, const char *parent, char path[PATH_MAX]);
 

@@ -4,9 +4,9 @@
 #define PROCESS_H
 
 #include "child_exec.h"
-#include "control.h"
 #include "mux.h"
-#include "spawn.h"
+#include "request.h"
+#include "settings.h"
 
 /* What happens to a process, in the order in which it usually does. */
 enum process_fact {
@@ -20,17 +20,20 @@ enum process_fact {
 	PROCESS_FACTS
 };
 
-/* What all processes share; one, in the daemon. */
+/* What the pod, its containers and all processes share; one, in the daemon. */
 struct process_table {
-	struct loop *loop; /* these four: borrowed */
+	const struct settings *settings; /* these five: borrowed */
+	struct loop *loop;
 	struct control *control;
 	struct mux *mux;
 	struct spawner *spawner;
+	struct request request;
 	struct list ending;      /* processes whose end waits for room or for bytes to leave */
 	struct timer last_calls; /* while outputs of theirs may be open */
 	size_t count;
-	size_t kept;          /* bytes that containers keep of their descriptions, all together */
-	uint32_t deadline_ms; /* for setting one up */
+	size_t kept;       /* bytes that containers keep of their descriptions, all together */
+	unsigned chains;   /* how many of the packet filter's containers have had so far */
+	uint64_t begun_ms; /* clock_now() of the STARTPOD; 0 once a program of its pod has begun */
 };
 
 struct process {
@@ -46,8 +49,8 @@ struct process {
 	struct output out, err;
 	int slave; /* of its terminal, owned; -1 without one, and once it is reaped */
 	uint64_t eof_mark, event_mark;
-	/* It runs (err NULL), or could not be started and is gone (err says why). */
-	void (*on_started)(struct process *process, const struct error *err);
+	/* It could not be started and is gone; the request waits. */
+	void (*on_failed)(struct process *process, const struct error *err);
 	void (*on_reaped)(struct process *process);
 	/* REPORTED: the owner may free it. */
 	void (*on_finished)(struct process *process);
@@ -62,7 +65,7 @@ struct process_plan {
 	int *mount_ns; /* not NULL: in a fresh copy, see spawn_plan */
 	int devpts;    /* detached devpts mount of the container: terminals come from there */
 	struct child_exec child; /* without process, terminal, stdio: they are made here */
-	void (*on_started)(struct process *process, const struct error *err);
+	void (*on_failed)(struct process *process, const struct error *err);
 	void (*on_reaped)(struct process *process);
 	void (*on_finished)(struct process *process);
 };
@@ -73,7 +76,7 @@ void process_table_pump(struct process_table *table);
 /* After a hang-up of control: events that had not left are told again. */
 void process_table_retell(struct process_table *table);
 
-/* Zero or more callbacks follow; -1 with err: none will, and nothing is left. */
+/* The request is done when its program runs, or on_failed() follows; -1 with err: nothing is left. */
 int process_start(struct process *process, struct process_table *table,
 	const struct process_plan *plan, struct error *err);
 
@@ -85,7 +88,7 @@ bool process_is_running(const struct process *process);
 void process_signal(const struct process *process, int signal);
 /* To its process group: each process begins as the leader of its own. */
 void process_signal_group(const struct process *process, int signal);
-/* Kills one that is being set up; on_started tells `reason` (static text). */
+/* Kills one that is being set up; on_failed tells `reason` (static text). */
 void process_cancel(struct process *process, const char *reason);
 /* A new size for its terminal. 0, or -1 with err (no terminal, or gone). */
 int process_resize(

@@ -30,16 +30,15 @@ struct spawn {
 	struct report *report; /* owned, for as long as an outcome may be asked */
 	struct timer deadline;
 	const char *cancelled; /* why it was killed on purpose; static text */
-	bool is_worker, reaped;
-	uint8_t stops; /* how often it was stopped while being set up */
-	int status;    /* of waitpid, once reaped */
-	/* The report is complete (EOF), or the child was reaped: look which. Called for each. */
-	void (*changed)(struct spawn *spawn);
+	bool reaped;
+	uint8_t stops;                        /* how often it was stopped while being set up */
+	int status;                           /* of waitpid, once reaped */
+	void (*changed)(struct spawn *spawn); /* one of these two: see spawn_plan */
+	void (*done)(struct spawn *spawn, const struct error *err);
 };
 
 struct spawn_plan {
 	int pid_ns;      /* the child's PID namespace; -1: ours */
-	bool is_worker;  /* when it has succeeded it ends */
 	bool new_pid_ns; /* the child becomes init of a new one */
 	int *mount_ns;   /* not NULL: the child gets a fresh copy of ours; its fd goes there */
 	void (*entry)(const void *argument); /* never returns */
@@ -47,13 +46,19 @@ struct spawn_plan {
 	const int *keep; /* fds that the child keeps */
 	size_t keep_count;
 	uint32_t deadline_ms; /* until it is started or, if it is not, reaped: killed; 0: none */
+	/* Of a child that becomes a program, or init: the report is complete (EOF), or it was reaped:
+	 * look which. Called for each. */
 	void (*changed)(struct spawn *spawn);
+	/* Of a worker, which ends with report_done() or die(): it has ended and succeeded (err NULL),
+	 * or why not. The spawn may be used again from here, or freed with its owner. */
+	void (*done)(struct spawn *spawn, const struct error *err);
 };
 
 /* 0, or -1 with err. SIGCHLD and SIGPIPE are blocked from here on; children get them unblocked. */
 int spawner_open(struct spawner *spawner, struct loop *loop, struct error *err);
 
-/* 0: the child runs; or -1 with err, nothing left. Aborts when it cannot step back. */
+/* 0: the child runs; or -1 with err, nothing left, also while an earlier one of this spawn runs. Aborts
+ * when it cannot step back. The spawn is all 0 or has been used before. */
 int spawn_fork(struct spawner *spawner, struct spawn *spawn, const struct spawn_plan *plan,
 	struct error *err);
 
@@ -62,13 +67,15 @@ void spawn_cancel(struct spawn *spawn, const char *reason);
 /* A signal to the child itself; nothing once it was reaped. */
 void spawn_signal(const struct spawn *spawn, int signal);
 
+/* A child runs, or its report is not complete. */
+bool spawn_is_busy(const struct spawn *spawn);
 /* The report pipe is at its end. */
 bool spawn_is_reported(const struct spawn *spawn);
 /* Reported, not cancelled, and what it set out to do was done (EXECUTING, or DONE). */
 bool spawn_succeeded(const struct spawn *spawn);
-/* Why not; to be asked when it is both reported and reaped. Returns -1. */
+/* Why not; once it is both reported and reaped. Returns -1. */
 int spawn_error(const struct spawn *spawn, struct error *err);
-/* The DONE record's payload, malloc, now the caller's; NULL when it is empty. */
+/* Within `done`: the DONE record's payload, malloc, now the caller's; NULL when it is empty. */
 uint8_t *spawn_take_result(struct spawn *spawn, size_t *length);
 /* Frees the report; after that no outcome is asked. */
 void spawn_forget_report(struct spawn *spawn);

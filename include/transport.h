@@ -16,6 +16,6 @@ struct transport {
 /* Waits, for ever, until there is a way, and fills in control_fd, tty_fd, listening, peer_cid and
  * ready_again. Unless asked otherwise that is virtio-serial, or, with neither port there after 2 s
  * but a vsock device, vsock. 0, or -1 with errno. */
-int transport_await(const struct transport *asked, struct daemon_config *config);
+int transport_await(const struct transport *asked, struct settings *settings);
 
 #endif

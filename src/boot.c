@@ -44,7 +44,7 @@
 #define NOTHING_SPECIAL (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
 /* What the rest is for, and when it came how far: there is one machine. */
-static const struct daemon_config *running;
+static const struct settings *running;
 static uint64_t entered_ms, ports_ms;
 static pid_t agent;
 
@@ -210,21 +210,21 @@ static void kernel_check_options(void)
 			 "may do the same can read each other's files");
 }
 
-bool boot_option(struct daemon_config *config, const char *key, const char *value)
+bool boot_option(struct settings *settings, const char *key, const char *value)
 {
 	enum log_level level;
 	uint64_t number;
 
 	if (strcmp(key, "api") == 0 && number_parse(value, UINT32_MAX, &number) && number > 0)
-		config->api = (uint32_t)number;
+		settings->api = (uint32_t)number;
 	else if (strcmp(key, "deadline") == 0 && number_parse(value, DEADLINE_MAX_S, &number) &&
 		number > 0)
-		config->deadline_ms = (uint32_t)number * 1000;
+		settings->deadline_ms = (uint32_t)number * 1000;
 	else if (strcmp(key, "watch") == 0 && number_parse(value, DEADLINE_MAX_S, &number) &&
 		number > 0)
-		config->watch_ms = (uint32_t)number * 1000;
+		settings->watch_ms = (uint32_t)number * 1000;
 	else if (strcmp(key, "caps") == 0 && strcmp(value, "default") == 0)
-		config->docker_caps = true;
+		settings->docker_caps = true;
 	else if (strcmp(key, "log") == 0 && log_level_parse(value, &level) == 0)
 		log_threshold = level;
 	else
@@ -232,20 +232,20 @@ bool boot_option(struct daemon_config *config, const char *key, const char *valu
 	return true;
 }
 
-static bool word_apply(struct daemon_config *config, struct transport *transport, const char *key,
-	const char *value)
+static bool word_apply(
+	struct settings *settings, struct transport *transport, const char *key, const char *value)
 {
 	uint64_t cid;
 
 	if (strcmp(key, "vsock") != 0)
-		return boot_option(config, key, value);
+		return boot_option(settings, key, value);
 	if (!number_parse(value, UINT32_MAX - 1, &cid) || cid == 0)
 		return false;
 	transport->vsock_cid = (uint32_t)cid;
 	return true;
 }
 
-static void command_line_apply(struct daemon_config *config, struct transport *transport)
+static void command_line_apply(struct settings *settings, struct transport *transport)
 {
 	static const char prefix[] = "hyperstart.";
 	char text[4096], *rest = text, *word;
@@ -262,7 +262,7 @@ static void command_line_apply(struct daemon_config *config, struct transport *t
 			continue;
 		if (value)
 			*value++ = '\0';
-		if (!value || !word_apply(config, transport, word + sizeof(prefix) - 1, value))
+		if (!value || !word_apply(settings, transport, word + sizeof(prefix) - 1, value))
 			log_warn("boot: kernel command line: %s is not understood", word);
 	}
 }
@@ -285,7 +285,7 @@ static void modules_load(bool for_ports)
 			log_error("boot: module %s: %s", path, ERROR_REASON(errno));
 }
 
-void boot_raise_nofile(struct daemon_config *config)
+void boot_raise_nofile(struct settings *settings)
 {
 	struct rlimit own, raised;
 	char text[32];
@@ -307,9 +307,9 @@ void boot_raise_nofile(struct daemon_config *config)
 			log_warn("boot: limit of open files: no more than %llu",
 				(unsigned long long)raised.rlim_cur);
 	}
-	config->nofile.rlim_max = raised.rlim_max < NOFILE_HARD ? raised.rlim_max : NOFILE_HARD;
-	config->nofile.rlim_cur =
-		NOFILE_SOFT < config->nofile.rlim_max ? NOFILE_SOFT : config->nofile.rlim_max;
+	settings->nofile.rlim_max = raised.rlim_max < NOFILE_HARD ? raised.rlim_max : NOFILE_HARD;
+	settings->nofile.rlim_cur =
+		NOFILE_SOFT < settings->nofile.rlim_max ? NOFILE_SOFT : settings->nofile.rlim_max;
 }
 
 /* --- As a service ----------------------------------------------------------------------------- */
@@ -343,14 +343,14 @@ static const char *cgroup_take(void)
 
 /* --- Before and after READY ------------------------------------------------------------------- */
 
-void boot_start(struct daemon_config *config)
+void boot_start(struct settings *settings)
 {
 	const bool is_init = getpid() == 1;
 	struct transport transport = {0};
 
 	agent = getpid();
 	entered_ms = clock_now();
-	running = config;
+	running = settings;
 	faults_catch();
 	umask(022);
 	if (is_init)
@@ -366,7 +366,7 @@ void boot_start(struct daemon_config *config)
 		fail("mount /proc");
 	if (mount_at("sysfs", "/sys", NOTHING_SPECIAL, NULL) < 0)
 		fail("mount /sys");
-	*config = (struct daemon_config){
+	*settings = (struct settings){
 		.control_fd = -1,
 		.tty_fd = -1,
 		.run_dir = RUN_DIR,
@@ -376,11 +376,11 @@ void boot_start(struct daemon_config *config)
 		.last_command = -1,
 		.after_ready = boot_finish,
 	};
-	command_line_apply(config, &transport);
+	command_line_apply(settings, &transport);
 	kernel_check_version();
-	boot_raise_nofile(config);
+	boot_raise_nofile(settings);
 	modules_load(true);
-	if (transport_await(&transport, config) < 0)
+	if (transport_await(&transport, settings) < 0)
 		fail("find the host");
 	ports_ms = clock_now();
 }
@@ -418,7 +418,7 @@ static void stay(void)
 		log_error("boot: lock memory: %s", ERROR_REASON(errno));
 }
 
-void boot_finish(struct daemon_config *config)
+void boot_finish(struct settings *settings)
 {
 	uint64_t ready_ms = clock_now();
 
@@ -433,8 +433,8 @@ void boot_finish(struct daemon_config *config)
 	if (mount_at("cgroup2", CGROUP_DIR, NOTHING_SPECIAL, "nsdelegate,favordynmods") == 0 ||
 		(errno == EINVAL &&
 			mount_at("cgroup2", CGROUP_DIR, NOTHING_SPECIAL, "nsdelegate") == 0))
-		config->cgroup_dir = cgroup_take();
-	if (!config->cgroup_dir)
+		settings->cgroup_dir = cgroup_take();
+	if (!settings->cgroup_dir)
 		log_error("boot: take cgroup2: %s: containers cannot be killed as a whole",
 			ERROR_REASON(errno));
 	kernel_check_options();

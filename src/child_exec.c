@@ -19,6 +19,7 @@
 #include "child_cgroup.h"
 #include "child_mount.h"
 #include "child_path.h"
+#include "child_portmap.h"
 #include "child_privileges.h"
 #include "child_rootfs.h"
 #include "child_user.h"
@@ -186,7 +187,7 @@ static void root_build(const struct child_exec *exec)
 	struct device_list devices = {0};
 	const struct child_rootfs rootfs = {
 		.container = exec->container,
-		.run_dir = exec->run_dir,
+		.run_dir = exec->settings->run_dir,
 		.cgroup_path = exec->cgroup_path,
 		.devpts = exec->devpts,
 		.console = exec->terminal,
@@ -209,11 +210,14 @@ void child_exec_main(const void *child_exec)
 	struct child_privileges privileges = {
 		.process = process,
 		.user = &user,
-		.nofile = exec->nofile,
+		.nofile = exec->settings->nofile,
 	};
 	struct environment env;
 	int root;
 
+	/* First: the container's cgroup may have no room for a program. */
+	if (exec->chain)
+		portmap_open_ports(exec->chain, exec->lists, exec->container);
 	oom_score_reset();
 	cgroup_join(exec);
 	namespace_join(exec->uts_ns, CLONE_NEWUTS, "UTS");

@@ -37,10 +37,10 @@ static const char *const pod_files[] = {"resolv.conf", "hosts", "hostname"};
 
 static int run_open(const struct child_pod *pod)
 {
-	int fd = open(pod->run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = open(pod->settings->run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (fd < 0 || fchdir(fd) < 0)
-		die_errno("open '%s'", pod->run_dir);
+		die_errno("open '%s'", pod->settings->run_dir);
 	return fd;
 }
 
@@ -136,9 +136,9 @@ static void share_mount(const struct child_pod *pod)
 
 	if (!tag)
 		return;
-	if (pod->share_dir) {
-		if (mount(pod->share_dir, "share", NULL, MS_BIND | MS_REC, NULL) < 0)
-			die_errno("bind '%s' as share '%s'", pod->share_dir, tag);
+	if (pod->settings->share_dir) {
+		if (mount(pod->settings->share_dir, "share", NULL, MS_BIND | MS_REC, NULL) < 0)
+			die_errno("bind '%s' as share '%s'", pod->settings->share_dir, tag);
 		return;
 	}
 	if (tag_mount(tag, "9p", SHARE_OPTIONS) == 0)
@@ -186,12 +186,12 @@ static _Noreturn void network_prepare(const struct child_pod *pod)
 		.interfaces_count = spec->interfaces_count,
 		.routes = spec->routes,
 		.routes_count = spec->routes_count,
-		.deadline_ms = pod->deadline_ms,
+		.deadline_ms = pod->settings->deadline_ms,
 	};
 	struct network_state state = {0};
 	struct netlink netlink;
 	struct before *before;
-	uint32_t limit_ms = pod->deadline_ms / 8;
+	uint32_t limit_ms = pod->settings->deadline_ms / 8;
 	char *undo = NULL;
 	size_t length, undo_length;
 	struct error err;
@@ -229,7 +229,8 @@ static void network_restore(const struct child_pod *pod)
 	struct netlink netlink;
 	struct error err;
 
-	portmap_undo((const char *)before->bytes + before->state_length, pod->deadline_ms / 8);
+	portmap_undo(
+		(const char *)before->bytes + before->state_length, pod->settings->deadline_ms / 8);
 	if (netlink_open(&netlink, &err) < 0)
 		die_error(&err);
 	network_state_restore(&state, &netlink);
@@ -289,7 +290,7 @@ void child_pod_init(const void *child_pod)
 		die_errno("make the pod's namespaces");
 	if (hostname && sethostname(hostname, strlen(hostname)) < 0)
 		die_errno("set host name '%s'", hostname);
-	child_rootfs_empty(pod->run_dir);
+	child_rootfs_empty(pod->settings->run_dir);
 
 	/* The kernel itself reaps the children of one who ignores SIGCHLD, inherited ones too. */
 	signal(SIGCHLD, SIG_IGN);

@@ -8,9 +8,9 @@
  *     external        a hostPort                  redirected to its containerPort, accepted
  *     anybody else, anything else                 dropped
  *
- * Our rules stand in two chains of their own, which every change writes anew from all containers'
- * ports: what the rules are never depends on what they were, and a change is undone by the one to the
- * state before. iptables-restore replaces a table at once or not at all.
+ * Our rules stand in a chain of each table, and those of a container's ports in chains of its own, to which
+ * ours lead: its first process makes them, and whoever unmounts it removes them. iptables-restore changes
+ * a table at once or not at all.
  */
 #include "child_portmap.h"
 
@@ -21,6 +21,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -34,6 +35,8 @@
 
 #define NAT    "hyperstart-PREROUTING"
 #define FILTER "hyperstart-INPUT"
+/* A container's chain in each table: its number follows. */
+#define CHAIN_OF "hyperstart-"
 
 /* What 256 MiB of guest can well afford; the kernel's own choice for it is 2048. */
 #define CONNTRACK_BUCKETS "16384"
@@ -148,68 +151,90 @@ static void write_rules(int rules, const char *chain, const char **networks, con
 		dformat(rules, "-A %s -s %s %s\n", chain, *networks, rule);
 }
 
-/* What comes for a port is redirected … */
-static void write_redirect(
-	int rules, const struct white_lists_spec *lists, const struct portmap_port *port)
+/* Both chains of the pod, with no port yet. */
+static void write_pod(int rules, const struct white_lists_spec *lists)
 {
-	char rule[128];
-
-	format(rule, sizeof(rule), "-p %s --dport %u -j REDIRECT --to-ports %u",
-		port->is_udp ? "udp" : "tcp", port->host, port->container);
-	write_rules(rules, NAT, lists->internal, rule);
-	write_rules(rules, NAT, lists->external, rule);
-}
-
-/* … and let in by the port that was asked for: the container's own is not open, if the host's is
- * another. */
-static void write_accept(
-	int rules, const struct white_lists_spec *lists, const struct portmap_port *port)
-{
-	char rule[128];
-
-	format(rule, sizeof(rule), "-p %s --dport %u -m conntrack --ctorigdstport %u -j ACCEPT",
-		port->is_udp ? "udp" : "tcp", port->container, port->host);
-	write_rules(rules, FILTER, lists->external, rule);
-}
-
-static void write_ports(int rules, const struct child_portmap *portmap,
-	void (*write_port)(int, const struct white_lists_spec *, const struct portmap_port *))
-{
-	list_for_each (it, after, portmap->entries) {
-		const struct portmap_entry *entry = list_entry(it, struct portmap_entry, node);
-
-		for (size_t i = 0; i < entry->ports_count; i++)
-			write_port(rules, portmap->lists, &entry->ports[i]);
-	}
-}
-
-/* Both chains as a whole: naming one empties it. `hook`: they are called from now on. */
-static void write_all(int rules, const struct child_portmap *portmap, bool hook)
-{
-	dformat(rules, "*nat\n:" NAT " - [0:0]\n%s", hook ? "-I PREROUTING -j " NAT "\n" : "");
-	write_ports(rules, portmap, write_redirect);
 	dformat(rules,
-		"COMMIT\n*filter\n:" FILTER " - [0:0]\n%s"
+		"*nat\n:" NAT " - [0:0]\n-I PREROUTING -j " NAT "\nCOMMIT\n"
+		"*filter\n:" FILTER " - [0:0]\n-I INPUT -j " FILTER "\n"
 		"-A " FILTER " -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n"
 		"-A " FILTER " -p icmp -j ACCEPT\n"
-		"-A " FILTER " -i lo -j ACCEPT\n",
-		hook ? "-I INPUT -j " FILTER "\n" : "");
-	write_rules(rules, FILTER, portmap->lists->internal, "-j ACCEPT");
-	write_ports(rules, portmap, write_accept);
+		"-A " FILTER " -i lo -j ACCEPT\n");
+	write_rules(rules, FILTER, lists->internal, "-j ACCEPT");
 	dformat(rules, "-A " FILTER " -j DROP\nCOMMIT\n");
 }
 
-void child_portmap_apply(const void *child_portmap)
+static const char *protocol_of(const struct container_spec *container, size_t i)
 {
+	const struct port_spec *port = &container->ports[i];
+	const char *protocol = port->protocol ? port->protocol : "tcp";
+
+	if (port->host_port == 0 || port->container_port == 0)
+		die("ports[%zu]: port 0 cannot be mapped", i);
+	if (strcasecmp(protocol, "udp") == 0)
+		return "udp";
+	if (strcasecmp(protocol, "tcp") != 0)
+		die("ports[%zu].protocol: '%s' is neither tcp nor udp", i, protocol);
+	return "tcp";
+}
+
+void portmap_open_ports(unsigned chain, const struct white_lists_spec *lists,
+	const struct container_spec *container)
+{
+	char name[32], rule[128];
 	struct error err;
 	int rules = memory_open(&err);
 
 	if (rules < 0)
 		die_error(&err);
-	write_all(rules, child_portmap, false);
-	if (restore(rules, UINT32_MAX, &err) < 0) /* this worker's deadline will do */
+	if (container->ports_count > PORTS_MAX)
+		die("%zu ports: more than %u", container->ports_count, PORTS_MAX);
+	format(name, sizeof(name), CHAIN_OF "%u", chain);
+	dformat(rules, "*nat\n:%s - [0:0]\n-A " NAT " -j %s\n", name, name);
+	for (size_t i = 0; i < container->ports_count; i++) {
+		const struct port_spec *port = &container->ports[i];
+
+		format(rule, sizeof(rule), "-p %s --dport %u -j REDIRECT --to-ports %u",
+			protocol_of(container, i), port->host_port, port->container_port);
+		write_rules(rules, name, lists->internal, rule);
+		write_rules(rules, name, lists->external, rule);
+	}
+	dformat(rules, "COMMIT\n*filter\n:%s - [0:0]\n-I " FILTER " -j %s\n", name, name);
+	/* Let in by the port that was asked for: the container's own is not open, if the host's is
+	 * another. */
+	for (size_t i = 0; i < container->ports_count; i++) {
+		const struct port_spec *port = &container->ports[i];
+
+		format(rule, sizeof(rule),
+			"-p %s --dport %u -m conntrack --ctorigdstport %u -j ACCEPT",
+			protocol_of(container, i), port->container_port, port->host_port);
+		write_rules(rules, name, lists->external, rule);
+	}
+	dformat(rules, "COMMIT\n");
+	if (restore(rules, UINT32_MAX, &err) < 0) /* this child's deadline will do */
 		die_error(&err);
-	report_done(NULL, 0);
+	close(rules);
+}
+
+int portmap_close_ports(unsigned chain, uint32_t limit_ms, struct error *err)
+{
+	static const char *const tables[][2] = {{"nat", NAT}, {"filter", FILTER}};
+	int rc = 0;
+
+	/* Table by table: an open that was killed between them has made but one. */
+	for (size_t i = 0; i < COUNT(tables); i++) {
+		int rules = memory_open(err);
+
+		if (rules < 0)
+			return -1;
+		dformat(rules,
+			"*%s\n:" CHAIN_OF "%u - [0:0]\n-D %s -j " CHAIN_OF "%u\n-X " CHAIN_OF
+			"%u\nCOMMIT\n",
+			tables[i][0], chain, tables[i][1], chain, chain);
+		rc |= restore(rules, limit_ms, err);
+		close(rules);
+	}
+	return rc;
 }
 
 /* --- The pod's begin, and its undoing --------------------------------------------------------- */
@@ -332,7 +357,6 @@ void portmap_undo(const char *undo, uint32_t limit_ms)
 int portmap_begin(const char *rules, const struct white_lists_spec *lists, uint32_t limit_ms,
 	char **undo, struct error *err)
 {
-	struct list none;
 	int fd = memory_open(err), rc = -1;
 	char *text = NULL;
 
@@ -347,9 +371,8 @@ int portmap_begin(const char *rules, const struct white_lists_spec *lists, uint3
 	}
 	if (rules)
 		dformat(fd, "%s\n", rules);
-	list_init(&none);
 	if (lists)
-		write_all(fd, &(struct child_portmap){.lists = lists, .entries = &none}, true);
+		write_pod(fd, lists);
 	text = read_all(fd, err);
 	if (text)
 		*undo = save(text, limit_ms, err);

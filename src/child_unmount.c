@@ -4,12 +4,14 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "child.h"
+#include "child_portmap.h"
 
 /* All that is there: who may mount may have put one root over the other. EINVAL: nothing is left, but
  * the first of all roots, which is locked. */
@@ -22,12 +24,17 @@ static int all_detach(int mount_ns)
 	return errno == EINVAL ? 0 : -1;
 }
 
-void child_unmount_main(const void *mount_ns)
+void child_unmount_main(const void *child_unmount)
 {
+	const struct child_unmount *unmount = child_unmount;
+	struct error err = {.text = ""};
+
+	if (unmount->chain)
+		portmap_close_ports(unmount->chain, unmount->limit_ms, &err);
 	/* A root goes when this process has another, or ends. */
-	if (all_detach(*(const int *)mount_ns) < 0)
+	if (all_detach(unmount->mount_ns) < 0)
 		die_errno("unmount");
-	report_done(NULL, 0);
+	report_done(err.text, strlen(err.text));
 }
 
 static _Noreturn void unmount_apart(int mount_ns)

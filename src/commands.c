@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One short function per command, and the table that finds it.
  *
- * A function decodes its payload, calls the domain, and says what is to be answered: an ACK NOW,
- * something LATER when the pod tells that it is done, nothing because it ANSWERED itself, or an ERROR
- * with err because it FAILED. The command's name comes in front of every error here, once.
+ * A function decodes its payload and has the command done: it returns 0, and the request is done there or
+ * later; or -1 with err, which is the answer.
  */
 #include "commands.h"
 
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "bytes.h"
@@ -20,12 +20,10 @@
 #include "count.h"
 #include "spec.h"
 
-enum outcome { NOW, LATER, ANSWERED, FAILED };
-
 struct command {
 	const char *name;
 	size_t payload_max; /* NO_ARGUMENTS: it has none */
-	enum outcome (*run)(struct commands *commands, struct error *err);
+	int (*run)(struct commands *commands, struct error *err);
 };
 
 /* Some hosts send null, "" or {} all the same. */
@@ -42,9 +40,15 @@ static bool is_nothing(const struct message *message)
 	return message->length == 0;
 }
 
-static enum outcome later(int rc)
+static struct request *request_of(const struct commands *commands)
 {
-	return rc < 0 ? FAILED : LATER;
+	return &commands->table->request;
+}
+
+static int done(const struct commands *commands)
+{
+	request_done(request_of(commands), NULL);
+	return 0;
 }
 
 /* Decoding takes the payload as text, and what it makes goes into the message's arena. */
@@ -61,107 +65,105 @@ static void *message_alloc(struct commands *commands, size_t size, struct error 
 	return p;
 }
 
-static enum outcome command_getversion(struct commands *commands, struct error *err)
+static int command_getversion(struct commands *commands, struct error *err)
 {
-	uint8_t version[4];
+	uint8_t *version = malloc(4);
 
-	(void)err;
-	store_be32(version, commands->api);
-	control_ack(commands->control, version, sizeof(version));
-	return ANSWERED;
+	if (!version)
+		return error_memory(err);
+	store_be32(version, commands->table->settings->api);
+	request_done_with(request_of(commands), version, 4);
+	return 0;
 }
 
 /* For what the host only wants to be acknowledged: PING, GETPOD. */
-static enum outcome command_nothing(struct commands *commands, struct error *err)
+static int command_nothing(struct commands *commands, struct error *err)
 {
-	(void)commands;
 	(void)err;
-	return NOW;
+	return done(commands);
 }
 
-static enum outcome command_startpod(struct commands *commands, struct error *err)
+static int command_startpod(struct commands *commands, struct error *err)
 {
 	struct pod_spec *spec = message_alloc(commands, sizeof(*spec), err);
 
 	if (!spec || DECODE(spec_pod, commands, spec, err) < 0)
-		return FAILED;
-	return later(pod_start(commands->pod, spec, err));
+		return -1;
+	return pod_start(commands->pod, spec, err);
 }
 
-static enum outcome command_destroypod(struct commands *commands, struct error *err)
+static int command_destroypod(struct commands *commands, struct error *err)
 {
 	(void)err;
-	if (commands->destroyed)
-		return NOW;
 	pod_destroy(commands->pod);
-	return LATER;
+	return 0;
 }
 
-static enum outcome command_newcontainer(struct commands *commands, struct error *err)
+static int command_newcontainer(struct commands *commands, struct error *err)
 {
 	struct container_spec *spec = message_alloc(commands, sizeof(*spec), err);
 
 	if (!spec || DECODE(spec_container, commands, spec, err) < 0)
-		return FAILED;
-	return later(containers_start(&commands->pod->containers, spec, err));
+		return -1;
+	return containers_start(&commands->pod->containers, spec, err);
 }
 
-static enum outcome command_execcmd(struct commands *commands, struct error *err)
+static int command_execcmd(struct commands *commands, struct error *err)
 {
 	struct exec_spec *spec = message_alloc(commands, sizeof(*spec), err);
 
 	if (!spec || DECODE(spec_exec, commands, spec, err) < 0)
-		return FAILED;
-	return later(containers_exec(&commands->pod->containers, spec, err));
+		return -1;
+	return containers_exec(&commands->pod->containers, spec, err);
 }
 
-static void work_done(void *context, const struct error *err)
+static void work_done(struct spawn *worker, const struct error *err)
 {
-	struct commands *commands = context;
+	struct request *request = request_of(list_entry(worker, struct commands, worker));
 	uint8_t *result;
 	size_t length;
 
 	if (err) {
-		commands_done(commands, err);
+		request_done(request, err);
 		return;
 	}
-	commands->pending = NULL;
-	result = worker_take_result(commands->worker, &length);
-	control_ack_owned(commands->control, result, length);
+	result = spawn_take_result(worker, &length);
+	request_done_with(request, result, length);
 }
 
 /* The worker keeps `fd` and, if it is not -1, `other`. */
-static enum outcome work(struct commands *commands, void (*entry)(const void *),
-	const void *argument, int fd, int other, struct error *err)
+static int work(struct commands *commands, void (*entry)(const void *), const void *argument,
+	int fd, int other, struct error *err)
 {
+	struct process_table *table = commands->table;
 	const int keep[] = {fd, other};
-	const struct worker_plan plan = {
+	const struct spawn_plan plan = {
+		.pid_ns = -1,
 		.entry = entry,
 		.argument = argument,
 		.keep = keep,
 		.keep_count = 2,
-		.deadline_ms = commands->deadline_ms,
-		.on_done = work_done,
-		.context = commands,
+		.deadline_ms = table->settings->deadline_ms,
+		.done = work_done,
 	};
 
-	return later(worker_start(commands->worker, &plan, err));
+	request_await(&table->request, &commands->worker);
+	return spawn_fork(table->spawner, &commands->worker, &plan, err);
 }
 
-static enum outcome command_killcontainer(struct commands *commands, struct error *err)
+static int command_killcontainer(struct commands *commands, struct error *err)
 {
 	struct child_cgroup_signal signal;
 	struct container *container;
 	struct kill_spec spec;
 
 	if (DECODE(spec_kill, commands, &spec, err) < 0)
-		return FAILED;
+		return -1;
 	container = containers_find(&commands->pod->containers, spec.container, err);
 	if (!container)
-		return FAILED;
+		return -1;
 	if (!container_is_running(container) && spec.signal == 0) {
-		error_set(err, ESRCH, "container '%s' is not running", spec.container);
-		return FAILED;
+		return error_set(err, ESRCH, "container '%s' is not running", spec.container);
 	}
 	/* One signal is the kernel's to give to all. */
 	if (spec.all_processes && spec.signal != SIGKILL && container->cgroup.fd >= 0) {
@@ -169,7 +171,7 @@ static enum outcome command_killcontainer(struct commands *commands, struct erro
 		return work(commands, child_cgroup_signal, &signal, signal.cgroup, -1, err);
 	}
 	container_signal(container, spec.signal, spec.all_processes);
-	return NOW;
+	return done(commands);
 }
 
 static struct process *find_process(
@@ -187,7 +189,7 @@ static struct process *find_process(
 	return process;
 }
 
-static enum outcome command_winsize(struct commands *commands, struct error *err)
+static int command_winsize(struct commands *commands, struct error *err)
 {
 	struct process *process;
 	struct winsize_spec spec;
@@ -195,86 +197,84 @@ static enum outcome command_winsize(struct commands *commands, struct error *err
 	struct input *input;
 
 	if (DECODE(spec_winsize, commands, &spec, err) < 0)
-		return FAILED;
+		return -1;
 	if (spec.seq) {
 		/* It races with the exit: an unknown seq is none of the host's faults. */
-		input = mux_find_input(commands->mux, spec.seq);
+		input = mux_find_input(commands->table->mux, spec.seq);
 		if (input)
 			process_resize(list_entry(input, struct process, in), spec.row, spec.column,
 				&ignored);
-		return NOW;
+		return done(commands);
 	}
 	process = find_process(commands, spec.container, spec.process, err);
 	if (!process)
-		return FAILED;
-	return process_resize(process, spec.row, spec.column, err) < 0 ? FAILED : NOW;
+		return -1;
+	return process_resize(process, spec.row, spec.column, err) < 0 ? -1 : done(commands);
 }
 
-static enum outcome command_signalprocess(struct commands *commands, struct error *err)
+static int command_signalprocess(struct commands *commands, struct error *err)
 {
 	struct process *process;
 	struct signal_spec spec;
 
 	if (DECODE(spec_signal, commands, &spec, err) < 0)
-		return FAILED;
+		return -1;
 	process = find_process(commands, spec.container, spec.process, err);
 	if (!process)
-		return FAILED;
+		return -1;
 	if (!process_is_running(process)) {
-		error_set(err, ESRCH, "process '%s' of container '%s' is gone", spec.process,
+		return error_set(err, ESRCH, "process '%s' of container '%s' is gone", spec.process,
 			spec.container);
-		return FAILED;
 	}
 	process_signal_group(process, spec.signal);
-	return NOW;
+	return done(commands);
 }
 
-static enum outcome command_removecontainer(struct commands *commands, struct error *err)
+static int command_removecontainer(struct commands *commands, struct error *err)
 {
 	struct remove_spec spec;
 
 	if (DECODE(spec_remove, commands, &spec, err) < 0)
-		return FAILED;
-	return later(containers_remove(&commands->pod->containers, spec.container, err));
+		return -1;
+	return containers_remove(&commands->pod->containers, spec.container, err);
 }
 
 /* --- Commands that a worker does -------------------------------------------------------------- */
 
-static enum outcome command_ready(struct commands *commands, struct error *err)
+static int command_ready(struct commands *commands, struct error *err)
 {
 	return work(commands, child_hotplug_rescan, NULL, -1, -1, err);
 }
 
-static enum outcome command_onlinecpumem(struct commands *commands, struct error *err)
+static int command_onlinecpumem(struct commands *commands, struct error *err)
 {
 	return work(commands, child_hotplug_online, &commands->pod->setting.cgroup,
 		commands->pod->setting.cgroup, -1, err);
 }
 
-static enum outcome network_work(
-	struct commands *commands, struct child_network *network, struct error *err)
+static int network_work(struct commands *commands, struct child_network *network, struct error *err)
 {
-	network->deadline_ms = commands->deadline_ms;
+	network->deadline_ms = commands->table->settings->deadline_ms;
 	return work(commands, child_network_set_up, network, -1, -1, err);
 }
 
-static enum outcome command_setupinterface(struct commands *commands, struct error *err)
+static int command_setupinterface(struct commands *commands, struct error *err)
 {
 	struct interface_spec spec;
 	struct child_network network = {.interfaces = &spec, .interfaces_count = 1};
 
 	if (DECODE(spec_interface, commands, &spec, err) < 0)
-		return FAILED;
+		return -1;
 	return network_work(commands, &network, err);
 }
 
-static enum outcome command_setuproute(struct commands *commands, struct error *err)
+static int command_setuproute(struct commands *commands, struct error *err)
 {
 	struct routes_spec spec;
 	struct child_network network;
 
 	if (DECODE(spec_routes, commands, &spec, err) < 0)
-		return FAILED;
+		return -1;
 	network = (struct child_network){
 		.routes = spec.routes,
 		.routes_count = spec.routes_count,
@@ -282,17 +282,16 @@ static enum outcome command_setuproute(struct commands *commands, struct error *
 	return network_work(commands, &network, err);
 }
 
-static enum outcome command_deleteinterface(struct commands *commands, struct error *err)
+static int command_deleteinterface(struct commands *commands, struct error *err)
 {
 	struct device_spec spec;
 
 	if (DECODE(spec_device, commands, &spec, err) < 0)
-		return FAILED;
+		return -1;
 	return work(commands, child_network_remove, &spec, -1, -1, err);
 }
 
-static enum outcome file_work(
-	struct commands *commands, void (*entry)(const void *), struct error *err)
+static int file_work(struct commands *commands, void (*entry)(const void *), struct error *err)
 {
 	struct message *message = commands->message;
 	struct container *container;
@@ -302,17 +301,16 @@ static enum outcome file_work(
 
 	if (spec_file((const char *)message->payload, message->length, &message->arena, &spec, &end,
 		    err) < 0)
-		return FAILED;
+		return -1;
 	container = containers_find(&commands->pod->containers, spec.container, err);
 	if (!container)
-		return FAILED;
+		return -1;
 	if (container->mount_ns < 0) {
-		error_set(err, EINVAL, "container '%s' has no root of its own", spec.container);
-		return FAILED;
+		return error_set(
+			err, EINVAL, "container '%s' has no root of its own", spec.container);
 	}
 	if (message->length - end > RESULT_MAX) {
-		error_set(err, EFBIG, "'%s': larger than %u bytes", spec.file, RESULT_MAX);
-		return FAILED;
+		return error_set(err, EFBIG, "'%s': larger than %u bytes", spec.file, RESULT_MAX);
 	}
 	files = (struct child_files){
 		.mount_ns = container->mount_ns,
@@ -323,30 +321,29 @@ static enum outcome file_work(
 	return work(commands, entry, &files, container->mount_ns, -1, err);
 }
 
-static enum outcome command_readfile(struct commands *commands, struct error *err)
+static int command_readfile(struct commands *commands, struct error *err)
 {
 	return file_work(commands, child_files_read, err);
 }
 
-static enum outcome command_writefile(struct commands *commands, struct error *err)
+static int command_writefile(struct commands *commands, struct error *err)
 {
 	return file_work(commands, child_files_write, err);
 }
 
-static enum outcome command_pscontainer(struct commands *commands, struct error *err)
+static int command_pscontainer(struct commands *commands, struct error *err)
 {
 	struct container *container;
 	struct child_ps ps;
 	struct ps_spec spec;
 
 	if (DECODE(spec_ps, commands, &spec, err) < 0)
-		return FAILED;
+		return -1;
 	container = containers_find(&commands->pod->containers, spec.container, err);
 	if (!container)
-		return FAILED;
+		return -1;
 	if (!container_is_running(container)) {
-		error_set(err, ESRCH, "container '%s' is not running", spec.container);
-		return FAILED;
+		return error_set(err, ESRCH, "container '%s' is not running", spec.container);
 	}
 	ps = (struct child_ps){
 		.cgroup = container->cgroup.fd,
@@ -398,49 +395,23 @@ size_t commands_payload_max(uint32_t code)
 void commands_run(struct commands *commands, struct message *message)
 {
 	const struct command *command = command_find(message->code);
-	enum outcome outcome = FAILED;
+	struct request *request = request_of(commands);
 	struct error err;
+	int rc;
 
 	if (!command) {
 		error_set(&err, ENOSYS, "unknown command %u", message->code);
-		control_error(commands->control, &err);
+		control_error(commands->table->control, &err);
 		return;
 	}
-	commands->pending = command;
+	request_begin(request, command->name);
 	commands->message = message;
-	if (commands->destroyed && message->code != DESTROYPOD)
-		error_set(&err, ESHUTDOWN, "the pod is destroyed, the power goes off");
+	if (commands->pod->state == POD_DESTROYED && message->code != DESTROYPOD)
+		rc = error_set(&err, ESHUTDOWN, "the pod is destroyed, the power goes off");
 	else if (command->payload_max == NO_ARGUMENTS && !is_nothing(message))
-		error_set(&err, EINVAL, "it takes no arguments");
+		rc = error_set(&err, EINVAL, "it takes no arguments");
 	else
-		outcome = command->run(commands, &err);
-	if (outcome == NOW || outcome == FAILED)
-		commands_done(commands, outcome == NOW ? NULL : &err);
-}
-
-void commands_done(struct commands *commands, const struct error *err)
-{
-	const struct command *command = commands->pending;
-	struct error named;
-
-	commands->pending = NULL;
-	if (command->run == command_destroypod)
-		commands->destroyed = true;
-	if (!err) {
-		control_ack(commands->control, NULL, 0);
-		return;
-	}
-	named = *err;
-	error_wrap(&named, "%s", command->name);
-	control_error(commands->control, &named);
-}
-
-void commands_cut(struct commands *commands)
-{
-	static const char reason[] = "cut short by a destroypod";
-
-	if (commands->pending && commands->pending->run == command_destroypod)
-		return;
-	pod_cancel(commands->pod, reason);
-	worker_cancel(commands->worker, reason);
+		rc = command->run(commands, &err);
+	if (rc < 0)
+		request_done(request, &err);
 }

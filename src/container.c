@@ -72,23 +72,20 @@ struct process *container_find_process(struct container *container, const char *
 	return NULL;
 }
 
-static void each_exec(struct container *container, void (*act)(struct process *, const void *),
-	const void *argument)
-{
-	list_for_each (it, after, &container->execs)
-		act(&list_entry(it, struct exec, node)->process, argument);
-}
-
-static void signal_process(struct process *process, const void *signal)
+static void signal_process(struct process *process, int signal)
 {
 	if (process_is_running(process))
-		process_signal(process, *(const int *)signal);
+		process_signal(process, signal);
 }
 
-static void cancel_process(struct process *process, const void *reason)
+/* cgroup.kill does not reach a child that has yet to join, and where there are no cgroups our own
+ * children are all there is. */
+static void kill_process(struct process *process)
 {
-	if (!process_is(process, PROCESS_STARTED))
-		process_cancel(process, reason);
+	if (process_is(process, PROCESS_STARTED))
+		process_signal(process, SIGKILL);
+	else
+		process_cancel(process, "the container is stopped");
 }
 
 bool container_is_quiet(const struct container *container)
@@ -116,23 +113,12 @@ static void kill_group(const struct container *container)
 void container_signal(struct container *container, int signal, bool all)
 {
 	if (all)
-		each_exec(container, signal_process, &signal);
-	signal_process(&container->init, &signal);
+		list_for_each (it, after, &container->execs)
+			signal_process(&list_entry(it, struct exec, node)->process, signal);
+	signal_process(&container->init, signal);
 	/* A first process that a child of its own traces stays a zombie that only the tracer sees. */
 	if (signal == SIGKILL && (all || process_is_running(&container->init)))
 		kill_group(container);
-}
-
-void container_cancel(struct container *container, const char *reason)
-{
-	if (!container->is_agent) /* that has no first process */
-		cancel_process(&container->init, reason);
-	/* Not started: it ends as soon as can be. */
-	if (container->failure) {
-		container->is_cut = true;
-		worker_cancel(&container->worker, reason);
-	}
-	each_exec(container, cancel_process, reason);
 }
 
 /* The mount namespace goes when nobody is in it, and with it what a child may have left. One that is not
@@ -140,7 +126,7 @@ void container_cancel(struct container *container, const char *reason)
  * be the daemon. */
 static void release(struct container *container, bool is_unmounted)
 {
-	assert(!container->worker.busy);
+	assert(!spawn_is_busy(&container->unmounter));
 	timer_cancel(&container->leaving);
 	container_cgroup_close(&container->cgroup);
 	if (is_unmounted)
@@ -149,7 +135,6 @@ static void release(struct container *container, bool is_unmounted)
 	list_remove(&container->node);
 	container->setting->table->kept -= container->arena.used;
 	arena_free(&container->arena);
-	free(container->failure);
 	free(container);
 }
 
@@ -159,16 +144,10 @@ void container_free(struct container *container, bool is_unmounted)
 	release(container, is_unmounted);
 }
 
-static bool has_failed(const struct container *container)
-{
-	return container->failure && *container->failure->text;
-}
-
 /* Nothing is mounted there any more (err NULL), or why it still is. */
-static void unmounted(void *context, const struct error *err)
+static void unmounted(struct container *container, const struct error *err)
 {
-	struct container *container = context;
-	const struct container_events events = container->events;
+	struct request *request = &container->setting->table->request;
 	struct error failure;
 
 	if (err) {
@@ -177,36 +156,56 @@ static void unmounted(void *context, const struct error *err)
 		log_error("%s", failure.text);
 	} else {
 		fd_close(&container->mount_ns);
+		list_remove(&container->node);
 	}
-	if (has_failed(container)) {
-		failure = *container->failure;
+	if (container->has_failed) {
 		release(container, !err);
-		events.on_started(events.context, &failure);
+		request_done(request, &request->failure);
 		return;
 	}
-	if (!err)
-		list_remove(&container->node);
-	events.on_removed(container, err ? &failure : NULL);
+	if (container->on_removed)
+		container->on_removed(container->context, err ? &failure : NULL);
 	if (!err)
 		release(container, true);
 }
 
+static void unmount_done(struct spawn *unmounter, const struct error *err)
+{
+	struct container *container = list_entry(unmounter, struct container, unmounter);
+	size_t length;
+	uint8_t *complaint = spawn_take_result(unmounter, &length);
+
+	if (complaint && !container->has_failed)
+		log_error("container %s: close its ports: %.*s", container->id, (int)length,
+			(const char *)complaint);
+	free(complaint);
+	unmounted(container, err);
+}
+
 static int unmount(struct container *container, struct error *err)
 {
-	const struct worker_plan plan = {
+	struct process_table *table = container->setting->table;
+	const bool is_cut = container->has_failed && table->request.cut;
+	const uint32_t deadline_ms = is_cut ? CUT_MS : table->settings->deadline_ms;
+	const struct child_unmount child = {
+		.mount_ns = container->mount_ns,
+		.chain = container->chain,
+		.limit_ms = deadline_ms / 8,
+	};
+	const struct spawn_plan plan = {
+		.pid_ns = -1,
 		.entry = child_unmount_main,
-		.argument = &container->mount_ns,
+		.argument = &child,
 		.keep = &container->mount_ns,
 		.keep_count = 1,
-		.deadline_ms = container->is_cut ? CUT_MS : container->setting->table->deadline_ms,
-		.on_done = unmounted,
-		.context = container,
+		.deadline_ms = deadline_ms,
+		.done = unmount_done,
 	};
 
-	if (container->worker.busy)
+	if (spawn_is_busy(&container->unmounter))
 		return 0;
 	if (container->mount_ns >= 0)
-		return worker_start(&container->worker, &plan, err);
+		return spawn_fork(table->spawner, &container->unmounter, &plan, err);
 	unmounted(container, NULL);
 	return 0;
 }
@@ -229,9 +228,11 @@ static void leaving_due(struct timer *timer)
  * removal of a container with an id. */
 static void container_leave(struct container *container)
 {
-	const bool goes_by_itself = container->init_id && !has_failed(container);
+	const bool goes_by_itself = container->init_id && !container->has_failed;
 	struct error err;
 
+	if (container->has_failed || container->on_removed)
+		request_await(&container->setting->table->request, &container->unmounter);
 	if (unmount(container, &err) == 0)
 		return;
 	unmounted(container, &err);
@@ -239,26 +240,26 @@ static void container_leave(struct container *container)
 		leave_later(container);
 }
 
-void container_remove(struct container *container)
-{
-	assert(container_is_empty(container));
-	container_leave(container);
-}
-
 bool container_is_leaving(const struct container *container)
 {
-	return container->worker.busy;
+	return spawn_is_busy(&container->unmounter);
 }
 
-/* A start that failed is told when nothing of it is left; that a container is empty, too. */
+/* A start that failed is told when nothing of it is left. */
 static void container_settle(struct container *container)
 {
-	if (container->cgroup.fd >= 0)
-		return;
-	if (has_failed(container))
+	if (container->cgroup.fd < 0 &&
+		(container->has_failed || (container->is_removed && container_is_empty(container))))
 		container_leave(container);
-	else if (container_is_empty(container))
-		container->events.on_empty(container);
+}
+
+void container_remove(struct container *container,
+	void (*on_removed)(void *context, const struct error *err), void *context)
+{
+	container->is_removed = true;
+	container->on_removed = on_removed;
+	container->context = context;
+	container_settle(container);
 }
 
 static void cgroup_removed(struct container_cgroup *cgroup)
@@ -268,32 +269,23 @@ static void cgroup_removed(struct container_cgroup *cgroup)
 
 void container_kill(struct container *container)
 {
-	const int signal = SIGKILL;
-
-	/* cgroup.kill does not reach a child that has yet to join, and where there are no cgroups
-	 * our own children are all there is. */
-	container_cancel(container, "the container is stopped");
-	each_exec(container, signal_process, &signal);
-	signal_process(&container->init, &signal);
+	list_for_each (it, after, &container->execs)
+		kill_process(&list_entry(it, struct exec, node)->process);
+	kill_process(&container->init);
 	kill_group(container);
 	container_cgroup_remove(&container->cgroup);
 }
 
 /* --- The first process ------------------------------------------------------------------------ */
 
-static void init_started(struct process *process, const struct error *err)
+static void init_failed(struct process *process, const struct error *err)
 {
 	struct container *container = of_init(process);
+	struct error *failure = &process->table->request.failure;
 
-	if (!err) {
-		log_info("container %s: started", container->id);
-		free(container->failure);
-		container->failure = NULL;
-		container->events.on_started(container->events.context, NULL);
-		return;
-	}
-	*container->failure = *err;
-	error_wrap(container->failure, "container '%s'", container->id);
+	*failure = *err;
+	error_wrap(failure, "container '%s'", container->id);
+	container->has_failed = true;
 	container->cgroup.is_urgent = true;
 	container_cgroup_remove(&container->cgroup);
 }
@@ -328,20 +320,15 @@ static void exec_free(struct exec *exec)
 	free(exec);
 }
 
-static void exec_started(struct process *process, const struct error *err)
+static void exec_failed(struct process *process, const struct error *err)
 {
 	struct exec *exec = of_exec(process);
 	struct container *container = exec->container;
-	struct error named;
+	struct error named = *err;
 
-	if (!err) {
-		container->events.on_started(container->events.context, NULL);
-		return;
-	}
-	named = *err;
 	error_wrap(&named, "container '%s'", container->id);
 	exec_free(exec);
-	container->events.on_started(container->events.context, &named);
+	request_done(&container->setting->table->request, &named);
 	container_settle(container);
 }
 
@@ -371,10 +358,9 @@ static int start_process(struct container *container, struct process *process,
 	plan->pid_ns = setting->pid_ns;
 	plan->devpts = container->devpts;
 	plan->child.hostname = setting->hostname;
-	plan->child.run_dir = setting->run_dir;
+	plan->child.settings = setting->table->settings;
 	plan->child.uts_ns = setting->uts_ns;
 	plan->child.ipc_ns = setting->ipc_ns;
-	plan->child.nofile = setting->nofile;
 	plan->child.cgroup = container->cgroup.fd;
 	return process_start(process, setting->table, plan, err);
 }
@@ -402,7 +388,7 @@ int container_exec(struct container *container, const struct process_spec *spec,
 				.devpts = -1,
 				.device_filter = -1,
 			},
-		.on_started = exec_started,
+		.on_failed = exec_failed,
 		.on_reaped = exec_reaped,
 		.on_finished = exec_finished,
 	};
@@ -436,19 +422,18 @@ static int keep_spec(
 {
 	struct process_table *table = container->setting->table;
 	const struct process_spec *process = &spec->process;
-	const struct capabilities_spec *capabilities =
-		process->capabilities ? process->capabilities : container->setting->capabilities;
+	const struct capabilities_spec *capabilities = process->capabilities;
 	struct arena *arena = &container->arena;
 	bool complete;
 
-	container->failure = calloc(1, sizeof(*container->failure));
+	if (!capabilities && table->settings->docker_caps)
+		capabilities = &capabilities_docker;
 	arena_init(arena, KEPT_ARENAS_MAX - table->kept);
 	container->id = arena_strndup(arena, spec->id, strlen(spec->id));
 	container->init_id =
 		process->id ? arena_strndup(arena, process->id, strlen(process->id)) : NULL;
 	container->envs = arena_calloc(arena, process->envs_count, sizeof(*container->envs));
-	complete = container->failure && container->id && container->envs &&
-		(!process->id || container->init_id);
+	complete = container->id && container->envs && (!process->id || container->init_id);
 	for (size_t i = 0; complete && i < process->envs_count; i++) {
 		const struct env_spec *from = &process->envs[i];
 		struct env_spec *to = &container->envs[i];
@@ -476,8 +461,7 @@ static int keep_spec(
 }
 
 /* What every container begins with; it holds nothing yet. */
-static struct container *container_new(const struct container_setting *setting,
-	const struct container_events *events, struct error *err)
+static struct container *container_new(const struct container_setting *setting, struct error *err)
 {
 	struct container *container = calloc(1, sizeof(*container));
 
@@ -486,12 +470,10 @@ static struct container *container_new(const struct container_setting *setting,
 		return NULL;
 	}
 	container->setting = setting;
-	container->events = *events;
 	container->mount_ns = container->devpts = -1;
-	container->worker.spawner = setting->table->spawner;
 	timer_init(&container->leaving, leaving_due);
 	container_cgroup_init(
-		&container->cgroup, &container->worker, &setting->cgroup, cgroup_removed);
+		&container->cgroup, setting->table->spawner, &setting->cgroup, cgroup_removed);
 	list_init(&container->node);
 	list_init(&container->execs);
 	return container;
@@ -510,18 +492,19 @@ static int device_filter(const struct container_setting *setting)
 }
 
 struct container *container_start(const struct container_setting *setting,
-	const struct container_spec *spec, const struct container_events *events, struct error *err)
+	const struct container_spec *spec, struct error *err)
 {
-	struct container *container = container_new(setting, events, err);
+	struct process_table *table = setting->table;
+	struct container *container = container_new(setting, err);
 	struct process_spec described = spec->process;
 	struct process_plan plan = {
 		.spec = &described,
 		.child = {.container = spec, .mount_ns = -1},
-		.on_started = init_started,
+		.on_failed = init_failed,
 		.on_reaped = init_reaped,
 		.on_finished = init_finished,
 	};
-	const uint64_t deadline_ms = setting->table->deadline_ms;
+	const uint64_t deadline_ms = table->settings->deadline_ms;
 	char path[PATH_MAX];
 
 	if (!container)
@@ -532,7 +515,13 @@ struct container *container_start(const struct container_setting *setting,
 		(container->devpts = devpts_open(err)) < 0)
 		goto fail;
 	described.capabilities = container->capabilities;
+	/* runV's goes with its process; a cc host removes its containers itself. */
+	container->is_removed = container->init_id;
+	if (setting->lists && spec->ports_count > 0)
+		container->chain = ++table->chains;
 	plan.id = container->init_id;
+	plan.child.lists = setting->lists;
+	plan.child.chain = container->chain;
 	plan.mount_ns = &container->mount_ns;
 	plan.child.devpts = container->devpts;
 	plan.child.device_filter = -1;
@@ -540,7 +529,7 @@ struct container *container_start(const struct container_setting *setting,
 		!(capabilities_any(container->capabilities) & CAPABILITY_BIT(CAP_SYS_ADMIN)))
 		plan.child.device_filter = device_filter(setting);
 	plan.child.cgroup_path =
-		container_cgroup_path(&container->cgroup, setting->cgroup_path, path);
+		container_cgroup_path(&container->cgroup, table->settings->cgroup_dir, path);
 	/* So that a disk that does not come is told as such, before the deadline is. */
 	plan.child.until_ms = clock_now() + deadline_ms - deadline_ms / 8;
 	if (start_process(container, &container->init, &plan, err) < 0)
@@ -553,10 +542,9 @@ fail:
 	return NULL;
 }
 
-struct container *container_open_agent(const struct container_setting *setting,
-	const struct container_events *events, struct error *err)
+struct container *container_open_agent(const struct container_setting *setting, struct error *err)
 {
-	struct container *container = container_new(setting, events, err);
+	struct container *container = container_new(setting, err);
 
 	if (!container)
 		return NULL;

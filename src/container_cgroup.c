@@ -28,27 +28,27 @@ static const char *name_of(const struct container_cgroup *cgroup, char name[NAME
 
 static void removal_later(struct container_cgroup *cgroup)
 {
-	timer_set(cgroup->worker->spawner->loop, &cgroup->removal, cgroup->removal_ms);
+	timer_set(cgroup->spawner->loop, &cgroup->removal, cgroup->removal_ms);
 }
 
-static void tree_removed(void *context, const struct error *err)
+static void tree_removed(struct spawn *remover, const struct error *err)
 {
 	(void)err;
-	removal_later(context);
+	removal_later(list_entry(remover, struct container_cgroup, remover));
 }
 
 /* Those that the container made are a child's to remove; how many they are is the container's choice. */
 static int tree_remove(struct container_cgroup *cgroup, const char *name)
 {
 	const struct child_cgroup_remove plan = {*cgroup->parent, name};
-	const struct worker_plan worker = {
+	const struct spawn_plan remover = {
+		.pid_ns = -1,
 		.entry = child_cgroup_remove,
 		.argument = &plan,
 		.keep = cgroup->parent,
 		.keep_count = 1,
 		.deadline_ms = TREE_MS,
-		.on_done = tree_removed,
-		.context = cgroup,
+		.done = tree_removed,
 	};
 	uint64_t below = 0;
 	struct error err;
@@ -56,7 +56,7 @@ static int tree_remove(struct container_cgroup *cgroup, const char *name)
 	if (cgroup_get_number(cgroup->fd, "cgroup.stat", "nr_descendants ", &below, &err) < 0 ||
 		below == 0)
 		return -1;
-	return worker_start(cgroup->worker, &worker, &err);
+	return spawn_fork(cgroup->spawner, &cgroup->remover, &remover, &err);
 }
 
 /* That the cgroup can be removed is the kernel's word that no process is left in it. The orphans
@@ -69,7 +69,7 @@ void container_cgroup_remove(struct container_cgroup *cgroup)
 	char name[NAME_SIZE];
 	struct error err;
 
-	if (cgroup->worker->busy)
+	if (spawn_is_busy(&cgroup->remover))
 		return;
 	if (cgroup->fd >= 0 && cgroup_remove(*cgroup->parent, name_of(cgroup, name), &err) < 0 &&
 		err.code == EBUSY) {
@@ -92,11 +92,11 @@ static void removal_due(struct timer *timer)
 	container_cgroup_remove(list_entry(timer, struct container_cgroup, removal));
 }
 
-void container_cgroup_init(struct container_cgroup *cgroup, struct worker *worker,
+void container_cgroup_init(struct container_cgroup *cgroup, struct spawner *spawner,
 	const int *parent, void (*on_removed)(struct container_cgroup *cgroup))
 {
 	*cgroup = (struct container_cgroup){
-		.worker = worker,
+		.spawner = spawner,
 		.parent = parent,
 		.fd = -1,
 		.on_removed = on_removed,
@@ -125,7 +125,7 @@ const char *container_cgroup_path(
 
 	if (cgroup->fd < 0)
 		return NULL;
-	format(path, PATH_MAX, "%s/%s", parent, name_of(cgroup, name));
+	format(path, PATH_MAX, "%s/pod/%s", parent, name_of(cgroup, name));
 	return path;
 }
 

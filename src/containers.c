@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The containers of a pod by id: started with their ports, found, replaced, removed.
+/* The containers of a pod by id: started, found, replaced, removed.
  *
- * A start opens the container's ports first, so that they are there with its first process, and
- * closes them again when it fails. A removal waits until the container is empty, one at a time; a
- * start with the id of a container that is gone for its host, but not quite, waits for it.
+ * A removal waits until the container is empty. A start with the id of a container that is gone for its
+ * host, but not quite, waits for that one's removal.
  */
 #include "containers.h"
 
@@ -48,84 +47,48 @@ static int check_open(const struct containers *containers, struct error *err)
 static int begin(
 	struct containers *containers, const struct container_spec *spec, struct error *err);
 
-static void removal_over(struct containers *containers, const struct error *err)
+/* The container is gone (err NULL), or nobody waits for it any more. */
+static void removal_over(void *context, const struct error *err)
 {
+	struct containers *containers = context;
+	struct request *request = &containers->setting->table->request;
 	const struct container_spec *spec = containers->replacement;
+	struct container *container = containers->removing;
 	struct error failure;
 
 	containers->removing = NULL;
 	containers->replacement = NULL;
-	timer_cancel(&containers->removal);
+	container->on_removed = NULL;
+	container->is_removed = container->init_id;
 	if (err || !spec)
-		containers->on_done(containers, err);
+		request_done(request, err);
 	else if (begin(containers, spec, &failure) < 0)
-		containers->on_done(containers, &failure);
+		request_done(request, &failure);
 }
 
 static void removal_overdue(struct timer *timer)
 {
-	struct containers *containers = list_entry(timer, struct containers, removal);
+	const struct request *request = list_entry(timer, struct request, timer);
+	struct containers *containers = request->waiter;
 	struct error err;
 
-	error_set(&err, EBUSY, "container '%s' has processes or unread output left",
-		containers->removing->id);
+	if (request->cut)
+		error_set(&err, ECANCELED, "%s", request->cut);
+	else
+		error_set(&err, EBUSY, "container '%s' has processes or unread output left",
+			containers->removing->id);
 	removal_over(containers, &err);
 }
 
-/* What the packet filter refuses was logged. */
-static void removed_ports_closed(void *context, const struct error *err)
-{
-	(void)err;
-	removal_over(context, NULL);
-}
-
-static void container_emptied(struct container *container)
-{
-	struct containers *containers = container->events.context;
-
-	/* A cc host removes its containers itself; runv's are gone with their process. What is left
-	 * when a pod ends is unmounted all at once. */
-	if (containers->removing == container)
-		timer_cancel(&containers->removal);
-	else if (!container->init_id || !containers->are_open)
-		return;
-	container_remove(container);
-}
-
-static void container_removed(struct container *container, const struct error *err)
-{
-	struct containers *containers = container->events.context;
-	bool is_asked_for = containers->removing == container, has_ports;
-
-	if (err) {
-		if (is_asked_for)
-			removal_over(containers, err);
-		return;
-	}
-	has_ports = portmap_remove(&containers->portmap, container->id,
-		is_asked_for ? removed_ports_closed : NULL, containers);
-	if (is_asked_for && has_ports)
-		containers->removing = NULL;
-	else if (is_asked_for)
-		removal_over(containers, NULL);
-}
-
-/* As soon as it is empty; then it takes no longer than its worker may. */
+/* As soon as it is empty; then it takes no longer than its child may. */
 static void remove_container(struct containers *containers, struct container *container)
 {
-	const struct process_table *table = containers->setting->table;
+	struct process_table *table = containers->setting->table;
 
 	containers->removing = container;
-	timer_set(table->loop, &containers->removal, table->deadline_ms);
-	if (container_is_empty(container))
-		container_emptied(container);
-}
-
-/* Whatever a cut was for, the host goes on: a DESTROYPOD may have been refused. */
-static void resume(struct containers *containers)
-{
-	containers->cut = NULL;
-	portmap_resume(&containers->portmap);
+	request_await_until(
+		&table->request, table->settings->deadline_ms, removal_overdue, containers);
+	container_remove(container, removal_over, containers);
 }
 
 int containers_remove(struct containers *containers, const char *id, struct error *err)
@@ -136,7 +99,6 @@ int containers_remove(struct containers *containers, const char *id, struct erro
 		return -1;
 	if (container_is_running(container))
 		return error_set(err, EBUSY, "container '%s' is running", id);
-	resume(containers);
 	/* Its orphans may still be dying when the host has its exit code. */
 	remove_container(containers, container);
 	return 0;
@@ -144,76 +106,12 @@ int containers_remove(struct containers *containers, const char *id, struct erro
 
 /* --- Started ---------------------------------------------------------------------------------- */
 
-static void answer(struct containers *containers, const struct error *err)
-{
-	containers->mapped = NULL;
-	containers->on_done(containers, err);
-}
-
-static void ports_closed(void *context, const struct error *err)
-{
-	struct containers *containers = context;
-
-	(void)err;
-	answer(containers, &containers->failure);
-}
-
-static void container_started(void *context, const struct error *err)
-{
-	struct containers *containers = context;
-
-	if (err && containers->mapped) {
-		containers->failure = *err;
-		if (portmap_remove(
-			    &containers->portmap, containers->mapped->id, ports_closed, containers))
-			return;
-	}
-	answer(containers, err);
-}
-
-static struct container_events events_of(struct containers *containers)
-{
-	return (struct container_events){
-		.on_started = container_started,
-		.on_empty = container_emptied,
-		.on_removed = container_removed,
-		.context = containers,
-	};
-}
-
-static int start_container(
-	struct containers *containers, const struct container_spec *spec, struct error *err)
-{
-	const struct container_events events = events_of(containers);
-	struct container *container;
-
-	if (containers->cut)
-		return error_set(err, ECANCELED, "container '%s': %s", spec->id, containers->cut);
-	container = container_start(containers->setting, spec, &events, err);
-	if (!container)
-		return -1;
-	list_push_back(&containers->list, &container->node);
-	return 0;
-}
-
-static void ports_opened(void *context, const struct error *err)
-{
-	struct containers *containers = context;
-	struct error failure;
-
-	if (err) {
-		failure = *err;
-		error_wrap(&failure, "container '%s'", containers->mapped->id);
-		answer(containers, &failure);
-	} else if (start_container(containers, containers->mapped, &failure) < 0) {
-		container_started(containers, &failure);
-	}
-}
-
 static int begin(
 	struct containers *containers, const struct container_spec *spec, struct error *err)
 {
 	const size_t count = list_length(&containers->list);
+	const char *cut = containers->setting->table->request.cut;
+	struct container *container;
 
 	if (strcmp(spec->id, CONTAINER_AGENT) == 0)
 		return error_set(err, EEXIST, "container '%s' is the agent itself", spec->id);
@@ -222,11 +120,12 @@ static int begin(
 	if (count >= CONTAINERS_MAX)
 		return error_set(
 			err, EAGAIN, "container '%s': there are %zu already", spec->id, count);
-	if (!portmap_concerns(&containers->portmap, spec))
-		return start_container(containers, spec, err);
-	if (portmap_add(&containers->portmap, spec, ports_opened, containers, err) < 0)
-		return error_wrap(err, "container '%s'", spec->id);
-	containers->mapped = spec;
+	if (cut)
+		return error_set(err, ECANCELED, "container '%s': %s", spec->id, cut);
+	container = container_start(containers->setting, spec, err);
+	if (!container)
+		return -1;
+	list_push_back(&containers->list, &container->node);
 	return 0;
 }
 
@@ -237,7 +136,6 @@ int containers_start(
 
 	if (check_open(containers, err) < 0)
 		return -1;
-	resume(containers);
 	if (gone) {
 		containers->replacement = spec;
 		remove_container(containers, gone);
@@ -249,14 +147,13 @@ int containers_start(
 /* The agent's own place among them; made when it is first asked for. */
 static int open_agent(struct containers *containers, struct error *err)
 {
-	const struct container_events events = events_of(containers);
 	struct container *container;
 
 	if (find(containers, CONTAINER_AGENT, false))
 		return 0;
 	containers->agent = *containers->setting;
 	containers->agent.pid_ns = containers->agent.uts_ns = containers->agent.ipc_ns = -1;
-	container = container_open_agent(&containers->agent, &events, err);
+	container = container_open_agent(&containers->agent, err);
 	if (!container)
 		return -1;
 	list_push_back(&containers->list, &container->node);
@@ -275,25 +172,19 @@ int containers_exec(struct containers *containers, const struct exec_spec *spec,
 	return container ? container_exec(container, &spec->process, err) : -1;
 }
 
-void containers_cancel(struct containers *containers, const char *reason)
-{
-	struct error err;
-
-	containers->cut = reason;
-	portmap_cancel(&containers->portmap, reason);
-	list_for_each (it, after, &containers->list)
-		container_cancel(list_entry(it, struct container, node), reason);
-	if (containers->removing) {
-		error_set(&err, ECANCELED, "%s", reason);
-		removal_over(containers, &err);
-	}
-}
-
 /* --- The end of the pod ----------------------------------------------------------------------- */
+
+/* What is left then is unmounted all at once. */
+static void containers_close(struct containers *containers)
+{
+	containers->are_open = false;
+	list_for_each (it, after, &containers->list)
+		list_entry(it, struct container, node)->is_removed = false;
+}
 
 void containers_terminate(struct containers *containers, bool are_told)
 {
-	containers->are_open = false;
+	containers_close(containers);
 	if (are_told)
 		return;
 	list_for_each (it, after, &containers->list)
@@ -302,8 +193,7 @@ void containers_terminate(struct containers *containers, bool are_told)
 
 void containers_kill(struct containers *containers)
 {
-	containers->are_open = false;
-	portmap_close(&containers->portmap);
+	containers_close(containers);
 	list_for_each (it, after, &containers->list)
 		container_kill(list_entry(it, struct container, node));
 }
@@ -336,33 +226,6 @@ bool containers_are_at_rest(const struct containers *containers)
 	return all(containers, is_at_rest);
 }
 
-static void stray_started(void *context, const struct error *err)
-{
-	(void)context;
-	(void)err;
-}
-
-static void stray_emptied(struct container *container)
-{
-	container_remove(container);
-}
-
-static void stray_removed(struct container *container, const struct error *err)
-{
-	(void)container;
-	(void)err;
-}
-
-static void stray(struct container *container)
-{
-	list_remove(&container->node);
-	container->events = (struct container_events){
-		.on_started = stray_started,
-		.on_empty = stray_emptied,
-		.on_removed = stray_removed,
-	};
-}
-
 size_t containers_settle(struct containers *containers, int mount_ns[CONTAINERS_MAX])
 {
 	size_t count = 0;
@@ -370,10 +233,12 @@ size_t containers_settle(struct containers *containers, int mount_ns[CONTAINERS_
 	list_for_each (it, after, &containers->list) {
 		struct container *container = list_entry(it, struct container, node);
 
-		if (!is_at_rest(container))
-			stray(container);
-		else if (container->mount_ns >= 0)
+		if (!is_at_rest(container)) {
+			list_remove(&container->node);
+			container_remove(container, NULL, NULL);
+		} else if (container->mount_ns >= 0) {
 			mount_ns[count++] = container->mount_ns;
+		}
 	}
 	return count;
 }
@@ -386,18 +251,8 @@ void containers_forget(struct containers *containers, bool are_unmounted)
 
 /* --- The beginning ---------------------------------------------------------------------------- */
 
-void containers_init(struct containers *containers, const struct container_setting *setting,
-	void (*on_done)(struct containers *containers, const struct error *err))
+void containers_init(struct containers *containers, const struct container_setting *setting)
 {
-	*containers = (struct containers){.setting = setting, .on_done = on_done};
+	*containers = (struct containers){.setting = setting};
 	list_init(&containers->list);
-	timer_init(&containers->removal, removal_overdue);
-	portmap_init(&containers->portmap, setting->table->spawner, setting->table->deadline_ms);
-}
-
-int containers_open(struct containers *containers, const struct white_lists_spec *lists,
-	struct arena *arena, struct error *err)
-{
-	containers->are_open = true;
-	return lists ? portmap_open(&containers->portmap, lists, arena, err) : 0;
 }

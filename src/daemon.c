@@ -2,7 +2,6 @@
 /* The whole program but for the machine: wires ports, control, mux and pod together. */
 #include "daemon.h"
 
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 
@@ -19,27 +18,28 @@ struct daemon {
 	struct spawner spawner;
 	struct watch watch;
 	struct spawn watcher;
-	struct worker worker;
 	struct control control;
 	struct mux mux;
 	struct process_table processes;
 	struct pod pod;
 	struct commands commands;
 	struct timer grace;
-	struct daemon_config *config;
+	struct settings *settings;
 };
 
 static void run_command(struct control *control, struct message *message)
 {
 	struct daemon *daemon = list_entry(control, struct daemon, control);
 
-	daemon->config->last_command = message->code;
+	daemon->settings->last_command = message->code;
 	commands_run(&daemon->commands, message);
 }
 
 static void cut_command(struct control *control)
 {
-	commands_cut(&list_entry(control, struct daemon, control)->commands);
+	struct daemon *daemon = list_entry(control, struct daemon, control);
+
+	request_cut(&daemon->processes.request, "cut short by a destroypod");
 }
 
 static void control_gone(struct control *control)
@@ -47,11 +47,6 @@ static void control_gone(struct control *control)
 	struct daemon *daemon = list_entry(control, struct daemon, control);
 
 	process_table_retell(&daemon->processes);
-}
-
-static void pod_done(struct pod *pod, const struct error *err)
-{
-	commands_done(&list_entry(pod, struct daemon, pod)->commands, err);
 }
 
 static void grace_over(struct timer *timer)
@@ -74,6 +69,7 @@ static uint64_t bytes_moved(const struct daemon *daemon)
 static void pump(void *context)
 {
 	struct daemon *daemon = context;
+	bool is_over;
 	uint64_t before;
 
 	do {
@@ -83,30 +79,22 @@ static void pump(void *context)
 		control_pump(&daemon->control);
 		mux_pump(&daemon->mux);
 	} while (bytes_moved(daemon) != before);
-	if (daemon->commands.destroyed && !daemon->control.port.connected)
+	is_over = daemon->pod.state == POD_DESTROYED;
+	if (is_over && !daemon->control.port.connected)
 		loop_stop(&daemon->loop); /* nobody is left who might read on */
-	else if (daemon->commands.destroyed && list_is_empty(&daemon->grace.node))
+	else if (is_over && list_is_empty(&daemon->grace.node))
 		timer_set(&daemon->loop, &daemon->grace, GRACE_MS);
-}
-
-static int open_cgroup(const char *path)
-{
-	int fd = path ? open(path, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
-
-	if (path && fd < 0)
-		log_warn("daemon: no cgroups: cannot open '%s'", path);
-	return fd;
 }
 
 static int open_ports(struct daemon *daemon, struct error *err)
 {
-	const struct daemon_config *config = daemon->config;
+	const struct settings *settings = daemon->settings;
 	const struct control_options control = {
 		.loop = &daemon->loop,
-		.fd = config->control_fd,
-		.listening = config->listening,
-		.peer_cid = config->peer_cid,
-		.ready_again = config->ready_again,
+		.fd = settings->control_fd,
+		.listening = settings->listening,
+		.peer_cid = settings->peer_cid,
+		.ready_again = settings->ready_again,
 		.payload_max = commands_payload_max,
 		.on_command = run_command,
 		.on_cut = cut_command,
@@ -114,53 +102,14 @@ static int open_ports(struct daemon *daemon, struct error *err)
 	};
 	const struct mux_options mux = {
 		.loop = &daemon->loop,
-		.fd = config->tty_fd,
-		.listening = config->listening,
-		.peer_cid = config->peer_cid,
+		.fd = settings->tty_fd,
+		.listening = settings->listening,
+		.peer_cid = settings->peer_cid,
 	};
 
 	if (control_open(&daemon->control, &control, err) < 0)
 		return -1;
 	return mux_open(&daemon->mux, &mux, err);
-}
-
-static void open_processes(struct daemon *daemon)
-{
-	daemon->processes = (struct process_table){
-		.loop = &daemon->loop,
-		.control = &daemon->control,
-		.mux = &daemon->mux,
-		.spawner = &daemon->spawner,
-		.deadline_ms = daemon->config->deadline_ms,
-	};
-	process_table_init(&daemon->processes);
-}
-
-static void open_pod(struct daemon *daemon)
-{
-	const struct daemon_config *config = daemon->config;
-	const struct pod_options pod = {
-		.table = &daemon->processes,
-		.worker = &daemon->worker,
-		.run_dir = config->run_dir,
-		.share_dir = config->share_dir,
-		.cgroup_parent = open_cgroup(config->cgroup_dir),
-		.cgroup_dir = config->cgroup_dir,
-		.nofile = config->nofile,
-		.capabilities = config->docker_caps ? &capabilities_docker : NULL,
-		.on_done = pod_done,
-	};
-
-	daemon->worker = (struct worker){.spawner = &daemon->spawner};
-	pod_init(&daemon->pod, &pod);
-	daemon->commands = (struct commands){
-		.control = &daemon->control,
-		.pod = &daemon->pod,
-		.mux = &daemon->mux,
-		.worker = &daemon->worker,
-		.deadline_ms = config->deadline_ms,
-		.api = config->api,
-	};
 }
 
 static void watch_begin(const void *watch)
@@ -170,31 +119,30 @@ static void watch_begin(const void *watch)
 }
 
 /* No container can end it, and the OOM killer takes it no sooner than us. */
-static void watch_changed(struct spawn *spawn)
+static void watch_done(struct spawn *watcher, const struct error *err)
 {
-	if (spawn->reaped)
-		log_error("watch: the watcher is gone");
+	(void)watcher;
+	log_error("watch: the watcher is gone: %s", err ? err->text : "it ended");
 }
 
 static void open_watch(struct daemon *daemon)
 {
-	const struct daemon_config *config = daemon->config;
+	const struct settings *settings = daemon->settings;
 	struct watch *watch = &daemon->watch;
 	int keep[] = {-1, log_where()}, rc;
 	const struct spawn_plan plan = {
 		.pid_ns = -1,
-		.is_worker = true,
 		.entry = watch_begin,
 		.argument = watch,
 		.keep = keep,
 		.keep_count = COUNT(keep),
-		.changed = watch_changed,
+		.done = watch_done,
 	};
 	struct error err;
 
-	if (!config->cgroup_dir)
+	if (!settings->cgroup_dir)
 		return; /* nobody could be killed */
-	rc = watch_open(watch, config->cgroup_dir, config->watch_ms, &err);
+	rc = watch_open(watch, settings->cgroup_dir, settings->watch_ms, &err);
 	keep[0] = watch->timer;
 	if (rc < 0 || spawn_fork(&daemon->spawner, &daemon->watcher, &plan, &err) < 0) {
 		log_error("watch: %s", err.text);
@@ -205,23 +153,34 @@ static void open_watch(struct daemon *daemon)
 	daemon->mux.watch = watch;
 }
 
-int daemon_run(struct daemon_config *config, struct error *err)
+int daemon_run(struct settings *settings, struct error *err)
 {
-	struct daemon daemon = {.config = config};
+	struct daemon daemon = {
+		.settings = settings,
+		.processes =
+			{
+				.settings = settings,
+				.loop = &daemon.loop,
+				.control = &daemon.control,
+				.mux = &daemon.mux,
+				.spawner = &daemon.spawner,
+			},
+		.commands = {.table = &daemon.processes, .pod = &daemon.pod},
+	};
 
 	/* A child is a copy of the agent until its execve, and born where containers can see it. */
 	prctl(PR_SET_DUMPABLE, 0);
 	timer_init(&daemon.grace, grace_over);
-	open_processes(&daemon);
+	process_table_init(&daemon.processes);
 	if (loop_open(&daemon.loop, err) < 0 ||
 		spawner_open(&daemon.spawner, &daemon.loop, err) < 0 ||
 		open_ports(&daemon, err) < 0)
 		return -1;
 	control_pump(&daemon.control); /* READY */
-	if (config->after_ready)
-		config->after_ready(config);
+	if (settings->after_ready)
+		settings->after_ready(settings);
 	open_watch(&daemon);
-	open_pod(&daemon);
+	pod_init(&daemon.pod, &daemon.processes);
 	loop_run(&daemon.loop, pump, &daemon);
 	log_info("daemon: done");
 	return 0;

@@ -53,25 +53,25 @@ static bool fd_option(const char *value, int *fd)
 	return true;
 }
 
-static bool option_apply(struct daemon_config *config, const char *key, const char *value)
+static bool option_apply(struct settings *settings, const char *key, const char *value)
 {
 	if (strcmp(key, "control") == 0)
-		return fd_option(value, &config->control_fd);
+		return fd_option(value, &settings->control_fd);
 	if (strcmp(key, "tty") == 0)
-		return fd_option(value, &config->tty_fd);
+		return fd_option(value, &settings->tty_fd);
 	if (strcmp(key, "run") == 0)
-		config->run_dir = value;
+		settings->run_dir = value;
 	else if (strcmp(key, "share") == 0)
-		config->share_dir = value;
+		settings->share_dir = value;
 	else if (strcmp(key, "cgroup") == 0)
-		config->cgroup_dir = value;
+		settings->cgroup_dir = value;
 	else
-		return boot_option(config, key, value);
+		return boot_option(settings, key, value);
 	return true;
 }
 
 /* The host rig: listening sockets in place of the ports, directories made by the caller. */
-static void parse_arguments(char **argv, struct daemon_config *config)
+static void parse_arguments(char **argv, struct settings *settings)
 {
 	while (*++argv) {
 		char *key = *argv, *value = strchr(key, '=');
@@ -84,17 +84,17 @@ static void parse_arguments(char **argv, struct daemon_config *config)
 		if (strncmp(key, "--", 2) != 0 || !value)
 			usage_exit();
 		*value++ = '\0';
-		if (!option_apply(config, key + 2, value))
+		if (!option_apply(settings, key + 2, value))
 			usage_exit();
 	}
-	if (config->control_fd < 0 || config->tty_fd < 0 || !config->run_dir)
+	if (settings->control_fd < 0 || settings->tty_fd < 0 || !settings->run_dir)
 		usage_exit();
 	log_open(STDERR_FILENO, false, log_threshold);
 }
 
 int main(int argc, char **argv)
 {
-	struct daemon_config config = {
+	struct settings settings = {
 		.control_fd = -1,
 		.tty_fd = -1,
 		.api = PROTOCOL_API,
@@ -113,15 +113,15 @@ int main(int argc, char **argv)
 		prctl(PR_SET_CHILD_SUBREAPER, 1);
 	}
 	if (is_rig) {
-		config.listening = true;
-		parse_arguments(argv, &config);
-		boot_raise_nofile(&config);
+		settings.listening = true;
+		parse_arguments(argv, &settings);
+		boot_raise_nofile(&settings);
 	} else if (is_init || getppid() == 1) {
-		boot_start(&config);
+		boot_start(&settings);
 	} else {
 		usage_exit();
 	}
-	if (daemon_run(&config, &err) < 0)
+	if (daemon_run(&settings, &err) < 0)
 		log_error("daemon: %s", err.text);
 	if (is_rig && !is_init)
 		_exit(0); /* it is not our machine */

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The pod: its namespaces, how it begins and how it ends.
  *
- *     NONE ─▶ PREPARING ─▶ STARTING ─▶ FILLING ─▶ RUNNING ─▶ TERMINATING ─▶ KILLING ─▶ TELLING ─▶ RELEASING ─▶ NONE
- *                 └───────────┴───────────┴──── a failed start ───────────────▲
+ *     NONE ─▶ PREPARING ─▶ STARTING ─▶ FILLING ─▶ RUNNING ─▶ TERMINATING ─▶ KILLING ─▶ TELLING ─▶ RELEASING ─▶ DESTROYED
+ *       ▲         └───────────┴───────────┴──── a failed start ───────────────▲                       │
+ *       └─────────────────────────────────────────────────────────────────────────────────────────────┘
  */
 #include "pod.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,32 +34,25 @@ static void patience_over(struct timer *timer)
 	pod->is_impatient = true;
 }
 
-static void containers_done(struct containers *containers, const struct error *err);
+static int open_cgroup(const char *path)
+{
+	int fd = path ? open(path, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
 
-void pod_init(struct pod *pod, const struct pod_options *options)
+	if (path && fd < 0)
+		log_warn("pod: no cgroups: cannot open '%s'", path);
+	return fd;
+}
+
+void pod_init(struct pod *pod, struct process_table *table)
 {
 	*pod = (struct pod){
-		.setting =
-			{
-				.table = options->table,
-				.run_dir = options->run_dir,
-				.pid_ns = -1,
-				.uts_ns = -1,
-				.ipc_ns = -1,
-				.cgroup = -1,
-				.nofile = options->nofile,
-				.capabilities = options->capabilities,
-			},
-		.worker = options->worker,
-		.share_dir = options->share_dir,
-		.cgroup_parent = options->cgroup_parent,
-		.cgroup_dir = options->cgroup_dir,
-		.on_done = options->on_done,
+		.setting = {.table = table, .pid_ns = -1, .uts_ns = -1, .ipc_ns = -1, .cgroup = -1},
+		.cgroup_parent = open_cgroup(table->settings->cgroup_dir),
+		.device_filter = DEVICE_FILTER_UNTRIED,
 	};
-	pod->device_filter = DEVICE_FILTER_UNTRIED;
 	pod->setting.device_filter = &pod->device_filter;
 	timer_init(&pod->patience, patience_over);
-	containers_init(&pod->containers, &pod->setting, containers_done);
+	containers_init(&pod->containers, &pod->setting);
 }
 
 static void forget_before(struct pod *pod)
@@ -83,7 +76,8 @@ static void pod_clear(struct pod *pod)
 	fd_close(&pod->setting.cgroup);
 	forget_before(pod);
 	arena_free(&pod->arena);
-	pod->setting.hostname = pod->setting.cgroup_path = NULL;
+	pod->setting.hostname = NULL;
+	pod->setting.lists = NULL;
 	pod->spec = NULL;
 	pod->state = POD_NONE;
 }
@@ -92,12 +86,10 @@ static struct child_pod describe(const struct pod *pod)
 {
 	return (struct child_pod){
 		.spec = pod->spec,
-		.run_dir = pod->setting.run_dir,
-		.share_dir = pod->share_dir,
+		.settings = pod->setting.table->settings,
 		.cgroup_parent = pod->cgroup_parent,
 		.cgroup = pod->setting.cgroup,
 		.cgroup_leaf = -1,
-		.deadline_ms = pod->setting.table->deadline_ms,
 		.before = pod->before,
 	};
 }
@@ -118,37 +110,46 @@ static void be_patient(struct pod *pod, enum pod_state state, uint64_t ms)
 
 static void kill_all(struct pod *pod)
 {
-	/* Before the worker that releases the pod puts the packet filter's rules back. */
 	containers_kill(&pod->containers);
 	/* Takes everything in its PID namespace along. */
 	if (init_is_alive(pod))
 		spawn_signal(&pod->init, SIGKILL);
-	worker_cancel(pod->worker, "the pod ends");
+	spawn_cancel(&pod->worker, "the pod ends");
 	be_patient(pod, POD_KILLING, KILL_MS);
 }
 
 /* A start that failed ends as a pod does; then the host is told why. */
 static void start_failed(struct pod *pod, const struct error *err)
 {
-	pod->failed = true;
-	pod->failure = *err;
+	struct request *request = &pod->setting.table->request;
+
+	request->next = NULL;
+	request->failure = *err;
+	pod->has_failed = true;
 	kill_all(pod);
 }
 
-static void released(void *context, const struct error *err)
+static void released(struct pod *pod, const struct error *err)
 {
-	struct pod *pod = context;
-	bool failed = pod->failed;
+	struct request *request = &pod->setting.table->request;
 
-	if (pod->state != POD_RELEASING)
-		return; /* a worker that was not waited for */
 	timer_cancel(&pod->patience);
 	if (err)
 		log_error("pod: release: %s", err->text);
 	containers_forget(&pod->containers, !err);
 	pod_clear(pod);
-	log_info("pod: %s", failed ? "not started" : "destroyed");
-	pod->on_done(pod, failed ? &pod->failure : NULL);
+	log_info("pod: %s", pod->has_failed ? "not started" : "destroyed");
+	if (!pod->has_failed)
+		pod->state = POD_DESTROYED;
+	request_done(request, pod->has_failed ? &request->failure : NULL);
+}
+
+static void release_done(struct spawn *worker, const struct error *err)
+{
+	struct pod *pod = list_entry(worker, struct pod, worker);
+
+	if (pod->state == POD_RELEASING) /* else it was not waited for */
+		released(pod, err);
 }
 
 static void release(struct pod *pod)
@@ -156,13 +157,13 @@ static void release(struct pod *pod)
 	int mount_ns[CONTAINERS_MAX];
 	size_t count = containers_settle(&pod->containers, mount_ns);
 	struct child_pod child = describe(pod);
-	const struct worker_plan plan = {
+	const struct spawn_plan plan = {
+		.pid_ns = -1,
 		.entry = child_pod_release,
 		.argument = &child,
 		.keep = mount_ns,
 		.keep_count = count,
-		.on_done = released,
-		.context = pod,
+		.done = release_done,
 	};
 	struct error err;
 
@@ -171,13 +172,13 @@ static void release(struct pod *pod)
 	pod->written = writeback_count();
 	pod->release_until_ms = clock_now() + WRITEBACK_MS_MAX;
 	be_patient(pod, POD_RELEASING, WRITEBACK_STEP_MS);
-	if (worker_start(pod->worker, &plan, &err) < 0)
+	if (spawn_fork(pod->setting.table->spawner, &pod->worker, &plan, &err) < 0)
 		released(pod, &err);
 }
 
-static void terminated(void *context, const struct error *err)
+static void terminated(struct spawn *worker, const struct error *err)
 {
-	const struct pod *pod = context;
+	const struct pod *pod = list_entry(worker, struct pod, worker);
 
 	/* Cut short, when all have gone before it was done. */
 	if (err && pod->state == POD_TERMINATING)
@@ -189,19 +190,19 @@ static void terminated(void *context, const struct error *err)
 static void terminate_all(struct pod *pod)
 {
 	const struct child_cgroup_signal signal = {pod->setting.cgroup, SIGTERM};
-	const struct worker_plan plan = {
+	const struct spawn_plan plan = {
+		.pid_ns = -1,
 		.entry = child_cgroup_signal,
 		.argument = &signal,
 		.keep = &signal.cgroup,
 		.keep_count = 1,
-		.on_done = terminated,
-		.context = pod,
+		.done = terminated,
 	};
 	bool are_told = signal.cgroup >= 0;
 	struct error err;
 
 	if (are_told && !containers_are_quiet(&pod->containers) &&
-		worker_start(pod->worker, &plan, &err) < 0) {
+		spawn_fork(pod->setting.table->spawner, &pod->worker, &plan, &err) < 0) {
 		log_warn("pod: SIGTERM: %s", err.text);
 		are_told = false;
 	}
@@ -211,7 +212,8 @@ static void terminate_all(struct pod *pod)
 void pod_destroy(struct pod *pod)
 {
 	if (pod->state != POD_RUNNING) {
-		pod->on_done(pod, NULL);
+		pod->state = POD_DESTROYED;
+		request_done(&pod->setting.table->request, NULL);
 		return;
 	}
 	terminate_all(pod);
@@ -221,7 +223,8 @@ void pod_destroy(struct pod *pod)
 /* Under load, what was killed takes its time to die. */
 static bool is_dead(const struct pod *pod)
 {
-	return !init_is_alive(pod) && !pod->worker->busy && containers_are_dead(&pod->containers);
+	return !init_is_alive(pod) && !spawn_is_busy(&pod->worker) &&
+		containers_are_dead(&pod->containers);
 }
 
 /* What was written by now is the host's that waits for it: cc's takes the ACK for leave to stop QEMU. So
@@ -284,45 +287,42 @@ static int open_namespaces(struct pod *pod, struct error *err)
 	return 0;
 }
 
-/* The old form of STARTPOD brings containers along: one after the other. */
-static void start_next(struct pod *pod)
+static void start_next(struct pod *pod);
+
+static void filled(void *context, const struct error *err)
 {
-	const struct pod_spec *spec = pod->spec;
-	struct error err;
+	struct pod *pod = context;
 
-	if (pod->cut) {
-		error_set(&err, ECANCELED, "%s", pod->cut);
-		start_failed(pod, &err);
-		return;
-	}
-	if (pod->filled < spec->containers_count) {
-		pod->state = POD_FILLING;
-		if (containers_start(&pod->containers, &spec->containers[pod->filled++], &err) < 0)
-			start_failed(pod, &err);
-		return;
-	}
-	pod->state = POD_RUNNING;
-	pod->spec = NULL;
-	forget_before(pod);
-	log_info("pod: started");
-	pod->on_done(pod, NULL);
-}
-
-static void containers_done(struct containers *containers, const struct error *err)
-{
-	struct pod *pod = list_entry(containers, struct pod, containers);
-
-	if (!err && pod->begun_ms) {
-		log_info("pod: ms since the kernel began: STARTPOD %llu, first execve %llu",
-			(unsigned long long)pod->begun_ms, (unsigned long long)clock_now());
-		pod->begun_ms = 0;
-	}
-	if (pod->state != POD_FILLING)
-		pod->on_done(pod, err);
-	else if (err)
+	if (err)
 		start_failed(pod, err);
 	else
 		start_next(pod);
+}
+
+/* The old form of STARTPOD brings containers along: one after the other. */
+static void start_next(struct pod *pod)
+{
+	struct request *request = &pod->setting.table->request;
+	const struct pod_spec *spec = pod->spec;
+	struct error err;
+
+	if (request->cut) {
+		error_set(&err, ECANCELED, "%s", request->cut);
+		start_failed(pod, &err);
+	} else if (pod->filled < spec->containers_count) {
+		pod->state = POD_FILLING;
+		request->next = filled;
+		request->context = pod;
+		if (containers_start(&pod->containers, &spec->containers[pod->filled++], &err) < 0)
+			start_failed(pod, &err);
+	} else {
+		pod->state = POD_RUNNING;
+		pod->spec = NULL;
+		forget_before(pod);
+		log_info("pod: started");
+		request->next = NULL;
+		request_done(request, NULL);
+	}
 }
 
 static void init_changed(struct spawn *spawn)
@@ -351,6 +351,7 @@ static void init_changed(struct spawn *spawn)
 
 static int fork_init(struct pod *pod, struct error *err)
 {
+	struct process_table *table = pod->setting.table;
 	struct child_pod child = describe(pod);
 	const struct spawn_plan plan = {
 		.pid_ns = -1,
@@ -359,7 +360,7 @@ static int fork_init(struct pod *pod, struct error *err)
 		.argument = &child,
 		.keep = &child.cgroup_leaf,
 		.keep_count = 1,
-		.deadline_ms = pod->setting.table->deadline_ms,
+		.deadline_ms = table->settings->deadline_ms,
 		.changed = init_changed,
 	};
 	int rc;
@@ -369,75 +370,94 @@ static int fork_init(struct pod *pod, struct error *err)
 		if (child.cgroup_leaf < 0)
 			return -1;
 	}
-	rc = spawn_fork(pod->worker->spawner, &pod->init, &plan, err);
+	request_await(&table->request, &pod->init);
+	rc = spawn_fork(table->spawner, &pod->init, &plan, err);
 	fd_close(&child.cgroup_leaf);
 	return rc;
 }
 
-static void prepared(void *context, const struct error *err)
+static const char **copy_list(const char **list, struct arena *arena)
 {
-	struct pod *pod = context;
+	const char **copy;
+	size_t count = 0;
+
+	while (list && list[count])
+		count++;
+	copy = arena_calloc(arena, count + 1, sizeof(*copy));
+	for (size_t i = 0; copy && i < count; i++) {
+		copy[i] = arena_strndup(arena, list[i], strlen(list[i]));
+		if (!copy[i])
+			return NULL;
+	}
+	return copy;
+}
+
+/* What is needed for as long as the pod lives, out of the message it came in. */
+static int keep_spec(struct pod *pod, const struct pod_spec *spec, struct error *err)
+{
+	const char *hostname = spec->hostname ? spec->hostname : "";
+	struct arena *arena = &pod->arena;
+
+	arena_init(arena, MESSAGE_MAX);
+	pod->setting.hostname = arena_strndup(arena, hostname, strlen(hostname));
+	if (!pod->setting.hostname)
+		return error_memory(err);
+	if (!spec->white_lists)
+		return 0;
+	pod->lists.internal = copy_list(spec->white_lists->internal, arena);
+	pod->lists.external = copy_list(spec->white_lists->external, arena);
+	pod->setting.lists = &pod->lists;
+	return pod->lists.internal && pod->lists.external ? 0 : error_memory(err);
+}
+
+static void prepared(struct spawn *worker, const struct error *err)
+{
+	struct pod *pod = list_entry(worker, struct pod, worker);
 	struct error failure;
 	size_t length;
 
-	pod->before = worker_take_result(pod->worker, &length);
+	pod->before = spawn_take_result(worker, &length);
 	pod->state = POD_STARTING;
 	if (err)
 		start_failed(pod, err);
-	else if (containers_open(&pod->containers, pod->spec->white_lists, &pod->arena, &failure) <
-		0)
-		start_failed(pod, &failure);
 	else if (fork_init(pod, &failure) < 0)
 		start_failed(pod, &failure);
+	else
+		pod->containers.are_open = true;
 }
 
 static int prepare(struct pod *pod, struct error *err)
 {
+	struct process_table *table = pod->setting.table;
 	const struct child_pod child = describe(pod);
 	const int keep[] = {child.cgroup_parent, child.cgroup};
-	const struct worker_plan plan = {
+	const struct spawn_plan plan = {
+		.pid_ns = -1,
 		.entry = child_pod_prepare,
 		.argument = &child,
 		.keep = keep,
 		.keep_count = COUNT(keep),
-		.deadline_ms = pod->setting.table->deadline_ms,
-		.on_done = prepared,
-		.context = pod,
+		.deadline_ms = table->settings->deadline_ms,
+		.done = prepared,
 	};
 
-	return worker_start(pod->worker, &plan, err);
-}
-
-/* Where the containers' cgroups are; if there are any. NULL: out of memory. */
-static const char *cgroup_path(struct pod *pod)
-{
-	char path[PATH_MAX];
-
-	format(path, sizeof(path), "%s/pod", pod->cgroup_dir ? pod->cgroup_dir : "");
-	return arena_strndup(&pod->arena, path, strlen(path));
+	request_await(&table->request, &pod->worker);
+	return spawn_fork(table->spawner, &pod->worker, &plan, err);
 }
 
 int pod_start(struct pod *pod, const struct pod_spec *spec, struct error *err)
 {
-	const char *hostname = spec->hostname ? spec->hostname : "";
-
 	if (pod->state != POD_NONE)
 		return error_set(err, EEXIST, "there is a pod already");
 	if (init_is_alive(pod)) /* its spawn is in use */
 		return error_set(err, EBUSY, "an earlier pod still hangs in the kernel");
 	pod->spec = spec;
-	pod->failed = false;
-	pod->cut = NULL;
-	pod->begun_ms = clock_now();
+	pod->has_failed = false;
+	pod->setting.table->begun_ms = clock_now();
 	pod->filled = 0;
 	pod->init.pid = 0;
-	arena_init(&pod->arena, MESSAGE_MAX + PATH_MAX);
-	pod->setting.hostname = arena_strndup(&pod->arena, hostname, strlen(hostname));
-	pod->setting.cgroup_path = cgroup_path(pod);
-	if (!pod->setting.hostname || !pod->setting.cgroup_path) {
-		error_memory(err);
+	if (keep_spec(pod, spec, err) < 0)
 		goto fail;
-	}
 	if (pod->cgroup_parent >= 0) {
 		pod->setting.cgroup = cgroup_create(pod->cgroup_parent, "pod", err);
 		if (pod->setting.cgroup < 0)
@@ -451,14 +471,4 @@ int pod_start(struct pod *pod, const struct pod_spec *spec, struct error *err)
 fail:
 	pod_clear(pod);
 	return -1;
-}
-
-void pod_cancel(struct pod *pod, const char *reason)
-{
-	pod->cut = reason;
-	if (pod->state == POD_PREPARING)
-		worker_cancel(pod->worker, reason);
-	else if (pod->state == POD_STARTING)
-		spawn_cancel(&pod->init, reason);
-	containers_cancel(&pod->containers, reason);
 }

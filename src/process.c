@@ -23,6 +23,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "count.h"
 #include "file.h"
 #include "invariant.h"
@@ -109,6 +110,7 @@ static void last_calls_due(struct timer *timer)
 
 void process_table_init(struct process_table *table)
 {
+	request_init(&table->request, table->control, table->loop);
 	list_init(&table->ending);
 	timer_init(&table->last_calls, last_calls_due);
 }
@@ -155,11 +157,18 @@ static void process_reaped(struct process *process)
 
 static void process_started(struct process *process)
 {
+	struct process_table *table = process->table;
+
 	process_set(process, PROCESS_STARTED);
 	spawn_forget_report(&process->spawn);
 	output_start(&process->out);
 	output_start(&process->err);
-	process->on_started(process, NULL);
+	if (table->begun_ms) {
+		log_info("pod: ms since the kernel began: STARTPOD %llu, first execve %llu",
+			(unsigned long long)table->begun_ms, (unsigned long long)clock_now());
+		table->begun_ms = 0;
+	}
+	request_done(&table->request, NULL);
 }
 
 static void close_streams(struct process *process)
@@ -178,7 +187,7 @@ static void process_failed(struct process *process)
 	spawn_forget_report(&process->spawn);
 	close_streams(process);
 	process->table->count--;
-	process->on_started(process, &err);
+	process->on_failed(process, &err);
 }
 
 static void process_changed(struct spawn *spawn)
@@ -310,7 +319,7 @@ int process_start(struct process *process, struct process_table *table,
 		.stdio_seq = plan->spec->stdio_seq,
 		.terminal = plan->spec->terminal,
 		.slave = -1,
-		.on_started = plan->on_started,
+		.on_failed = plan->on_failed,
 		.on_reaped = plan->on_reaped,
 		.on_finished = plan->on_finished,
 	};
@@ -331,15 +340,17 @@ int process_start(struct process *process, struct process_table *table,
 			.argument = &child,
 			.keep = keep,
 			.keep_count = COUNT(keep),
-			.deadline_ms = table->deadline_ms,
+			.deadline_ms = table->settings->deadline_ms,
 			.changed = process_changed,
 		};
 
 		rc = spawn_fork(table->spawner, &process->spawn, &spawn_plan, err);
-		if (rc == 0)
+		if (rc == 0) {
 			table->count++;
-		else
+			request_await(&table->request, &process->spawn);
+		} else {
 			close_streams(process);
+		}
 	}
 	close_all(child.stdio);
 	/* Held: with no slave open a terminal is at its end, but a program may close its own and

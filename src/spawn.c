@@ -60,10 +60,37 @@ bool spawn_is_reported(const struct spawn *spawn)
 	return spawn->source.fd < 0;
 }
 
-/* Of all others the end is awaited, and that may hang in the kernel although all is told. */
+bool spawn_is_busy(const struct spawn *spawn)
+{
+	return spawn->pid > 0 && !(spawn->reaped && spawn_is_reported(spawn));
+}
+
+/* It became a program, or init. A worker that has reported must still end, and may hang in the kernel. */
 static bool is_to_stay(const struct spawn *spawn)
 {
-	return !spawn->is_worker && spawn_succeeded(spawn);
+	return spawn->changed && spawn_succeeded(spawn);
+}
+
+/* A fact is new. */
+static void spawn_tell(struct spawn *spawn)
+{
+	struct report *report = spawn->report;
+	struct error err;
+	bool succeeded;
+
+	if (spawn->changed) {
+		spawn->changed(spawn);
+		return;
+	}
+	if (spawn_is_busy(spawn))
+		return;
+	succeeded = spawn_succeeded(spawn);
+	if (!succeeded)
+		spawn_error(spawn, &err);
+	/* The owner may free the spawn, or use it again. */
+	spawn->done(spawn, succeeded ? NULL : &err);
+	report_close(report);
+	free(report);
 }
 
 /* However the report came to its end: nothing is left that the deadline is for, if the child is over or
@@ -97,7 +124,7 @@ static void spawn_reaped(struct spawn *spawn, int status)
 	/* Else a child of the child holds the pipe: not for longer than the deadline. */
 	if (spawn_is_reported(spawn))
 		timer_cancel(&spawn->deadline);
-	spawn->changed(spawn);
+	spawn_tell(spawn);
 }
 
 static struct spawn *find_spawn(struct spawner *spawner, pid_t pid)
@@ -125,7 +152,7 @@ static void spawn_stopped(struct spawn *spawn)
 		log_error("spawn: child %d is stopped again and again: killed", (int)spawn->pid);
 		spawn_cancel(spawn, "stopped by another process while being set up");
 	} else if (!was_reported) {
-		spawn->changed(spawn);
+		spawn_tell(spawn);
 	}
 }
 
@@ -213,7 +240,7 @@ static void report_ready(struct source *source, uint32_t events)
 	(void)events;
 	if (n == IO_EOF || n == IO_ERROR) {
 		close_pipe(spawn);
-		spawn->changed(spawn);
+		spawn_tell(spawn);
 	}
 }
 
@@ -241,7 +268,7 @@ static void deadline_passed(struct timer *timer)
 		if (!spawn->cancelled)
 			spawn->cancelled = "not done before the deadline";
 		close_pipe(spawn);
-		spawn->changed(spawn);
+		spawn_tell(spawn);
 	} else if (spawn->cancelled || spawn_is_reported(spawn)) {
 		abandon(spawn);
 	} else {
@@ -274,8 +301,8 @@ bool spawn_succeeded(const struct spawn *spawn)
 
 int spawn_error(const struct spawn *spawn, struct error *err)
 {
-	const char *who = spawn->is_worker ? "worker " : "";
-	const char *when = spawn->is_worker ? "" : " while being set up";
+	const char *who = spawn->done ? "worker " : "";
+	const char *when = spawn->done ? "" : " while being set up";
 
 	if (spawn->cancelled)
 		return error_set(err, ECANCELED, "%s", spawn->cancelled);
@@ -353,10 +380,12 @@ int spawn_fork(struct spawner *spawner, struct spawn *spawn, const struct spawn_
 {
 	int report[2], rc;
 
+	if (spawn_is_busy(spawn)) /* nobody waits for it any more: see pod's release */
+		return error_set(err, EBUSY, "an earlier command still hangs in the kernel");
 	*spawn = (struct spawn){
 		.spawner = spawner,
-		.is_worker = plan->is_worker,
 		.changed = plan->changed,
+		.done = plan->done,
 	};
 	list_init(&spawn->node);
 	timer_init(&spawn->deadline, deadline_passed);

@@ -118,17 +118,17 @@ static int vsock_listen(unsigned int port)
 	return fd;
 }
 
-static int vsock_open(uint32_t host_cid, struct daemon_config *config)
+static int vsock_open(uint32_t host_cid, struct settings *settings)
 {
 	module_load_for("vsock");
-	config->listening = config->ready_again = true;
-	config->peer_cid = host_cid;
-	config->control_fd = vsock_listen(VSOCK_CONTROL);
-	if (config->control_fd < 0)
+	settings->listening = settings->ready_again = true;
+	settings->peer_cid = host_cid;
+	settings->control_fd = vsock_listen(VSOCK_CONTROL);
+	if (settings->control_fd < 0)
 		return -1;
-	config->tty_fd = vsock_listen(VSOCK_TTY);
+	settings->tty_fd = vsock_listen(VSOCK_TTY);
 	log_info("transport: vsock, the host is CID %u", host_cid);
-	return config->tty_fd < 0 ? -1 : 0;
+	return settings->tty_fd < 0 ? -1 : 0;
 }
 
 /* --- Which ------------------------------------------------------------------------------------ */
@@ -154,43 +154,43 @@ static const struct way isa_serial = {
 	.subsystem = "tty",
 };
 
-static void look(const struct way *way, struct daemon_config *config)
+static void look(const struct way *way, struct settings *settings)
 {
-	if (config->control_fd < 0)
-		config->control_fd = way->find(way->control);
-	if (config->tty_fd < 0)
-		config->tty_fd = way->find(way->tty);
+	if (settings->control_fd < 0)
+		settings->control_fd = way->find(way->control);
+	if (settings->tty_fd < 0)
+		settings->tty_fd = way->find(way->tty);
 }
 
-int transport_await(const struct transport *asked, struct daemon_config *config)
+int transport_await(const struct transport *asked, struct settings *settings)
 {
 	const struct way *way = asked->isa_serial ? &isa_serial : &virtio;
 	uint64_t start = clock_now(), now, wake = start + VSOCK_MS;
 	int uevents;
 
 	if (asked->vsock_cid != 0)
-		return vsock_open(asked->vsock_cid, config);
+		return vsock_open(asked->vsock_cid, settings);
 	uevents = uevent_open();
 	if (uevents < 0)
 		return -1;
 	/* Subscribed first, so that nothing can come between a look and the wait. */
-	look(way, config);
-	while (config->control_fd < 0 || config->tty_fd < 0) {
+	look(way, settings);
+	while (settings->control_fd < 0 || settings->tty_fd < 0) {
 		now = clock_now();
 		if (now < wake) {
 			/* Whatever happens to one: a virtio port is there with `add`, but named
 			 * only with `change`. */
 			if (uevent_wait(uevents, way->subsystem, (int)(wake - now)))
-				look(way, config);
+				look(way, settings);
 			continue;
 		}
-		if (way == &virtio && config->control_fd < 0 && config->tty_fd < 0 &&
+		if (way == &virtio && settings->control_fd < 0 && settings->tty_fd < 0 &&
 			vsock_is_there()) {
 			close(uevents);
-			return vsock_open(VMADDR_CID_HOST, config);
+			return vsock_open(VMADDR_CID_HOST, settings);
 		}
 		log_warn("transport: port %s is not there, waiting since %d s",
-			config->control_fd < 0 ? way->control : way->tty,
+			settings->control_fd < 0 ? way->control : way->tty,
 			(int)((now - start) / 1000));
 		wake += SAY_MS;
 	}

@@ -41,9 +41,9 @@ static void stop(int sig)
 	_exit(1);
 }
 
-int __real_daemon_run(struct daemon_config *config, struct error *err);
-int __wrap_daemon_run(struct daemon_config *config, struct error *err);
-int __wrap_daemon_run(struct daemon_config *config, struct error *err)
+int __real_daemon_run(struct settings *settings, struct error *err);
+int __wrap_daemon_run(struct settings *settings, struct error *err);
+int __wrap_daemon_run(struct settings *settings, struct error *err)
 {
 	const struct sigaction action = {.sa_handler = stop};
 	const char *path = getenv("COVERAGE");
@@ -56,7 +56,7 @@ int __wrap_daemon_run(struct daemon_config *config, struct error *err)
 	setenv("GCOV_PREFIX_STRIP", "99", 1);
 	setenv("GCOV_ERROR_FILE", "/dev/null", 1);
 	sigaction(SIGRTMAX - 1, &action, NULL);
-	return __real_daemon_run(config, err);
+	return __real_daemon_run(settings, err);
 }
 
 void __real_child_begin(int report_fd, const int *keep, size_t count);

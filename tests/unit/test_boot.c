@@ -92,22 +92,22 @@ static int lines_with(const char *words)
 	return count;
 }
 
-static const struct daemon_config defaults = {.api = 4244, .deadline_ms = 60000, .watch_ms = 3000};
+static const struct settings defaults = {.api = 4244, .deadline_ms = 60000, .watch_ms = 3000};
 
 static void the_kernel_command_line_says_how_the_agent_is_to_be(void **state)
 {
-	struct daemon_config config = defaults;
+	struct settings settings = defaults;
 	struct transport transport = {0};
 
 	(void)state;
 	command_line = "quiet hyperstart.api=7 console=ttyS0\thyperstart.deadline=5 "
 		       "hyperstart.log=debug  hyperstart.caps=default hyperstart.vsock=3 "
 		       "hyper_use_serial hyperstart.watch=86400\n";
-	command_line_apply(&config, &transport);
-	assert_int_equal(config.api, 7);
-	assert_int_equal(config.deadline_ms, 5000);
-	assert_int_equal(config.watch_ms, 86400000);
-	assert_true(config.docker_caps);
+	command_line_apply(&settings, &transport);
+	assert_int_equal(settings.api, 7);
+	assert_int_equal(settings.deadline_ms, 5000);
+	assert_int_equal(settings.watch_ms, 86400000);
+	assert_true(settings.docker_caps);
 	assert_int_equal(transport.vsock_cid, 3);
 	assert_true(transport.isa_serial);
 	assert_int_equal(log_threshold, LOG_LEVEL_DEBUG);
@@ -116,7 +116,7 @@ static void the_kernel_command_line_says_how_the_agent_is_to_be(void **state)
 
 static void a_word_that_is_not_understood_is_said_and_changes_nothing(void **state)
 {
-	struct daemon_config config = defaults;
+	struct settings settings = defaults;
 	struct transport transport = {0};
 
 	(void)state;
@@ -125,26 +125,26 @@ static void a_word_that_is_not_understood_is_said_and_changes_nothing(void **sta
 		       "hyperstart.deadline=86401 hyperstart.log=loud hyperstart.caps=all "
 		       "hyperstart.watch=0 hyperstart.watch=86401 hyperstart.watch=1s "
 		       "hyperstart.=1 hyperstart.unheard=1 api=9 nohyperstart.api=9";
-	command_line_apply(&config, &transport);
-	assert_memory_equal(&config, &defaults, sizeof(config));
+	command_line_apply(&settings, &transport);
+	assert_memory_equal(&settings, &defaults, sizeof(settings));
 	assert_int_equal(log_threshold, LOG_LEVEL_INFO);
 	assert_int_equal(lines_with("is not understood"), 15);
 }
 
 static void a_kernel_command_line_that_cannot_be_read_changes_nothing(void **state)
 {
-	struct daemon_config config = defaults;
+	struct settings settings = defaults;
 	struct transport transport = {0};
 	static char text[8192];
 
 	(void)state;
 	command_line = NULL;
-	command_line_apply(&config, &transport);
+	command_line_apply(&settings, &transport);
 	memset(text, ' ', sizeof(text) - 1);
 	memcpy(text, "hyperstart.api=7 ", 17);
 	command_line = text;
-	command_line_apply(&config, &transport);
-	assert_memory_equal(&config, &defaults, sizeof(config));
+	command_line_apply(&settings, &transport);
+	assert_memory_equal(&settings, &defaults, sizeof(settings));
 }
 
 /* The modules that were loaded, in order, by the last letters of their paths. */

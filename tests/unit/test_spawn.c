@@ -14,34 +14,34 @@
 #include <cmocka.h>
 
 #include "child.h"
+#include "spawn.h"
 #include "turns.h"
-#include "worker.h"
 
 static struct spawner spawner;
-static struct worker worker;
+static struct spawn worker;
 static int done;
 static char text[ERROR_TEXT_MAX];
 
-static void on_done(void *context, const struct error *err)
+static void on_done(struct spawn *spawn, const struct error *err)
 {
-	assert_ptr_equal(context, &worker);
+	assert_ptr_equal(spawn, &worker);
 	done++;
 	strcpy(text, err ? err->text : "");
 	loop_stop(&loop);
 }
 
-static int start(void (*main)(const void *), uint32_t deadline_ms, struct error *err)
+static int start(void (*entry)(const void *), uint32_t deadline_ms, struct error *err)
 {
-	const struct worker_plan plan = {
-		.entry = main,
+	const struct spawn_plan plan = {
+		.pid_ns = -1,
+		.entry = entry,
 		.argument = "argument",
 		.deadline_ms = deadline_ms,
-		.on_done = on_done,
-		.context = &worker,
+		.done = on_done,
 	};
 
 	done = 0;
-	return worker_start(&worker, &plan, err);
+	return spawn_fork(&spawner, &worker, &plan, err);
 }
 
 static void await_end(void)
@@ -54,11 +54,11 @@ static void await_end(void)
 }
 
 /* What on_done is told of it. */
-static const char *end_of(void (*main)(const void *), uint32_t deadline_ms)
+static const char *end_of(void (*entry)(const void *), uint32_t deadline_ms)
 {
 	struct error err;
 
-	assert_int_equal(start(main, deadline_ms, &err), 0);
+	assert_int_equal(start(entry, deadline_ms, &err), 0);
 	await_end();
 	return text;
 }
@@ -70,7 +70,7 @@ static int setup(void **state)
 	(void)state;
 	turns_open(NULL);
 	assert_int_equal(spawner_open(&spawner, &loop, &err), 0);
-	worker = (struct worker){.spawner = &spawner};
+	worker = (struct spawn){0};
 	return 0;
 }
 
@@ -173,15 +173,15 @@ static void a_report_pipe_that_somebody_keeps_ends_at_the_deadline(void **state)
 {
 	(void)state;
 	assert_string_equal(end_of(die_and_leave_the_pipe, 200), "not done before the deadline");
-	assert_false(worker.busy);
+	assert_false(spawn_is_busy(&worker));
 }
 
 static bool cancels;
 
 static void cancel_when_reaped(void)
 {
-	if (cancels && worker.busy && worker.spawn.reaped)
-		worker_cancel(&worker, "cut");
+	if (cancels && spawn_is_busy(&worker) && worker.reaped)
+		spawn_cancel(&worker, "cut");
 }
 
 static void a_cancel_ends_a_reaped_worker_whose_pipe_somebody_keeps(void **state)
@@ -199,7 +199,7 @@ static void a_result_of_a_reaped_worker_needs_no_epoll(void **state)
 
 	(void)state;
 	assert_int_equal(start(succeed, 0, &err), 0);
-	loop_remove(&loop, &worker.spawn.source); /* as if epoll_ctl failed for ever */
+	loop_remove(&loop, &worker.source); /* as if epoll_ctl failed for ever */
 	await_end();
 	assert_string_equal(text, "");
 }
@@ -231,7 +231,7 @@ static void a_worker_that_is_done_succeeds(void **state)
 {
 	(void)state;
 	assert_string_equal(end_of(succeed, 0), "");
-	assert_false(worker.busy);
+	assert_false(spawn_is_busy(&worker));
 }
 
 static void a_worker_tells_why_it_gave_up(void **state)
@@ -258,21 +258,21 @@ static void a_worker_that_is_cancelled_tells_the_reason(void **state)
 	struct error err;
 
 	(void)state;
-	worker_cancel(&worker, "nothing runs");
+	spawn_cancel(&worker, "nothing runs");
 	assert_int_equal(start(hang, 0, &err), 0);
-	worker_cancel(&worker, "not wanted");
+	spawn_cancel(&worker, "not wanted");
 	await_end();
 	assert_string_equal(text, "not wanted");
 }
 
-static void cancel_once_told(void (*main)(const void *))
+static void cancel_once_told(void (*entry)(const void *))
 {
 	struct error err;
 
-	assert_int_equal(start(main, 0, &err), 0);
-	while (!spawn_is_reported(&worker.spawn))
+	assert_int_equal(start(entry, 0, &err), 0);
+	while (!spawn_is_reported(&worker))
 		turn();
-	worker_cancel(&worker, "not wanted");
+	spawn_cancel(&worker, "not wanted");
 	await_end();
 }
 
@@ -300,7 +300,7 @@ static void there_is_one_worker_at_a_time(void **state)
 	assert_int_equal(start(hang, 0, &err), 0);
 	assert_int_equal(start(succeed, 0, &err), -1);
 	assert_string_equal(err.text, "an earlier command still hangs in the kernel");
-	worker_cancel(&worker, "not wanted");
+	spawn_cancel(&worker, "not wanted");
 	await_end();
 }
 

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The one command that is owed a reply: how it is answered, what it waits for, how it is cut short.
+ *
+ * Whoever finishes the work calls request_done(). Commands are served one at a time, so there is one
+ * request, and it needs no way back through those that passed the work on.
+ */
+#include "request.h"
+
+#include "invariant.h"
+
+void request_init(struct request *request, struct control *control, struct loop *loop)
+{
+	*request = (struct request){.control = control, .loop = loop};
+	timer_init(&request->timer, NULL);
+}
+
+void request_begin(struct request *request, const char *name)
+{
+	assert(!request->name);
+	request->name = name;
+	request->cut = NULL;
+}
+
+static void request_rest(struct request *request)
+{
+	assert(request->name);
+	request->child = NULL;
+	timer_cancel(&request->timer);
+}
+
+void request_done_with(struct request *request, uint8_t *payload, size_t length)
+{
+	request_rest(request);
+	request->name = NULL;
+	control_ack_owned(request->control, payload, length);
+}
+
+void request_done(struct request *request, const struct error *err)
+{
+	struct error named;
+
+	request_rest(request);
+	if (request->next) {
+		request->next(request->context, err);
+		return;
+	}
+	if (!err) {
+		request_done_with(request, NULL, 0);
+		return;
+	}
+	named = *err;
+	error_wrap(&named, "%s", request->name);
+	request->name = NULL;
+	control_error(request->control, &named);
+}
+
+void request_await(struct request *request, struct spawn *child)
+{
+	request->child = child;
+	timer_cancel(&request->timer);
+}
+
+void request_await_until(
+	struct request *request, uint64_t ms, void (*on_overdue)(struct timer *timer), void *waiter)
+{
+	request->waiter = waiter;
+	request->child = NULL;
+	request->timer.fire = on_overdue;
+	timer_set(request->loop, &request->timer, request->cut ? 0 : ms);
+}
+
+void request_cut(struct request *request, const char *reason)
+{
+	request->cut = reason;
+	if (request->child)
+		spawn_cancel(request->child, reason);
+	else if (!list_is_empty(&request->timer.node))
+		timer_set(request->loop, &request->timer, 0);
+}
