@@ -9,8 +9,9 @@
 struct commands {
 	struct process_table *table; /* these two: borrowed */
 	struct pod *pod;
-	struct message *message; /* the one that is run; borrowed */
-	struct spawn worker;     /* of commands that a worker does */
+	const uint8_t *data; /* of a WRITEFILE, behind its object; borrowed from the message */
+	size_t data_length;
+	struct spawn worker; /* of commands that a worker does */
 };
 
 /* The largest payload of a command. */

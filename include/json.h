@@ -6,14 +6,16 @@
  *             F_STRV(process_spec, args, "args", REQ),
  *             F_LIST(process_spec, envs, envs_count, "envs", OPT, env_spec));
  *
- * The text must be RFC 8259 to the letter. Keys come in any order; unknown ones are ignored; of
- * one that is given twice the last counts, as in Go's decoder. null is the same as not given. */
+ * What the tables name is checked; what stands under any other key is skipped, as jsmn takes it. Keys come
+ * in any order; of one that is given twice the last counts, as in Go's decoder. null is the same as not
+ * given. */
 #ifndef JSON_H
 #define JSON_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "arena.h"
 #include "count.h"
@@ -34,6 +36,9 @@ struct json_schema {
 	const struct json_field *fields;
 	uint16_t fields_count;
 	uint16_t size; /* of the struct */
+	/* What must hold beyond types and ranges, or NULL: 0, or -1 with an err that begins with the name of
+	 * a member ("args[0]: must not be empty"). It may complete the struct. */
+	int (*check)(void *object, struct error *err);
 };
 
 /* Small: there are more than a hundred. What does not fit does not compile. */
@@ -121,18 +126,27 @@ struct json_field {
 		.count_offset = JSON_MEMBER(tag, count, size_t))
 
 /* The fields of struct `tag`, and tag_schema, by which it is decoded and is a part of others. */
-#define JSON_TABLE(tag, ...)                                           \
+#define JSON_TABLE_CHECKED(tag, check_, ...)                           \
 	static const struct json_field tag##_fields[] = {__VA_ARGS__}; \
-	static const struct json_schema tag##_schema = {               \
+	const struct json_schema tag##_schema = {                      \
 		.fields = tag##_fields,                                \
 		.fields_count = COUNT(tag##_fields),                   \
 		.size = sizeof(struct tag),                            \
+		.check = (check_),                                     \
 	}
+#define JSON_TABLE(tag, ...) JSON_TABLE_CHECKED(tag, NULL, __VA_ARGS__)
 
 /* The one object that `text` is, into `out`, the schema's struct; what that points to is in the
  * arena. 0, or -1 with an err that names the field ("containers[1].process.args: expected array");
  * `out` is then of no use. Takes time linear in `length`. */
 int json_decode(const struct json_schema *schema, const char *text, size_t length,
 	struct arena *arena, void *out, struct error *err);
+
+/* Where the object that `text` begins with ends; anything may stand behind it. -1: it does not end. */
+ssize_t json_span(const char *text, size_t length);
+
+/* Length of the UTF-8 character at `at` (< end), 1 to 4, or 0 where there is none: no overlong forms,
+ * no surrogates, nothing above U+10FFFF. */
+size_t utf8_length(const char *at, const char *end);
 
 #endif

@@ -75,7 +75,8 @@ bool spawn_is_reported(const struct spawn *spawn);
 bool spawn_succeeded(const struct spawn *spawn);
 /* Why not; once it is both reported and reaped. Returns -1. */
 int spawn_error(const struct spawn *spawn, struct error *err);
-/* Within `done`: the DONE record's payload, malloc, now the caller's; NULL when it is empty. */
+/* Within `done`: the DONE record's payload, malloc, now the caller's; NULL when it is empty,
+ * or the worker failed. */
 uint8_t *spawn_take_result(struct spawn *spawn, size_t *length);
 /* Frees the report; after that no outcome is asked. */
 void spawn_forget_report(struct spawn *spawn);

@@ -190,24 +190,10 @@ struct winsize_spec {
 	uint32_t row, column;
 };
 
-/* Each decodes and checks one command's payload. 0, or -1 with err naming the field's path; what
- * was allocated meanwhile goes with the arena. */
-#define SPEC_DECODER(kind)                                                    \
-	int spec_##kind(const char *text, size_t length, struct arena *arena, \
-		struct kind##_spec *out, struct error *err)
-SPEC_DECODER(pod);
-SPEC_DECODER(container);
-SPEC_DECODER(exec);
-SPEC_DECODER(kill);
-SPEC_DECODER(winsize);
-SPEC_DECODER(remove);
-SPEC_DECODER(signal);
-SPEC_DECODER(ps);
-SPEC_DECODER(interface);
-SPEC_DECODER(routes);
-SPEC_DECODER(device);
-/* *end: where the object ends; a WRITEFILE's data begin there. */
-int spec_file(const char *text, size_t length, struct arena *arena, struct file_spec *out,
-	size_t *end, struct error *err);
+/* What json_decode() makes of each command's payload, checked. */
+extern const struct json_schema pod_spec_schema, container_spec_schema, exec_spec_schema,
+	kill_spec_schema, winsize_spec_schema, file_spec_schema, remove_spec_schema,
+	signal_spec_schema, ps_spec_schema, interface_spec_schema, routes_spec_schema,
+	device_spec_schema;
 
 #endif

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "file.h"
-#include "json_scan.h"
+#include "json.h"
 
 /* --- What ps is asked for --------------------------------------------------------------------- */
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One short function per command, and the table that finds it.
  *
- * A function decodes its payload and has the command done: it returns 0, and the request is done there or
- * later; or -1 with err, which is the answer.
+ * Its payload was decoded by the row's schema. A function has the command done: it returns 0, and the
+ * request is done there or later; or -1 with err, which is the answer.
  */
 #include "commands.h"
 
@@ -22,8 +22,10 @@
 
 struct command {
 	const char *name;
-	size_t payload_max; /* NO_ARGUMENTS: it has none */
-	int (*run)(struct commands *commands, struct error *err);
+	size_t payload_max;               /* NO_ARGUMENTS: it has none */
+	const struct json_schema *schema; /* NULL: what it says is not looked at */
+	/* `spec`: the schema's struct, in the message's arena. */
+	int (*run)(struct commands *commands, const void *spec, struct error *err);
 };
 
 /* Some hosts send null, "" or {} all the same. */
@@ -51,24 +53,11 @@ static int done(const struct commands *commands)
 	return 0;
 }
 
-/* Decoding takes the payload as text, and what it makes goes into the message's arena. */
-#define DECODE(spec_of, commands, out, err)                                              \
-	spec_of((const char *)(commands)->message->payload, (commands)->message->length, \
-		&(commands)->message->arena, out, err)
-
-static void *message_alloc(struct commands *commands, size_t size, struct error *err)
-{
-	void *p = arena_alloc(&commands->message->arena, size);
-
-	if (!p)
-		error_memory(err);
-	return p;
-}
-
-static int command_getversion(struct commands *commands, struct error *err)
+static int command_getversion(struct commands *commands, const void *spec, struct error *err)
 {
 	uint8_t *version = malloc(4);
 
+	(void)spec;
 	if (!version)
 		return error_memory(err);
 	store_be32(version, commands->table->settings->api);
@@ -77,44 +66,41 @@ static int command_getversion(struct commands *commands, struct error *err)
 }
 
 /* For what the host only wants to be acknowledged: PING, GETPOD. */
-static int command_nothing(struct commands *commands, struct error *err)
+static int command_nothing(struct commands *commands, const void *spec, struct error *err)
 {
+	(void)spec;
 	(void)err;
 	return done(commands);
 }
 
-static int command_startpod(struct commands *commands, struct error *err)
+static int command_startpod(struct commands *commands, const void *spec, struct error *err)
 {
-	struct pod_spec *spec = message_alloc(commands, sizeof(*spec), err);
-
-	if (!spec || DECODE(spec_pod, commands, spec, err) < 0)
-		return -1;
 	return pod_start(commands->pod, spec, err);
 }
 
-static int command_destroypod(struct commands *commands, struct error *err)
+static int command_destroypod(struct commands *commands, const void *spec, struct error *err)
 {
+	(void)spec;
 	(void)err;
 	pod_destroy(commands->pod);
 	return 0;
 }
 
-static int command_newcontainer(struct commands *commands, struct error *err)
+static int command_newcontainer(struct commands *commands, const void *spec, struct error *err)
 {
-	struct container_spec *spec = message_alloc(commands, sizeof(*spec), err);
-
-	if (!spec || DECODE(spec_container, commands, spec, err) < 0)
-		return -1;
 	return containers_start(&commands->pod->containers, spec, err);
 }
 
-static int command_execcmd(struct commands *commands, struct error *err)
+static int command_execcmd(struct commands *commands, const void *spec, struct error *err)
 {
-	struct exec_spec *spec = message_alloc(commands, sizeof(*spec), err);
-
-	if (!spec || DECODE(spec_exec, commands, spec, err) < 0)
-		return -1;
 	return containers_exec(&commands->pod->containers, spec, err);
+}
+
+static int command_removecontainer(struct commands *commands, const void *spec, struct error *err)
+{
+	const struct remove_spec *remove = spec;
+
+	return containers_remove(&commands->pod->containers, remove->container, err);
 }
 
 static void work_done(struct spawn *worker, const struct error *err)
@@ -151,26 +137,24 @@ static int work(struct commands *commands, void (*entry)(const void *), const vo
 	return spawn_fork(table->spawner, &commands->worker, &plan, err);
 }
 
-static int command_killcontainer(struct commands *commands, struct error *err)
+static int command_killcontainer(struct commands *commands, const void *spec, struct error *err)
 {
+	const struct kill_spec *kill = spec;
+	struct container *container =
+		containers_find(&commands->pod->containers, kill->container, err);
 	struct child_cgroup_signal signal;
-	struct container *container;
-	struct kill_spec spec;
 
-	if (DECODE(spec_kill, commands, &spec, err) < 0)
-		return -1;
-	container = containers_find(&commands->pod->containers, spec.container, err);
 	if (!container)
 		return -1;
-	if (!container_is_running(container) && spec.signal == 0) {
-		return error_set(err, ESRCH, "container '%s' is not running", spec.container);
+	if (!container_is_running(container) && kill->signal == 0) {
+		return error_set(err, ESRCH, "container '%s' is not running", kill->container);
 	}
 	/* One signal is the kernel's to give to all. */
-	if (spec.all_processes && spec.signal != SIGKILL && container->cgroup.fd >= 0) {
-		signal = (struct child_cgroup_signal){container->cgroup.fd, spec.signal};
+	if (kill->all_processes && kill->signal != SIGKILL && container->cgroup.fd >= 0) {
+		signal = (struct child_cgroup_signal){container->cgroup.fd, kill->signal};
 		return work(commands, child_cgroup_signal, &signal, signal.cgroup, -1, err);
 	}
-	container_signal(container, spec.signal, spec.all_processes);
+	container_signal(container, kill->signal, kill->all_processes);
 	return done(commands);
 }
 
@@ -189,192 +173,159 @@ static struct process *find_process(
 	return process;
 }
 
-static int command_winsize(struct commands *commands, struct error *err)
+static int command_winsize(struct commands *commands, const void *spec, struct error *err)
 {
+	const struct winsize_spec *size = spec;
 	struct process *process;
-	struct winsize_spec spec;
 	struct error ignored;
 	struct input *input;
 
-	if (DECODE(spec_winsize, commands, &spec, err) < 0)
-		return -1;
-	if (spec.seq) {
+	if (size->seq) {
 		/* It races with the exit: an unknown seq is none of the host's faults. */
-		input = mux_find_input(commands->table->mux, spec.seq);
+		input = mux_find_input(commands->table->mux, size->seq);
 		if (input)
-			process_resize(list_entry(input, struct process, in), spec.row, spec.column,
-				&ignored);
+			process_resize(list_entry(input, struct process, in), size->row,
+				size->column, &ignored);
 		return done(commands);
 	}
-	process = find_process(commands, spec.container, spec.process, err);
+	process = find_process(commands, size->container, size->process, err);
 	if (!process)
 		return -1;
-	return process_resize(process, spec.row, spec.column, err) < 0 ? -1 : done(commands);
+	return process_resize(process, size->row, size->column, err) < 0 ? -1 : done(commands);
 }
 
-static int command_signalprocess(struct commands *commands, struct error *err)
+static int command_signalprocess(struct commands *commands, const void *spec, struct error *err)
 {
-	struct process *process;
-	struct signal_spec spec;
+	const struct signal_spec *signal = spec;
+	struct process *process = find_process(commands, signal->container, signal->process, err);
 
-	if (DECODE(spec_signal, commands, &spec, err) < 0)
-		return -1;
-	process = find_process(commands, spec.container, spec.process, err);
 	if (!process)
 		return -1;
-	if (!process_is_running(process)) {
-		return error_set(err, ESRCH, "process '%s' of container '%s' is gone", spec.process,
-			spec.container);
-	}
-	process_signal_group(process, spec.signal);
+	if (!process_is_running(process))
+		return error_set(err, ESRCH, "process '%s' of container '%s' is gone",
+			signal->process, signal->container);
+	process_signal_group(process, signal->signal);
 	return done(commands);
-}
-
-static int command_removecontainer(struct commands *commands, struct error *err)
-{
-	struct remove_spec spec;
-
-	if (DECODE(spec_remove, commands, &spec, err) < 0)
-		return -1;
-	return containers_remove(&commands->pod->containers, spec.container, err);
 }
 
 /* --- Commands that a worker does -------------------------------------------------------------- */
 
-static int command_ready(struct commands *commands, struct error *err)
+static int command_ready(struct commands *commands, const void *spec, struct error *err)
 {
+	(void)spec;
 	return work(commands, child_hotplug_rescan, NULL, -1, -1, err);
 }
 
-static int command_onlinecpumem(struct commands *commands, struct error *err)
+static int command_onlinecpumem(struct commands *commands, const void *spec, struct error *err)
 {
-	return work(commands, child_hotplug_online, &commands->pod->setting.cgroup,
-		commands->pod->setting.cgroup, -1, err);
+	const int *cgroup = &commands->pod->setting.cgroup;
+
+	(void)spec;
+	return work(commands, child_hotplug_online, cgroup, *cgroup, -1, err);
 }
 
-static int network_work(struct commands *commands, struct child_network *network, struct error *err)
+static int command_setupinterface(struct commands *commands, const void *spec, struct error *err)
 {
-	network->deadline_ms = commands->table->settings->deadline_ms;
-	return work(commands, child_network_set_up, network, -1, -1, err);
-}
-
-static int command_setupinterface(struct commands *commands, struct error *err)
-{
-	struct interface_spec spec;
-	struct child_network network = {.interfaces = &spec, .interfaces_count = 1};
-
-	if (DECODE(spec_interface, commands, &spec, err) < 0)
-		return -1;
-	return network_work(commands, &network, err);
-}
-
-static int command_setuproute(struct commands *commands, struct error *err)
-{
-	struct routes_spec spec;
-	struct child_network network;
-
-	if (DECODE(spec_routes, commands, &spec, err) < 0)
-		return -1;
-	network = (struct child_network){
-		.routes = spec.routes,
-		.routes_count = spec.routes_count,
+	const struct child_network network = {
+		.interfaces = spec,
+		.interfaces_count = 1,
+		.deadline_ms = commands->table->settings->deadline_ms,
 	};
-	return network_work(commands, &network, err);
+
+	return work(commands, child_network_set_up, &network, -1, -1, err);
 }
 
-static int command_deleteinterface(struct commands *commands, struct error *err)
+static int command_setuproute(struct commands *commands, const void *spec, struct error *err)
 {
-	struct device_spec spec;
+	const struct routes_spec *routes = spec;
+	const struct child_network network = {
+		.routes = routes->routes,
+		.routes_count = routes->routes_count,
+		.deadline_ms = commands->table->settings->deadline_ms,
+	};
 
-	if (DECODE(spec_device, commands, &spec, err) < 0)
-		return -1;
-	return work(commands, child_network_remove, &spec, -1, -1, err);
+	return work(commands, child_network_set_up, &network, -1, -1, err);
 }
 
-static int file_work(struct commands *commands, void (*entry)(const void *), struct error *err)
+static int command_deleteinterface(struct commands *commands, const void *spec, struct error *err)
 {
-	struct message *message = commands->message;
-	struct container *container;
+	return work(commands, child_network_remove, spec, -1, -1, err);
+}
+
+static int file_work(struct commands *commands, void (*entry)(const void *),
+	const struct file_spec *spec, struct error *err)
+{
+	struct container *container =
+		containers_find(&commands->pod->containers, spec->container, err);
 	struct child_files files;
-	struct file_spec spec;
-	size_t end;
 
-	if (spec_file((const char *)message->payload, message->length, &message->arena, &spec, &end,
-		    err) < 0)
-		return -1;
-	container = containers_find(&commands->pod->containers, spec.container, err);
 	if (!container)
 		return -1;
-	if (container->mount_ns < 0) {
+	if (container->mount_ns < 0)
 		return error_set(
-			err, EINVAL, "container '%s' has no root of its own", spec.container);
-	}
-	if (message->length - end > RESULT_MAX) {
-		return error_set(err, EFBIG, "'%s': larger than %u bytes", spec.file, RESULT_MAX);
-	}
+			err, EINVAL, "container '%s' has no root of its own", spec->container);
+	if (commands->data_length > RESULT_MAX)
+		return error_set(err, EFBIG, "'%s': larger than %u bytes", spec->file, RESULT_MAX);
 	files = (struct child_files){
 		.mount_ns = container->mount_ns,
-		.file = spec.file,
-		.data = message->payload + end,
-		.length = message->length - end,
+		.file = spec->file,
+		.data = commands->data,
+		.length = commands->data_length,
 	};
 	return work(commands, entry, &files, container->mount_ns, -1, err);
 }
 
-static int command_readfile(struct commands *commands, struct error *err)
+static int command_readfile(struct commands *commands, const void *spec, struct error *err)
 {
-	return file_work(commands, child_files_read, err);
+	return file_work(commands, child_files_read, spec, err);
 }
 
-static int command_writefile(struct commands *commands, struct error *err)
+static int command_writefile(struct commands *commands, const void *spec, struct error *err)
 {
-	return file_work(commands, child_files_write, err);
+	return file_work(commands, child_files_write, spec, err);
 }
 
-static int command_pscontainer(struct commands *commands, struct error *err)
+static int command_pscontainer(struct commands *commands, const void *spec, struct error *err)
 {
-	struct container *container;
+	const struct ps_spec *asked = spec;
+	struct container *container =
+		containers_find(&commands->pod->containers, asked->container, err);
 	struct child_ps ps;
-	struct ps_spec spec;
 
-	if (DECODE(spec_ps, commands, &spec, err) < 0)
-		return -1;
-	container = containers_find(&commands->pod->containers, spec.container, err);
 	if (!container)
 		return -1;
-	if (!container_is_running(container)) {
-		return error_set(err, ESRCH, "container '%s' is not running", spec.container);
-	}
+	if (!container_is_running(container))
+		return error_set(err, ESRCH, "container '%s' is not running", asked->container);
 	ps = (struct child_ps){
 		.cgroup = container->cgroup.fd,
 		.mount_ns = container->mount_ns,
-		.json = spec.format && strcmp(spec.format, "json") == 0,
-		.psargs = spec.psargs,
+		.json = asked->format && strcmp(asked->format, "json") == 0,
+		.psargs = asked->psargs,
 	};
 	return work(commands, child_ps_main, &ps, container->cgroup.fd, container->mount_ns, err);
 }
 
 /* clang-format off */
 static const struct command command_table[] = {
-	[GETVERSION]      = { "getversion",      NO_ARGUMENTS,  command_getversion },
-	[STARTPOD]        = { "startpod",        MESSAGE_MAX,   command_startpod },
-	[GETPOD]          = { "getpod",          NO_ARGUMENTS,  command_nothing },
-	[DESTROYPOD]      = { "destroypod",      MESSAGE_MAX,   command_destroypod },
-	[EXECCMD]         = { "execcmd",         MESSAGE_MAX,   command_execcmd },
-	[READY]           = { "ready",           NO_ARGUMENTS,  command_ready },
-	[WINSIZE]         = { "winsize",         MESSAGE_MAX,   command_winsize },
-	[PING]            = { "ping",            NO_ARGUMENTS,  command_nothing },
-	[WRITEFILE]       = { "writefile",       WRITEFILE_MAX, command_writefile },
-	[READFILE]        = { "readfile",        MESSAGE_MAX,   command_readfile },
-	[NEWCONTAINER]    = { "newcontainer",    MESSAGE_MAX,   command_newcontainer },
-	[KILLCONTAINER]   = { "killcontainer",   MESSAGE_MAX,   command_killcontainer },
-	[ONLINECPUMEM]    = { "onlinecpumem",    NO_ARGUMENTS,  command_onlinecpumem },
-	[SETUPINTERFACE]  = { "setupinterface",  MESSAGE_MAX,   command_setupinterface },
-	[SETUPROUTE]      = { "setuproute",      MESSAGE_MAX,   command_setuproute },
-	[REMOVECONTAINER] = { "removecontainer", MESSAGE_MAX,   command_removecontainer },
-	[PSCONTAINER]     = { "pscontainer",     MESSAGE_MAX,   command_pscontainer },
-	[SIGNALPROCESS]   = { "signalprocess",   MESSAGE_MAX,   command_signalprocess },
-	[DELETEINTERFACE] = { "deleteinterface", MESSAGE_MAX,   command_deleteinterface },
+	[GETVERSION]      = { "getversion",      NO_ARGUMENTS,  NULL,                   command_getversion },
+	[STARTPOD]        = { "startpod",        MESSAGE_MAX,   &pod_spec_schema,       command_startpod },
+	[GETPOD]          = { "getpod",          NO_ARGUMENTS,  NULL,                   command_nothing },
+	[DESTROYPOD]      = { "destroypod",      MESSAGE_MAX,   NULL,                   command_destroypod },
+	[EXECCMD]         = { "execcmd",         MESSAGE_MAX,   &exec_spec_schema,      command_execcmd },
+	[READY]           = { "ready",           NO_ARGUMENTS,  NULL,                   command_ready },
+	[WINSIZE]         = { "winsize",         MESSAGE_MAX,   &winsize_spec_schema,   command_winsize },
+	[PING]            = { "ping",            NO_ARGUMENTS,  NULL,                   command_nothing },
+	[WRITEFILE]       = { "writefile",       WRITEFILE_MAX, &file_spec_schema,      command_writefile },
+	[READFILE]        = { "readfile",        MESSAGE_MAX,   &file_spec_schema,      command_readfile },
+	[NEWCONTAINER]    = { "newcontainer",    MESSAGE_MAX,   &container_spec_schema, command_newcontainer },
+	[KILLCONTAINER]   = { "killcontainer",   MESSAGE_MAX,   &kill_spec_schema,      command_killcontainer },
+	[ONLINECPUMEM]    = { "onlinecpumem",    NO_ARGUMENTS,  NULL,                   command_onlinecpumem },
+	[SETUPINTERFACE]  = { "setupinterface",  MESSAGE_MAX,   &interface_spec_schema, command_setupinterface },
+	[SETUPROUTE]      = { "setuproute",      MESSAGE_MAX,   &routes_spec_schema,    command_setuproute },
+	[REMOVECONTAINER] = { "removecontainer", MESSAGE_MAX,   &remove_spec_schema,    command_removecontainer },
+	[PSCONTAINER]     = { "pscontainer",     MESSAGE_MAX,   &ps_spec_schema,        command_pscontainer },
+	[SIGNALPROCESS]   = { "signalprocess",   MESSAGE_MAX,   &signal_spec_schema,    command_signalprocess },
+	[DELETEINTERFACE] = { "deleteinterface", MESSAGE_MAX,   &device_spec_schema,    command_deleteinterface },
 };
 /* clang-format on */
 
@@ -392,10 +343,33 @@ size_t commands_payload_max(uint32_t code)
 	return command ? command->payload_max : MESSAGE_MAX;
 }
 
+/* NULL with err. */
+static void *decode(struct commands *commands, const struct command *command,
+	struct message *message, struct error *err)
+{
+	const struct json_schema *schema = command->schema;
+	const char *text = (const char *)message->payload;
+	size_t length = message->length;
+	ssize_t span;
+	void *spec = arena_alloc(&message->arena, schema->size);
+
+	if (!spec) {
+		error_memory(err);
+		return NULL;
+	}
+	if (schema == &file_spec_schema && (span = json_span(text, length)) >= 0) {
+		length = (size_t)span;
+		commands->data = message->payload + length;
+		commands->data_length = message->length - length;
+	}
+	return json_decode(schema, text, length, &message->arena, spec, err) < 0 ? NULL : spec;
+}
+
 void commands_run(struct commands *commands, struct message *message)
 {
 	const struct command *command = command_find(message->code);
 	struct request *request = request_of(commands);
+	const void *spec = NULL;
 	struct error err;
 	int rc;
 
@@ -405,13 +379,14 @@ void commands_run(struct commands *commands, struct message *message)
 		return;
 	}
 	request_begin(request, command->name);
-	commands->message = message;
 	if (commands->pod->state == POD_DESTROYED && message->code != DESTROYPOD)
 		rc = error_set(&err, ESHUTDOWN, "the pod is destroyed, the power goes off");
 	else if (command->payload_max == NO_ARGUMENTS && !is_nothing(message))
 		rc = error_set(&err, EINVAL, "it takes no arguments");
+	else if (command->schema && !(spec = decode(commands, command, message, &err)))
+		rc = -1;
 	else
-		rc = command->run(commands, &err);
+		rc = command->run(commands, spec, &err);
 	if (rc < 0)
 		request_done(request, &err);
 }

@@ -172,7 +172,7 @@ static void unmounted(struct container *container, const struct error *err)
 static void unmount_done(struct spawn *unmounter, const struct error *err)
 {
 	struct container *container = list_entry(unmounter, struct container, unmounter);
-	size_t length;
+	size_t length = 0;
 	uint8_t *complaint = spawn_take_result(unmounter, &length);
 
 	if (complaint && !container->has_failed)

@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* JSON into structs by tables, in three passes over the text:
+/* JSON into structs by tables: jsmn makes tokens, one walk over them fills the structs.
  *
- *     scan     Is it JSON, neither too deep nor too long? jsmn alone also takes {"a" "b"}, [1 2]
- *              and 1-2. How many tokens does it have?
- *     jsmn     Text into tokens.
- *     decode   Tokens into structs. What the scan vouches for is not checked again.
- *
- * The scan knows where it is ("containers[1].process"). So the decoder keeps no path: when it
- * refuses a value, it has the text scanned again, up to that value. */
+ * jsmn is lenient about punctuation, and what nobody reads is skipped as it takes it. What guards us is
+ * checked where a value is used: that a name has one value, types, ranges, UTF-8, NUL. The walk is as deep
+ * as the tables nest, whatever the text is. */
 #include "json.h"
 
 #include <errno.h>
@@ -21,41 +17,141 @@
 
 #include "format.h"
 #include "invariant.h"
-#include "json_scan.h"
-
-#define SPACE " \t\n\r"
+#include "limits.h"
 
 struct decoder {
 	const char *text;
-	size_t length;
-	const jsmntok_t *tokens_end;
+	const jsmntok_t *end;
 	struct arena *arena;
 	struct error *err;
 };
 
+/* A longer one, of an object with any names, is "..." in errors. */
+#define NAME_SHOWN_MAX 64u
+
 static int decode_value(
 	const struct decoder *d, const struct json_field *field, const jsmntok_t *value, void *out);
 
-/* `value`, or the member of it that is missing, and why. */
-static int refuse(
-	const struct decoder *d, const jsmntok_t *value, const char *member, const char *why)
+/* Where the value stands is put in front on the way up: "containers[1].process.args: expected array". */
+static int refuse(const struct decoder *d, const char *why)
 {
-	const char *at = d->text + value->start - (value->type == JSMN_STRING);
+	return error_set(d->err, EINVAL, ": %s", why);
+}
 
-	return json_refuse(d->text, d->length, at, member, why, d->err);
+static int refuse_in(const struct decoder *d, const char *name)
+{
+	const struct error err = *d->err;
+	bool is_member = err.text[0] != ':' && err.text[0] != '[';
+
+	return error_set(d->err, err.code, "%s%s%s", strlen(name) > NAME_SHOWN_MAX ? "..." : name,
+		is_member ? "." : "", err.text);
+}
+
+static int refuse_at(const struct decoder *d, size_t index)
+{
+	char name[32];
+
+	format(name, sizeof(name), "[%zu]", index);
+	return refuse_in(d, name);
 }
 
 static int refuse_memory(const struct decoder *d)
 {
-	return error_set(d->err, ENOMEM, "decoding JSON: out of memory");
+	return error_set(d->err, ENOMEM, ": out of memory");
 }
+
+/* --- Strings ---------------------------------------------------------------------------------- */
+
+size_t utf8_length(const char *at, const char *end)
+{
+	const unsigned char *c = (const unsigned char *)at;
+	size_t length = c[0] < 0x80 ? 1 : c[0] < 0xc2 ? 0 : c[0] < 0xe0 ? 2 : c[0] < 0xf0 ? 3 : 4;
+
+	if (length == 0 || (size_t)(end - at) < length)
+		return 0;
+	for (size_t i = 1; i < length; i++)
+		if ((c[i] & 0xc0) != 0x80)
+			return 0;
+	if ((c[0] == 0xe0 && c[1] < 0xa0) || (c[0] == 0xed && c[1] > 0x9f) ||
+		(c[0] == 0xf0 && c[1] < 0x90) || (c[0] == 0xf4 && c[1] > 0x8f) || c[0] > 0xf4)
+		return 0;
+	return length;
+}
+
+static size_t utf8_put(char *to, unsigned int c)
+{
+	size_t length = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+
+	if (length == 1) {
+		to[0] = (char)c;
+		return 1;
+	}
+	for (size_t i = length - 1; i > 0; i--, c >>= 6)
+		to[i] = (char)(0x80 | (c & 0x3f));
+	to[0] = (char)(0xf00 >> length | c);
+	return length;
+}
+
+/* The XXXX of a \uXXXX, whose digits jsmn has seen; -1: there is none. */
+static int utf16_unit(const char *at, const char *end)
+{
+	int unit = 0;
+
+	if (end - at < 6 || at[0] != '\\' || at[1] != 'u')
+		return -1;
+	for (int i = 2; i < 6; i++)
+		unit = unit << 4 | (at[i] <= '9' ? at[i] - '0' : (at[i] | 0x20) - 'a' + 10);
+	return unit;
+}
+
+static bool is_plain(unsigned char c)
+{
+	return (unsigned char)(c - ' ') < 0x80 - ' ' && c != '\\';
+}
+
+/* The character at *at, as UTF-8; how many bytes that is, 0 and why when it is none. */
+static size_t character_take(const char **at, const char *end, char to[4], const char **why)
+{
+	static const char letters[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";
+	int unit, low;
+	size_t length;
+
+	if (**at != '\\') {
+		length = (unsigned char)**at < ' ' ? 0 : utf8_length(*at, end);
+		*why = (unsigned char)**at < ' ' ? "control character in a string"
+						 : "bad UTF-8 in a string";
+		memcpy(to, *at, length);
+		*at += length;
+		return length;
+	}
+	unit = utf16_unit(*at, end);
+	if (unit < 0) {
+		to[0] = meanings[strchr(letters, (*at)[1]) - letters];
+		*at += 2;
+		return 1;
+	}
+	*why = unit ? "half a surrogate pair in a string" : "\\u0000 in a string";
+	*at += 6;
+	if (unit >= 0xd800 && unit <= 0xdbff) {
+		low = utf16_unit(*at, end);
+		*at += 6;
+		return low < 0xdc00 || low > 0xdfff
+			? 0
+			: utf8_put(to,
+				  0x10000u + (((unsigned)unit - 0xd800) << 10) + (unsigned)low -
+					  0xdc00);
+	}
+	return unit == 0 || (unit >= 0xdc00 && unit <= 0xdfff) ? 0 : utf8_put(to, (unsigned)unit);
+}
+
+/* --- Tokens ----------------------------------------------------------------------------------- */
 
 /* The token behind `value` and all that is in it. */
 static const jsmntok_t *token_next(const struct decoder *d, const jsmntok_t *value)
 {
 	const jsmntok_t *next = value + 1;
 
-	while (next < d->tokens_end && next->start < value->end)
+	while (next < d->end && next->start < value->end)
 		next++;
 	return next;
 }
@@ -76,37 +172,44 @@ static bool token_is_empty(const jsmntok_t *value)
 
 static bool name_is(const struct decoder *d, const jsmntok_t *name, const char *wanted)
 {
-	const char *at = d->text + name->start, *end = d->text + name->end;
+	const char *at = d->text + name->start, *end = d->text + name->end, *why;
 
 	while (at < end) {
 		char character[4];
-		size_t length = json_character(&at, character);
+		size_t length = character_take(&at, end, character, &why);
 
-		if (strncmp(wanted, character, length) != 0)
+		if (length == 0 || strncmp(wanted, character, length) != 0)
 			return false;
 		wanted += length;
 	}
 	return *wanted == '\0';
 }
 
+/* --- Values ----------------------------------------------------------------------------------- */
+
 static int decode_string(const struct decoder *d, const jsmntok_t *value, const char **out)
 {
-	const char *at = d->text + value->start, *end = d->text + value->end;
+	const char *at = d->text + value->start, *end = d->text + value->end, *why;
 	char *to;
 
 	if (value->type != JSMN_STRING)
-		return refuse(d, value, NULL, "expected string");
+		return refuse(d, "expected string");
 	/* No escape is shorter than what it stands for. */
-	to = arena_strndup(d->arena, at, (size_t)(end - at));
+	*out = to = arena_strndup(d->arena, at, (size_t)(end - at));
 	if (!to)
 		return refuse_memory(d);
-	*out = to;
-	if (!memchr(at, '\\', (size_t)(end - at)))
-		return 0;
 	while (at < end) {
 		char character[4];
-		size_t length = json_character(&at, character);
+		size_t length;
 
+		/* Nearly all of every text is this. */
+		while (at < end && is_plain((unsigned char)*at))
+			*to++ = *at++;
+		if (at == end)
+			break;
+		length = character_take(&at, end, character, &why);
+		if (length == 0)
+			return refuse(d, why);
 		memcpy(to, character, length);
 		to += length;
 	}
@@ -117,19 +220,16 @@ static int decode_string(const struct decoder *d, const jsmntok_t *value, const 
 static int decode_strings(const struct decoder *d, const jsmntok_t *list, const char ***out)
 {
 	const jsmntok_t *value = list + 1;
-	const char **strings;
 
 	if (list->type != JSMN_ARRAY)
-		return refuse(d, list, NULL, "expected array");
-	strings = arena_calloc(d->arena, (size_t)list->size + 1, sizeof(*strings));
-	if (!strings)
+		return refuse(d, "expected array");
+	*out = arena_calloc(d->arena, (size_t)list->size + 1, sizeof(**out));
+	if (!*out)
 		return refuse_memory(d);
-	for (int i = 0; i < list->size; i++) {
-		if (decode_string(d, value, &strings[i]) < 0)
-			return -1;
-		value = token_next(d, value);
+	for (int i = 0; i < list->size; i++, value = token_next(d, value)) {
+		if (decode_string(d, value, &(*out)[i]) < 0)
+			return refuse_at(d, (size_t)i);
 	}
-	*out = strings;
 	return 0;
 }
 
@@ -139,28 +239,24 @@ static int decode_integer(const struct decoder *d, const struct json_field *fiel
 {
 	const char *at = d->text + value->start, *end = d->text + value->end;
 	bool may_be_text = field->kind == JSON_U32_TEXT && value->type == JSMN_STRING;
+	uint64_t max = field->kind == JSON_U64 ? UINT64_MAX : field->max, limit;
+	int64_t min = field->kind == JSON_U64 ? 0 : field->min;
 	char why[64];
-	uint64_t limit, max;
-	int64_t min;
 
 	*negative = *at == '-';
-	if (*negative)
-		at++;
-	if ((value->type != JSMN_PRIMITIVE && !may_be_text) || *at < '0' || *at > '9')
-		return refuse(d, value, NULL, "expected integer");
-	max = field->kind == JSON_U64 ? UINT64_MAX : field->max;
-	min = field->kind == JSON_U64 ? 0 : field->min;
+	at += *negative;
+	if ((value->type != JSMN_PRIMITIVE && !may_be_text) || at == end)
+		return refuse(d, "expected integer");
 	limit = *negative ? (uint64_t)-min : max;
-	*magnitude = 0;
-	for (; at < end; at++) {
+	for (*magnitude = 0; at < end; at++) {
 		uint64_t digit = (uint64_t)(*at - '0');
 
 		if (digit > 9) /* 1.5 or 1e3 */
-			return refuse(d, value, NULL, "expected integer");
+			return refuse(d, "expected integer");
 		if (digit > limit || *magnitude > (limit - digit) / 10) {
 			format(why, sizeof(why), "out of range %lld to %llu", (long long)min,
 				(unsigned long long)max);
-			return refuse(d, value, NULL, why);
+			return refuse(d, why);
 		}
 		*magnitude = *magnitude * 10 + digit;
 	}
@@ -171,8 +267,16 @@ static int decode_bool(const struct decoder *d, const jsmntok_t *value, bool *ou
 {
 	*out = token_is(d, value, "true") || token_is(d, value, "1");
 	if (!*out && !token_is(d, value, "false") && !token_is(d, value, "0"))
-		return refuse(d, value, NULL, "expected true or false");
+		return refuse(d, "expected true or false");
 	return 0;
+}
+
+/* jsmn takes {"a" "b"} and {"a":"b":"c"}. */
+static int check_name(const struct decoder *d, const jsmntok_t *name)
+{
+	if (name + 1 < d->end && name->type == JSMN_STRING && name->size == 1)
+		return 0;
+	return refuse(d, "malformed JSON: expected a name and its value");
 }
 
 /* `out` is all 0. */
@@ -184,27 +288,24 @@ static int decode_object(const struct decoder *d, const struct json_schema *sche
 
 	assert(schema->fields_count <= JSON_FIELDS_MAX);
 	if (object->type != JSMN_OBJECT)
-		return refuse(d, object, NULL, "expected object");
-	for (int i = 0; i < object->size; i++) {
-		for (size_t f = 0; f < schema->fields_count; f++) {
-			if (name_is(d, name, schema->fields[f].name)) {
+		return refuse(d, "expected object");
+	for (int i = 0; i < object->size; i++, name = token_next(d, name + 1)) {
+		if (check_name(d, name) < 0)
+			return -1;
+		for (size_t f = 0; f < schema->fields_count; f++)
+			if (name_is(d, name, schema->fields[f].name))
 				values[f] = name + 1;
-				break;
-			}
-		}
-		name = token_next(d, name + 1);
 	}
 	for (size_t f = 0; f < schema->fields_count; f++) {
 		const struct json_field *field = &schema->fields[f];
+		bool is_given = values[f] && !token_is(d, values[f], "null");
 
-		if (values[f] && !token_is(d, values[f], "null")) {
-			if (decode_value(d, field, values[f], out) < 0)
-				return -1;
-		} else if (field->required == REQ) {
-			return refuse(d, object, field->name, "missing");
-		}
+		if (!is_given && field->required != REQ)
+			continue;
+		if ((is_given ? decode_value(d, field, values[f], out) : refuse(d, "missing")) < 0)
+			return refuse_in(d, field->name);
 	}
-	return 0;
+	return schema->check ? schema->check(out, d->err) : 0;
 }
 
 static int decode_list(const struct decoder *d, const struct json_schema *schema,
@@ -214,17 +315,15 @@ static int decode_list(const struct decoder *d, const struct json_schema *schema
 	char *objects;
 
 	if (list->type != JSMN_ARRAY)
-		return refuse(d, list, NULL, "expected array");
-	objects = arena_calloc(d->arena, (size_t)list->size, schema->size);
+		return refuse(d, "expected array");
+	*out = objects = arena_calloc(d->arena, (size_t)list->size, schema->size);
 	if (!objects)
 		return refuse_memory(d);
-	for (int i = 0; i < list->size; i++) {
-		if (decode_object(d, schema, value, objects + (size_t)i * schema->size) < 0)
-			return -1;
-		value = token_next(d, value);
-	}
-	*out = objects;
 	*count = (size_t)list->size;
+	for (size_t i = 0; i < *count; i++, value = token_next(d, value)) {
+		if (decode_object(d, schema, value, objects + i * schema->size) < 0)
+			return refuse_at(d, i);
+	}
 	return 0;
 }
 
@@ -234,51 +333,39 @@ static int decode_map(const struct decoder *d, const jsmntok_t *object, void **o
 	struct json_member *members;
 
 	if (object->type != JSMN_OBJECT)
-		return refuse(d, object, NULL, "expected object");
-	members = arena_calloc(d->arena, (size_t)object->size, sizeof(*members));
+		return refuse(d, "expected object");
+	*out = members = arena_calloc(d->arena, (size_t)object->size, sizeof(*members));
 	if (!members)
 		return refuse_memory(d);
-	*out = members;
-	*count = 0;
-	for (int i = 0; i < object->size; i++) {
-		const jsmntok_t *value = name + 1;
+	for (int i = 0; i < object->size; i++, name = token_next(d, name + 1)) {
+		struct json_member *member = &members[*count];
 
-		if (!token_is(d, value, "null")) {
-			if (decode_string(d, name, &members->name) < 0 ||
-				decode_string(d, value, &members->value) < 0)
-				return -1;
-			members++;
-			(*count)++;
-		}
-		name = token_next(d, value);
+		if (check_name(d, name) < 0 || decode_string(d, name, &member->name) < 0)
+			return -1;
+		if (token_is(d, name + 1, "null"))
+			continue;
+		if (decode_string(d, name + 1, &member->value) < 0)
+			return refuse_in(d, member->name);
+		(*count)++;
 	}
 	return 0;
 }
 
-static int decode_pointer(const struct decoder *d, const struct json_schema *schema,
-	const jsmntok_t *object, void **out)
-{
-	*out = arena_alloc(d->arena, schema->size);
-	return *out ? decode_object(d, schema, object, *out) : refuse_memory(d);
-}
-
-/* Into the member of `out` that the field says. Calls itself as deep as the tables nest. */
+/* Into the member of `out` that the field says. */
 static int decode_value(
 	const struct decoder *d, const struct json_field *field, const jsmntok_t *value, void *out)
 {
 	char *member = (char *)out + field->offset;
-	const char *string = "";
+	size_t *count = (size_t *)((char *)out + field->count_offset);
 	uint64_t magnitude = 0;
 	bool negative = false;
-	size_t *count = (size_t *)((char *)out + field->count_offset); /* of a list or a map */
-	void *objects = NULL; /* copied as bytes: the member is a pointer to some struct */
 	int rc = -1;
 
 	switch (field->kind) {
 	case JSON_STRING:
-		rc = decode_string(d, value, &string);
-		if (rc == 0 && (*string || field->required == EMPTY))
-			*(const char **)member = string;
+		rc = decode_string(d, value, (const char **)member);
+		if (rc == 0 && field->required == OPT && !**(const char **)member)
+			*(const char **)member = NULL;
 		break;
 	case JSON_STRINGS:
 		rc = decode_strings(d, value, (const char ***)member);
@@ -286,19 +373,16 @@ static int decode_value(
 	case JSON_U64:
 		rc = decode_integer(d, field, value, &negative, (uint64_t *)member);
 		break;
-	case JSON_U32:
 	case JSON_U32_TEXT:
-		if (field->kind == JSON_U32_TEXT && value->type == JSMN_STRING &&
-			token_is_empty(value))
+		if (value->type == JSMN_STRING && token_is_empty(value))
 			return 0;
-		rc = decode_integer(d, field, value, &negative, &magnitude);
-		if (rc == 0)
-			*(uint32_t *)member = (uint32_t)magnitude;
-		break;
+		__attribute__((fallthrough));
+	case JSON_U32:
 	case JSON_INT:
 		rc = decode_integer(d, field, value, &negative, &magnitude);
 		if (rc == 0)
-			*(int *)member = negative ? (int)-(int64_t)magnitude : (int)magnitude;
+			*(uint32_t *)member =
+				negative ? 0 - (uint32_t)magnitude : (uint32_t)magnitude;
 		break;
 	case JSON_BOOL:
 		rc = decode_bool(d, value, (bool *)member);
@@ -306,50 +390,64 @@ static int decode_value(
 	case JSON_OBJECT:
 		return decode_object(d, field->schema, value, member);
 	case JSON_OBJECT_POINTER:
-		rc = decode_pointer(d, field->schema, value, &objects);
-		break;
+		*(void **)member = arena_alloc(d->arena, field->schema->size);
+		return *(void **)member ? decode_object(d, field->schema, value, *(void **)member)
+					: refuse_memory(d);
 	case JSON_LIST:
-		rc = decode_list(d, field->schema, value, &objects, count);
+		rc = decode_list(d, field->schema, value, (void **)member, count);
 		break;
 	case JSON_MAP:
-		rc = decode_map(d, value, &objects, count);
+		rc = decode_map(d, value, (void **)member, count);
 		break;
 	}
-	if (rc == 0 && objects)
-		memcpy(member, &objects, sizeof(objects));
 	if (rc == 0 && field->required == REQ && token_is_empty(value))
-		return refuse(d, value, NULL, "must not be empty");
+		return refuse(d, "must not be empty");
 	return rc;
+}
+
+ssize_t json_span(const char *text, size_t length)
+{
+	bool in_string = false;
+	int depth = 0;
+
+	for (size_t i = 0; i < length; i++) {
+		if (in_string && text[i] == '\\')
+			i++;
+		else if (text[i] == '"')
+			in_string = !in_string;
+		else if (!in_string && (text[i] == '{' || text[i] == '['))
+			depth++;
+		else if (!in_string && (text[i] == '}' || text[i] == ']') && --depth <= 0)
+			return depth < 0 ? -1 : (ssize_t)i + 1;
+	}
+	return -1;
 }
 
 int json_decode(const struct json_schema *schema, const char *text, size_t length,
 	struct arena *arena, void *out, struct error *err)
 {
-	struct decoder d = {.text = text, .length = length, .arena = arena, .err = err};
-	size_t tokens_count;
-	ssize_t end = json_scan(text, length, &tokens_count, err);
+	struct decoder d = {.text = text, .arena = arena, .err = err};
+	jsmntok_t *tokens = NULL;
 	jsmn_parser parser;
-	jsmntok_t *tokens;
 	int rc;
 
-	if (end < 0)
-		return -1;
-	for (size_t i = (size_t)end; i < length; i++) {
-		if (!memchr(SPACE, text[i], strlen(SPACE)))
-			return error_set(
-				err, EINVAL, "malformed JSON at byte %zu: more than one value", i);
-	}
-	if (text[strspn(text, SPACE)] != '{')
-		return error_set(err, EINVAL, "expected object");
-	tokens = malloc(tokens_count * sizeof(*tokens));
-	if (!tokens)
-		return refuse_memory(&d);
-	jsmn_init(&parser);
-	rc = jsmn_parse(&parser, text, length, tokens, (unsigned int)tokens_count);
-	assert(rc == (int)tokens_count);
-	d.tokens_end = tokens + tokens_count;
 	memset(out, 0, schema->size);
-	rc = decode_object(&d, schema, tokens, out);
+	jsmn_init(&parser);
+	rc = length ? jsmn_parse(&parser, text, length, NULL, 0) : 0;
+	if (rc > (int)JSON_TOKENS_MAX)
+		return error_set(err, EINVAL, "more than %u names and values", JSON_TOKENS_MAX);
+	if (rc > 0 && parser.pos == length) {
+		tokens = malloc((size_t)rc * sizeof(*tokens));
+		if (!tokens)
+			return error_memory(err);
+		jsmn_init(&parser);
+		rc = jsmn_parse(&parser, text, length, tokens, (unsigned int)rc);
+		d.end = tokens + rc;
+	}
+	if (rc <= 0 || parser.pos < length || token_next(&d, tokens) != d.end)
+		rc = error_set(err, EINVAL, "malformed JSON at byte %u", parser.pos);
+	else if ((rc = decode_object(&d, schema, tokens, out)) < 0 && err->text[0] == ':')
+		memmove(err->text, err->text + 2, strlen(err->text) - 1);
 	free(tokens);
 	return rc;
 }

@@ -316,10 +316,13 @@ int spawn_error(const struct spawn *spawn, struct error *err)
 
 uint8_t *spawn_take_result(struct spawn *spawn, size_t *length)
 {
-	uint8_t *result = spawn->report->result;
+	uint8_t *result = NULL;
 
-	*length = spawn->report->result_length;
-	spawn->report->result = NULL;
+	if (spawn_succeeded(spawn)) { /* else a part of it may have come */
+		result = spawn->report->result;
+		*length = spawn->report->result_length;
+		spawn->report->result = NULL;
+	}
 	return result;
 }
 

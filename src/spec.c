@@ -9,7 +9,6 @@
 #include "address.h"
 #include "format.h"
 #include "json.h"
-#include "json_scan.h"
 #include "limits.h"
 #include "privilege.h"
 
@@ -17,162 +16,6 @@
 /* Their longest: a target's and a LUN's decimal number; what the kernel calls a disk. */
 #define SCSI_ADDR_MAX   16u
 #define DEVICE_NAME_MAX 31u
-
-/* --- Tables: protocol.md section 4 ------------------------------------------------------------ */
-
-JSON_TABLE(env_spec,
-	F_STR(env_spec, env, "env", REQ),
-	F_STR(env_spec, value, "value", OPT));
-
-JSON_TABLE(capabilities_spec,
-	F_STRV(capabilities_spec, names[BOUNDING], "bounding", OPT),
-	F_STRV(capabilities_spec, names[EFFECTIVE], "effective", OPT),
-	F_STRV(capabilities_spec, names[INHERITABLE], "inheritable", OPT),
-	F_STRV(capabilities_spec, names[PERMITTED], "permitted", OPT),
-	F_STRV(capabilities_spec, names[AMBIENT], "ambient", OPT));
-
-JSON_TABLE(rlimit_spec,
-	F_STR(rlimit_spec, type, "type", REQ),
-	F_U64(rlimit_spec, soft, "soft", REQ),
-	F_U64(rlimit_spec, hard, "hard", REQ));
-
-JSON_TABLE(process_spec,
-	F_STR(process_spec, id, "id", OPT),
-	F_STR(process_spec, user, "user", OPT),
-	F_STR(process_spec, group, "group", OPT),
-	F_STRV(process_spec, additional_groups, "additionalGroups", OPT),
-	F_BOOL(process_spec, terminal, "terminal", OPT),
-	F_U64(process_spec, stdio_seq, "stdio", OPT),
-	F_U64(process_spec, stderr_seq, "stderr", OPT),
-	F_STRV(process_spec, args, "args", REQ),
-	F_LIST(process_spec, envs, envs_count, "envs", OPT, env_spec),
-	F_STR(process_spec, workdir, "workdir", OPT),
-	F_U32(process_spec, rows, "rows", OPT, UINT16_MAX),
-	F_U32(process_spec, columns, "columns", OPT, UINT16_MAX),
-	F_OBJP(process_spec, capabilities, "capabilities", OPT, capabilities_spec),
-	F_BOOL(process_spec, no_new_privileges, "noNewPrivileges", OPT),
-	F_LIST(process_spec, rlimits, rlimits_count, "rlimits", OPT, rlimit_spec));
-
-JSON_TABLE(volume_spec,
-	F_STR(volume_spec, device, "device", OPT),
-	F_STR(volume_spec, addr, "addr", OPT),
-	F_STR(volume_spec, mount, "mount", REQ),
-	F_STR(volume_spec, fstype, "fstype", REQ),
-	F_BOOL(volume_spec, read_only, "readOnly", OPT),
-	F_BOOL(volume_spec, docker_volume, "dockerVolume", OPT));
-
-JSON_TABLE(fsmap_spec,
-	F_STR(fsmap_spec, source, "source", OPT),
-	F_STR(fsmap_spec, path, "path", REQ),
-	F_BOOL(fsmap_spec, read_only, "readOnly", OPT),
-	F_BOOL(fsmap_spec, docker_volume, "dockerVolume", OPT),
-	F_BOOL(fsmap_spec, absolute_path, "absolutePath", OPT),
-	F_STR(fsmap_spec, scsi_addr, "scsiAddr", OPT));
-
-JSON_TABLE(system_mounts_spec,
-	F_BOOL(system_mounts_spec, bind_mount_dev, "bindMountDev", OPT),
-	F_U64(system_mounts_spec, dev_shm_size, "devShmSize", OPT));
-
-JSON_TABLE(constraints_spec,
-	F_INT(constraints_spec, cpu_quota, "CPUQuota", OPT, INT32_MIN, INT32_MAX),
-	F_U32(constraints_spec, cpu_period, "CPUPeriod", OPT, UINT32_MAX),
-	F_U64(constraints_spec, cpu_shares, "CPUShares", OPT));
-
-JSON_TABLE(address_spec,
-	F_STR(address_spec, ip_address, "ipAddress", OPT),
-	F_STR(address_spec, net_mask, "netMask", OPT));
-
-JSON_TABLE(interface_spec,
-	F_STR(interface_spec, device, "device", OPT),
-	F_STR(interface_spec, new_device_name, "newDeviceName", OPT),
-	F_LIST(interface_spec, ip_addresses, ip_addresses_count, "ipAddresses", OPT, address_spec),
-	F_STR(interface_spec, ip_single.ip_address, "ipAddress", OPT),
-	F_STR(interface_spec, ip_single.net_mask, "netMask", OPT),
-	F_U32_TEXT(interface_spec, mtu, "mtu", OPT, UINT32_MAX),
-	F_STR(interface_spec, mac_addr, "macAddr", OPT));
-
-JSON_TABLE(route_spec,
-	F_STR(route_spec, dest, "dest", OPT),
-	F_STR(route_spec, gateway, "gateway", OPT),
-	F_STR(route_spec, device, "device", OPT),
-	F_STR(route_spec, src, "src", OPT));
-
-JSON_TABLE(routes_spec,
-	F_LIST(routes_spec, routes, routes_count, "routes", OPT, route_spec));
-
-JSON_TABLE(white_lists_spec,
-	F_STRV(white_lists_spec, internal, "internalNetworks", OPT),
-	F_STRV(white_lists_spec, external, "externalNetworks", OPT));
-
-JSON_TABLE(port_spec,
-	F_U32(port_spec, host_port, "hostPort", OPT, UINT16_MAX),
-	F_U32(port_spec, container_port, "containerPort", OPT, UINT16_MAX),
-	F_STR(port_spec, protocol, "protocol", OPT));
-
-JSON_TABLE(device_spec,
-	F_STR(device_spec, device, "device", REQ));
-
-JSON_TABLE(container_spec,
-	F_STR(container_spec, id, "id", REQ),
-	F_STR(container_spec, rootfs, "rootfs", EMPTY),
-	F_STR(container_spec, image, "image", EMPTY),
-	F_STR(container_spec, fstype, "fstype", OPT),
-	F_STR(container_spec, addr, "addr", OPT),
-	F_STR(container_spec, scsi_addr, "scsiAddr", OPT),
-	F_LIST(container_spec, volumes, volumes_count, "volumes", OPT, volume_spec),
-	F_LIST(container_spec, fsmap, fsmap_count, "fsmap", OPT, fsmap_spec),
-	F_MAP(container_spec, sysctl, sysctl_count, "sysctl", OPT),
-	F_OBJ(container_spec, system_mounts, "systemMountsInfo", OPT, system_mounts_spec),
-	F_BOOL(container_spec, initialize, "initialize", OPT),
-	F_BOOL(container_spec, read_only, "readOnly", OPT),
-	F_OBJ(container_spec, constraints, "constraints", OPT, constraints_spec),
-	F_OBJ(container_spec, process, "process", REQ, process_spec),
-	F_LIST(container_spec, ports, ports_count, "ports", OPT, port_spec));
-
-JSON_TABLE(pod_spec,
-	F_STR(pod_spec, hostname, "hostname", OPT),
-	F_STR(pod_spec, share_dir, "shareDir", OPT),
-	F_STRV(pod_spec, dns, "dns", OPT),
-	F_STRV(pod_spec, dns_search, "dnsSearch", OPT),
-	F_STRV(pod_spec, dns_options, "dnsOptions", OPT),
-	F_LIST(pod_spec, containers, containers_count, "containers", OPT, container_spec),
-	F_LIST(pod_spec, interfaces, interfaces_count, "interfaces", OPT, interface_spec),
-	F_LIST(pod_spec, routes, routes_count, "routes", OPT, route_spec),
-	F_OBJP(pod_spec, white_lists, "portmappingWhiteLists", OPT, white_lists_spec),
-	F_STR(pod_spec, iptable_rules, "iptableRules", OPT));
-
-JSON_TABLE(exec_spec,
-	F_STR(exec_spec, container, "container", REQ),
-	F_OBJ(exec_spec, process, "process", REQ, process_spec));
-
-JSON_TABLE(kill_spec,
-	F_STR(kill_spec, container, "container", REQ),
-	F_INT(kill_spec, signal, "signal", REQ, 0, 64),
-	F_BOOL(kill_spec, all_processes, "allProcesses", OPT));
-
-JSON_TABLE(file_spec,
-	F_STR(file_spec, container, "container", REQ),
-	F_STR(file_spec, file, "file", REQ));
-
-JSON_TABLE(remove_spec,
-	F_STR(remove_spec, container, "container", REQ));
-
-JSON_TABLE(signal_spec,
-	F_STR(signal_spec, container, "container", REQ),
-	F_STR(signal_spec, process, "process", REQ),
-	F_INT(signal_spec, signal, "signal", REQ, 0, 64));
-
-JSON_TABLE(ps_spec,
-	F_STR(ps_spec, container, "container", REQ),
-	F_STR(ps_spec, format, "format", OPT),
-	F_STRV(ps_spec, psargs, "psargs", OPT));
-
-JSON_TABLE(winsize_spec,
-	F_U64(winsize_spec, seq, "seq", OPT),
-	F_STR(winsize_spec, container, "container", OPT),
-	F_STR(winsize_spec, process, "process", OPT),
-	F_U32(winsize_spec, row, "row", OPT, UINT16_MAX),
-	F_U32(winsize_spec, column, "column", OPT, UINT16_MAX));
 
 /* --- Checks ----------------------------------------------------------------------------------- */
 
@@ -230,23 +73,23 @@ static bool is_empty(const char **list)
 	return !list || !list[0];
 }
 
-static int check_white_lists(const struct white_lists_spec *lists, struct error *err)
+static int check_white_lists(void *object, struct error *err)
 {
-	if (check_networks("internalNetworks", lists->internal, err) < 0 ||
-		check_networks("externalNetworks", lists->external, err) < 0)
-		return error_wrap(err, "portmappingWhiteLists");
-	return 0;
+	const struct white_lists_spec *lists = object;
+
+	if (check_networks("internalNetworks", lists->internal, err) < 0)
+		return -1;
+	return check_networks("externalNetworks", lists->external, err);
 }
 
-static int check_envs(struct env_spec *envs, size_t count, struct error *err)
+static int check_env(void *object, struct error *err)
 {
-	for (size_t i = 0; i < count; i++) {
-		if (strchr(envs[i].env, '='))
-			return error_set(err, EINVAL, "process.envs[%zu].env: '%s' holds a '='", i,
-				envs[i].env);
-		if (!envs[i].value)
-			envs[i].value = "";
-	}
+	struct env_spec *env = object;
+
+	if (strchr(env->env, '='))
+		return error_set(err, EINVAL, "env: '%s' holds a '='", env->env);
+	if (!env->value)
+		env->value = "";
 	return 0;
 }
 
@@ -271,8 +114,17 @@ uint64_t capabilities_any(const struct capabilities_spec *capabilities)
 	return any;
 }
 
-static int check_capabilities(struct capabilities_spec *capabilities, struct error *err)
+static const char *const capability_sets[] = {
+	[BOUNDING] = "bounding",
+	[EFFECTIVE] = "effective",
+	[INHERITABLE] = "inheritable",
+	[PERMITTED] = "permitted",
+	[AMBIENT] = "ambient",
+};
+
+static int check_capabilities(void *object, struct error *err)
 {
+	struct capabilities_spec *capabilities = object;
 	uint64_t *sets = capabilities->sets;
 
 	for (size_t i = 0; i < CAPABILITY_SETS; i++) {
@@ -280,54 +132,47 @@ static int check_capabilities(struct capabilities_spec *capabilities, struct err
 			int number = capability_find(*name);
 
 			if (number < 0)
-				return error_set(err, EINVAL,
-					"process.capabilities.%s[%zu]: no such capability '%s'",
-					capabilities_spec_fields[i].name,
-					(size_t)(name - capabilities->names[i]), *name);
+				return error_set(err, EINVAL, "%s[%zu]: no such capability '%s'",
+					capability_sets[i], (size_t)(name - capabilities->names[i]),
+					*name);
 			sets[i] |= CAPABILITY_BIT(number);
 		}
 	}
 	/* What the kernel would refuse, in words. */
 	if (sets[EFFECTIVE] & ~sets[PERMITTED])
-		return error_set(err, EINVAL, "process.capabilities.effective: not all permitted");
+		return error_set(err, EINVAL, "effective: not all permitted");
 	if (sets[INHERITABLE] & ~sets[BOUNDING])
-		return error_set(err, EINVAL, "process.capabilities.inheritable: not all bounding");
+		return error_set(err, EINVAL, "inheritable: not all bounding");
 	if (sets[AMBIENT] & ~(sets[PERMITTED] & sets[INHERITABLE]))
-		return error_set(err, EINVAL,
-			"process.capabilities.ambient: not all permitted and inheritable");
+		return error_set(err, EINVAL, "ambient: not all permitted and inheritable");
 	return 0;
 }
 
-static int check_rlimits(struct rlimit_spec *rlimits, size_t count, struct error *err)
+static int check_rlimit(void *object, struct error *err)
 {
-	for (size_t i = 0; i < count; i++) {
-		struct rlimit_spec *limit = &rlimits[i];
+	struct rlimit_spec *limit = object;
 
-		limit->resource = rlimit_find(limit->type);
-		if (limit->resource < 0)
-			return error_set(err, EINVAL,
-				"process.rlimits[%zu].type: no such limit '%s'", i, limit->type);
-		if (limit->soft > limit->hard)
-			return error_set(err, EINVAL, "process.rlimits[%zu].soft: above hard", i);
-	}
+	limit->resource = rlimit_find(limit->type);
+	if (limit->resource < 0)
+		return error_set(err, EINVAL, "type: no such limit '%s'", limit->type);
+	if (limit->soft > limit->hard)
+		return error_set(err, EINVAL, "soft: above hard");
 	return 0;
 }
 
-static int check_process(const struct process_spec *process, struct error *err)
+static int check_process(void *object, struct error *err)
 {
-	if (process->id && check_id("process.id", process->id, err) < 0)
+	const struct process_spec *process = object;
+
+	if (process->id && check_id("id", process->id, err) < 0)
 		return -1;
 	if (!*process->args[0])
-		return error_set(err, EINVAL, "process.args[0]: must not be empty");
+		return error_set(err, EINVAL, "args[0]: must not be empty");
 	if (process->stdio_seq == 0)
-		return error_set(err, EINVAL, "process.stdio: must not be 0");
+		return error_set(err, EINVAL, "stdio: must not be 0");
 	if (process->stderr_seq == 0 && !process->terminal)
-		return error_set(err, EINVAL, "process.stderr: 0 needs a terminal");
-	if (process->capabilities && check_capabilities(process->capabilities, err) < 0)
-		return -1;
-	if (check_rlimits(process->rlimits, process->rlimits_count, err) < 0)
-		return -1;
-	return check_envs(process->envs, process->envs_count, err);
+		return error_set(err, EINVAL, "stderr: 0 needs a terminal");
+	return 0;
 }
 
 /* "<id>:<lun>", which becomes part of a path of sysfs. */
@@ -364,21 +209,25 @@ static int check_fstype(const char *fstype, struct error *err)
 	return error_set(err, EINVAL, "fstype: '%s' cannot be a file system", fstype);
 }
 
-static int check_volume(const struct volume_spec *volume, struct error *err)
+static int check_volume(void *object, struct error *err)
 {
+	const struct volume_spec *volume = object;
+
 	if (check_scsi_addr("addr", volume->addr, err) < 0 || check_fstype(volume->fstype, err) < 0)
 		return -1;
 	if (volume->addr)
 		return 0;
 	if (!volume->device)
-		return error_set(err, EINVAL, "neither device nor addr is given");
+		return error_set(err, EINVAL, "device: missing, and so is addr");
 	return check_device("device", volume->device, err);
 }
 
-static int check_fsmap(const struct fsmap_spec *map, struct error *err)
+static int check_fsmap(void *object, struct error *err)
 {
+	const struct fsmap_spec *map = object;
+
 	if (!map->source && !map->scsi_addr)
-		return error_set(err, EINVAL, "neither source nor scsiAddr is given");
+		return error_set(err, EINVAL, "source: missing, and so is scsiAddr");
 	return check_scsi_addr("scsiAddr", map->scsi_addr, err);
 }
 
@@ -399,97 +248,184 @@ static int check_image(const struct container_spec *container, struct error *err
 	return container->fstype ? check_device("image", container->image, err) : 0;
 }
 
-static int check_container(const struct container_spec *container, struct error *err)
+static int check_container(void *object, struct error *err)
 {
-	if (check_id("id", container->id, err) < 0 || check_image(container, err) < 0)
+	const struct container_spec *container = object;
+
+	if (check_id("id", container->id, err) < 0)
 		return -1;
-	for (size_t i = 0; i < container->volumes_count; i++)
-		if (check_volume(&container->volumes[i], err) < 0)
-			return error_wrap(err, "volumes[%zu]", i);
-	for (size_t i = 0; i < container->fsmap_count; i++)
-		if (check_fsmap(&container->fsmap[i], err) < 0)
-			return error_wrap(err, "fsmap[%zu]", i);
-	return check_process(&container->process, err);
+	return check_image(container, err);
 }
 
-SPEC_DECODER(pod)
+static int check_pod(void *object, struct error *err)
 {
-	struct error inner;
+	struct pod_spec *pod = object;
 
-	if (json_decode(&pod_spec_schema, text, length, arena, out, err) < 0)
-		return -1;
-	if (out->hostname && strlen(out->hostname) > HOSTNAME_MAX)
+	if (pod->hostname && strlen(pod->hostname) > HOSTNAME_MAX)
 		return error_set(err, EINVAL, "hostname: longer than %u bytes", HOSTNAME_MAX);
-	if (out->hostname && check_word("hostname", out->hostname, err) < 0)
+	if (pod->hostname && check_word("hostname", pod->hostname, err) < 0)
 		return -1;
-	if (check_words("dns", out->dns, err) < 0 ||
-		check_words("dnsSearch", out->dns_search, err) < 0 ||
-		check_words("dnsOptions", out->dns_options, err) < 0 ||
-		(out->white_lists && check_white_lists(out->white_lists, err) < 0))
+	if (check_words("dns", pod->dns, err) < 0 ||
+		check_words("dnsSearch", pod->dns_search, err) < 0 ||
+		check_words("dnsOptions", pod->dns_options, err) < 0)
 		return -1;
-	if (out->white_lists && is_empty(out->white_lists->internal) &&
-		is_empty(out->white_lists->external))
-		out->white_lists = NULL; /* hosts without port mapping send them so */
-	for (size_t i = 0; i < out->containers_count; i++)
-		if (check_container(&out->containers[i], &inner) < 0)
-			return error_set(err, inner.code, "containers[%zu].%s", i, inner.text);
+	if (pod->white_lists && is_empty(pod->white_lists->internal) &&
+		is_empty(pod->white_lists->external))
+		pod->white_lists = NULL; /* hosts without port mapping send them so */
 	return 0;
 }
 
-SPEC_DECODER(container)
+static int check_winsize(void *object, struct error *err)
 {
-	if (json_decode(&container_spec_schema, text, length, arena, out, err) < 0)
-		return -1;
-	return check_container(out, err);
-}
+	const struct winsize_spec *size = object;
 
-SPEC_DECODER(exec)
-{
-	if (json_decode(&exec_spec_schema, text, length, arena, out, err) < 0)
-		return -1;
-	return check_process(&out->process, err);
-}
-
-SPEC_DECODER(winsize)
-{
-	if (json_decode(&winsize_spec_schema, text, length, arena, out, err) < 0)
-		return -1;
-	if (out->seq == 0 && (!out->container || !out->process))
+	if (size->seq == 0 && (!size->container || !size->process))
 		return error_set(err, EINVAL, "neither seq nor container and process are given");
 	return 0;
 }
 
-int spec_file(const char *text, size_t length, struct arena *arena, struct file_spec *out,
-	size_t *end, struct error *err)
+static int check_ps(void *object, struct error *err)
 {
-	size_t tokens;
-	ssize_t scanned = json_scan(text, length, &tokens, err);
+	const char *format = ((const struct ps_spec *)object)->format;
 
-	if (scanned < 0)
-		return -1;
-	*end = (size_t)scanned;
-	return json_decode(&file_spec_schema, text, *end, arena, out, err);
-}
-
-SPEC_DECODER(ps)
-{
-	if (json_decode(&ps_spec_schema, text, length, arena, out, err) < 0)
-		return -1;
-	if (out->format && strcmp(out->format, "table") != 0 && strcmp(out->format, "json") != 0)
-		return error_set(
-			err, EINVAL, "format: '%s' is neither table nor json", out->format);
+	if (format && strcmp(format, "table") != 0 && strcmp(format, "json") != 0)
+		return error_set(err, EINVAL, "format: '%s' is neither table nor json", format);
 	return 0;
 }
 
-/* Of these the tables say all. */
-#define PLAIN_DECODER(kind)                                                             \
-	SPEC_DECODER(kind)                                                              \
-	{                                                                               \
-		return json_decode(&kind##_spec_schema, text, length, arena, out, err); \
-	}
-PLAIN_DECODER(kill)
-PLAIN_DECODER(remove)
-PLAIN_DECODER(signal)
-PLAIN_DECODER(interface)
-PLAIN_DECODER(routes)
-PLAIN_DECODER(device)
+/* --- Tables: protocol.md section 4 ------------------------------------------------------------ */
+
+JSON_TABLE_CHECKED(env_spec, check_env, F_STR(env_spec, env, "env", REQ),
+	F_STR(env_spec, value, "value", OPT));
+
+JSON_TABLE_CHECKED(capabilities_spec, check_capabilities,
+	F_STRV(capabilities_spec, names[BOUNDING], "bounding", OPT),
+	F_STRV(capabilities_spec, names[EFFECTIVE], "effective", OPT),
+	F_STRV(capabilities_spec, names[INHERITABLE], "inheritable", OPT),
+	F_STRV(capabilities_spec, names[PERMITTED], "permitted", OPT),
+	F_STRV(capabilities_spec, names[AMBIENT], "ambient", OPT));
+
+JSON_TABLE_CHECKED(rlimit_spec, check_rlimit, F_STR(rlimit_spec, type, "type", REQ),
+	F_U64(rlimit_spec, soft, "soft", REQ), F_U64(rlimit_spec, hard, "hard", REQ));
+
+JSON_TABLE_CHECKED(process_spec, check_process, F_STR(process_spec, id, "id", OPT),
+	F_STR(process_spec, user, "user", OPT), F_STR(process_spec, group, "group", OPT),
+	F_STRV(process_spec, additional_groups, "additionalGroups", OPT),
+	F_BOOL(process_spec, terminal, "terminal", OPT),
+	F_U64(process_spec, stdio_seq, "stdio", OPT),
+	F_U64(process_spec, stderr_seq, "stderr", OPT), F_STRV(process_spec, args, "args", REQ),
+	F_LIST(process_spec, envs, envs_count, "envs", OPT, env_spec),
+	F_STR(process_spec, workdir, "workdir", OPT),
+	F_U32(process_spec, rows, "rows", OPT, UINT16_MAX),
+	F_U32(process_spec, columns, "columns", OPT, UINT16_MAX),
+	F_OBJP(process_spec, capabilities, "capabilities", OPT, capabilities_spec),
+	F_BOOL(process_spec, no_new_privileges, "noNewPrivileges", OPT),
+	F_LIST(process_spec, rlimits, rlimits_count, "rlimits", OPT, rlimit_spec));
+
+JSON_TABLE_CHECKED(volume_spec, check_volume, F_STR(volume_spec, device, "device", OPT),
+	F_STR(volume_spec, addr, "addr", OPT), F_STR(volume_spec, mount, "mount", REQ),
+	F_STR(volume_spec, fstype, "fstype", REQ), F_BOOL(volume_spec, read_only, "readOnly", OPT),
+	F_BOOL(volume_spec, docker_volume, "dockerVolume", OPT));
+
+JSON_TABLE_CHECKED(fsmap_spec, check_fsmap, F_STR(fsmap_spec, source, "source", OPT),
+	F_STR(fsmap_spec, path, "path", REQ), F_BOOL(fsmap_spec, read_only, "readOnly", OPT),
+	F_BOOL(fsmap_spec, docker_volume, "dockerVolume", OPT),
+	F_BOOL(fsmap_spec, absolute_path, "absolutePath", OPT),
+	F_STR(fsmap_spec, scsi_addr, "scsiAddr", OPT));
+
+JSON_TABLE(system_mounts_spec,
+	F_BOOL(system_mounts_spec, bind_mount_dev, "bindMountDev", OPT),
+	F_U64(system_mounts_spec, dev_shm_size, "devShmSize", OPT));
+
+JSON_TABLE(constraints_spec,
+	F_INT(constraints_spec, cpu_quota, "CPUQuota", OPT, INT32_MIN, INT32_MAX),
+	F_U32(constraints_spec, cpu_period, "CPUPeriod", OPT, UINT32_MAX),
+	F_U64(constraints_spec, cpu_shares, "CPUShares", OPT));
+
+JSON_TABLE(address_spec,
+	F_STR(address_spec, ip_address, "ipAddress", OPT),
+	F_STR(address_spec, net_mask, "netMask", OPT));
+
+JSON_TABLE(interface_spec,
+	F_STR(interface_spec, device, "device", OPT),
+	F_STR(interface_spec, new_device_name, "newDeviceName", OPT),
+	F_LIST(interface_spec, ip_addresses, ip_addresses_count, "ipAddresses", OPT, address_spec),
+	F_STR(interface_spec, ip_single.ip_address, "ipAddress", OPT),
+	F_STR(interface_spec, ip_single.net_mask, "netMask", OPT),
+	F_U32_TEXT(interface_spec, mtu, "mtu", OPT, UINT32_MAX),
+	F_STR(interface_spec, mac_addr, "macAddr", OPT));
+
+JSON_TABLE(route_spec,
+	F_STR(route_spec, dest, "dest", OPT),
+	F_STR(route_spec, gateway, "gateway", OPT),
+	F_STR(route_spec, device, "device", OPT),
+	F_STR(route_spec, src, "src", OPT));
+
+JSON_TABLE(routes_spec,
+	F_LIST(routes_spec, routes, routes_count, "routes", OPT, route_spec));
+
+JSON_TABLE_CHECKED(white_lists_spec, check_white_lists,
+	F_STRV(white_lists_spec, internal, "internalNetworks", OPT),
+	F_STRV(white_lists_spec, external, "externalNetworks", OPT));
+
+JSON_TABLE(port_spec,
+	F_U32(port_spec, host_port, "hostPort", OPT, UINT16_MAX),
+	F_U32(port_spec, container_port, "containerPort", OPT, UINT16_MAX),
+	F_STR(port_spec, protocol, "protocol", OPT));
+
+JSON_TABLE(device_spec,
+	F_STR(device_spec, device, "device", REQ));
+
+JSON_TABLE_CHECKED(container_spec, check_container, F_STR(container_spec, id, "id", REQ),
+	F_STR(container_spec, rootfs, "rootfs", EMPTY),
+	F_STR(container_spec, image, "image", EMPTY), F_STR(container_spec, fstype, "fstype", OPT),
+	F_STR(container_spec, addr, "addr", OPT), F_STR(container_spec, scsi_addr, "scsiAddr", OPT),
+	F_LIST(container_spec, volumes, volumes_count, "volumes", OPT, volume_spec),
+	F_LIST(container_spec, fsmap, fsmap_count, "fsmap", OPT, fsmap_spec),
+	F_MAP(container_spec, sysctl, sysctl_count, "sysctl", OPT),
+	F_OBJ(container_spec, system_mounts, "systemMountsInfo", OPT, system_mounts_spec),
+	F_BOOL(container_spec, initialize, "initialize", OPT),
+	F_BOOL(container_spec, read_only, "readOnly", OPT),
+	F_OBJ(container_spec, constraints, "constraints", OPT, constraints_spec),
+	F_OBJ(container_spec, process, "process", REQ, process_spec),
+	F_LIST(container_spec, ports, ports_count, "ports", OPT, port_spec));
+
+JSON_TABLE_CHECKED(pod_spec, check_pod, F_STR(pod_spec, hostname, "hostname", OPT),
+	F_STR(pod_spec, share_dir, "shareDir", OPT), F_STRV(pod_spec, dns, "dns", OPT),
+	F_STRV(pod_spec, dns_search, "dnsSearch", OPT),
+	F_STRV(pod_spec, dns_options, "dnsOptions", OPT),
+	F_LIST(pod_spec, containers, containers_count, "containers", OPT, container_spec),
+	F_LIST(pod_spec, interfaces, interfaces_count, "interfaces", OPT, interface_spec),
+	F_LIST(pod_spec, routes, routes_count, "routes", OPT, route_spec),
+	F_OBJP(pod_spec, white_lists, "portmappingWhiteLists", OPT, white_lists_spec),
+	F_STR(pod_spec, iptable_rules, "iptableRules", OPT));
+
+JSON_TABLE(exec_spec,
+	F_STR(exec_spec, container, "container", REQ),
+	F_OBJ(exec_spec, process, "process", REQ, process_spec));
+
+JSON_TABLE(kill_spec,
+	F_STR(kill_spec, container, "container", REQ),
+	F_INT(kill_spec, signal, "signal", REQ, 0, 64),
+	F_BOOL(kill_spec, all_processes, "allProcesses", OPT));
+
+JSON_TABLE(file_spec,
+	F_STR(file_spec, container, "container", REQ),
+	F_STR(file_spec, file, "file", REQ));
+
+JSON_TABLE(remove_spec,
+	F_STR(remove_spec, container, "container", REQ));
+
+JSON_TABLE(signal_spec,
+	F_STR(signal_spec, container, "container", REQ),
+	F_STR(signal_spec, process, "process", REQ),
+	F_INT(signal_spec, signal, "signal", REQ, 0, 64));
+
+JSON_TABLE_CHECKED(ps_spec, check_ps, F_STR(ps_spec, container, "container", REQ),
+	F_STR(ps_spec, format, "format", OPT), F_STRV(ps_spec, psargs, "psargs", OPT));
+
+JSON_TABLE_CHECKED(winsize_spec, check_winsize, F_U64(winsize_spec, seq, "seq", OPT),
+	F_STR(winsize_spec, container, "container", OPT),
+	F_STR(winsize_spec, process, "process", OPT),
+	F_U32(winsize_spec, row, "row", OPT, UINT16_MAX),
+	F_U32(winsize_spec, column, "column", OPT, UINT16_MAX));

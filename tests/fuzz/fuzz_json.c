@@ -6,11 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "json_scan.h"
+#include "json.h"
 #include "limits.h"
 #include "spec.h"
-
-#define SCHEMAS 12
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -24,90 +22,48 @@ static void check_process(const struct process_spec *process)
 		assert(process->envs[i].env[0] != '\0' && process->envs[i].value);
 }
 
-static int decode(
-	int schema, const char *text, size_t length, struct arena *arena, struct error *err)
-{
-	union {
-		struct pod_spec pod;
-		struct container_spec container;
-		struct exec_spec exec;
-		struct kill_spec kill;
-		struct winsize_spec winsize;
-		struct file_spec file;
-		struct remove_spec remove;
-		struct signal_spec signal;
-		struct ps_spec ps;
-		struct interface_spec interface;
-		struct routes_spec routes;
-		struct device_spec device;
-	} out;
-	size_t end;
-	int result;
+static const struct json_schema *const schemas[] = {&pod_spec_schema, &container_spec_schema,
+	&exec_spec_schema, &kill_spec_schema, &remove_spec_schema, &signal_spec_schema,
+	&ps_spec_schema, &file_spec_schema, &winsize_spec_schema, &interface_spec_schema,
+	&routes_spec_schema, &device_spec_schema};
 
-	switch (schema) {
-	case 0:
-		result = spec_pod(text, length, arena, &out.pod, err);
-		for (size_t i = 0; result == 0 && i < out.pod.containers_count; i++)
-			check_process(&out.pod.containers[i].process);
-		return result;
-	case 1:
-		result = spec_container(text, length, arena, &out.container, err);
-		if (result == 0) {
-			assert(out.container.id[0] != '\0' && !strchr(out.container.id, '/'));
-			check_process(&out.container.process);
-		}
-		return result;
-	case 2:
-		result = spec_exec(text, length, arena, &out.exec, err);
-		if (result == 0)
-			check_process(&out.exec.process);
-		return result;
-	case 3:
-		result = spec_kill(text, length, arena, &out.kill, err);
-		assert(result < 0 || (out.kill.signal >= 0 && out.kill.signal <= 64));
-		return result;
-	case 4:
-		return spec_remove(text, length, arena, &out.remove, err);
-	case 5:
-		return spec_signal(text, length, arena, &out.signal, err);
-	case 6:
-		return spec_ps(text, length, arena, &out.ps, err);
-	case 7:
-		result = spec_file(text, length, arena, &out.file, &end, err);
-		assert(result < 0 || (end > 0 && end <= length && text[end - 1] == '}'));
-		return result;
-	case 9:
-		return spec_interface(text, length, arena, &out.interface, err);
-	case 10:
-		return spec_routes(text, length, arena, &out.routes, err);
-	case 11:
-		result = spec_device(text, length, arena, &out.device, err);
-		assert(result < 0 || out.device.device[0] != '\0');
-		return result;
-	default:
-		return spec_winsize(text, length, arena, &out.winsize, err);
+static void check_spec(const struct json_schema *schema, const void *spec)
+{
+	const struct pod_spec *pod = spec;
+
+	if (schema == &pod_spec_schema) {
+		for (size_t i = 0; i < pod->containers_count; i++)
+			check_process(&pod->containers[i].process);
+	} else if (schema == &container_spec_schema) {
+		const struct container_spec *container = spec;
+
+		assert(container->id[0] != '\0' && !strchr(container->id, '/'));
+		check_process(&container->process);
+	} else if (schema == &exec_spec_schema) {
+		check_process(&((const struct exec_spec *)spec)->process);
+	} else if (schema == &kill_spec_schema) {
+		int signal = ((const struct kill_spec *)spec)->signal;
+
+		assert(signal >= 0 && signal <= 64);
+	} else if (schema == &device_spec_schema) {
+		assert(((const struct device_spec *)spec)->device[0] != '\0');
 	}
 }
 
-/* A text that is cut is cut at a character; as a JSON string it must pass our own scan. */
+/* A text that is cut is cut at a character. */
 static void check_text(const char *text)
 {
-	char json[ERROR_TEXT_MAX + 2];
-	size_t length = 0, tokens;
-	struct error err;
-
-	json[length++] = '"';
-	for (; *text; text++)
-		json[length++] =
-			*text == '"' || *text == '\\' || (unsigned char)*text < ' ' ? '?' : *text;
-	json[length++] = '"';
-	assert(json_scan(json, length, &tokens, &err) == (ssize_t)length);
+	for (const char *end = text + strlen(text); text < end; text += utf8_length(text, end))
+		assert(utf8_length(text, end) > 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct error err = {.text = ""};
+	const struct json_schema *schema;
 	struct arena arena;
+	ssize_t span;
+	void *spec;
 	char *text;
 
 	if (size == 0)
@@ -116,15 +72,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	text = malloc(size);
 	memcpy(text, data + 1, size - 1);
 	arena_init(&arena, MESSAGE_ARENA_MAX);
-	if (decode(data[0] % SCHEMAS, text, size - 1, &arena, &err) < 0) {
+	schema = schemas[data[0] % COUNT(schemas)];
+	spec = malloc(schema->size);
+	span = json_span(text, size - 1);
+	assert(span < 0 || (size_t)span <= size - 1);
+	if (json_decode(schema, text, size - 1, &arena, spec, &err) < 0) {
 		assert(err.code != 0 && err.text[0] != '\0');
 		check_text(err.text);
 	} else {
-		size_t tokens;
-
-		assert(err.text[0] == '\0');
-		assert(json_scan(text, size - 1, &tokens, &err) > 0);
+		assert(err.text[0] == '\0' && span > 0);
+		check_spec(schema, spec);
 	}
+	free(spec);
 	assert(arena.used <= arena.cap);
 	arena_free(&arena);
 	free(text);

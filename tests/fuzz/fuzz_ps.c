@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "child_ps_table.h"
-#include "json_scan.h"
+#include "json.h"
 
 #define SEPARATOR "\n--\n"
 #define ARGS_MAX  8

@@ -92,17 +92,15 @@ def test_startpod_with_a_share_that_is_not_there(host):
 
 
 def test_startpod(host):
-    deep = 40
     check_all(host, Code.STARTPOD, [
-        (b"", "startpod: malformed JSON at byte 0: expected a value"),
-        (b"{", "startpod: malformed JSON at byte 1: expected a name"),
-        (b'{"hostname":"a"} x', "startpod: malformed JSON at byte 17: more than one value"),
-        (b'{"containers":[{"id":nope}]}',
-         "startpod: containers[0].id: malformed JSON at byte 21: expected a value"),
+        (b"", "startpod: malformed JSON at byte 0"),
+        (b"{", "startpod: malformed JSON at byte 1"),
+        (b'{"hostname":"a"} x', "startpod: malformed JSON at byte 17"),
+        (b'{"containers":[{"id":nope}]}', "startpod: containers[0].id: expected string"),
+        (b'{"containers":[{"id"}]}',
+         "startpod: containers[0]: malformed JSON: expected a name and its value"),
         (b"[]", "startpod: expected object"),
-        (b'{"a":' * deep + b"1" + b"}" * deep,
-         f"startpod: {'.'.join('a' * 32)}: nested deeper than 32 levels"),
-        (b"[" + b"0," * 40_000 + b"0]", "startpod: [32767]: more than 32768 names and values"),
+        (b"[" + b"0," * 40_000 + b"0]", "startpod: more than 32768 names and values"),
         ({"hostname": 7}, "startpod: hostname: expected string"),
         (b'{"hostname":"a\\u0000"}', "startpod: hostname: \\u0000 in a string"),
         (b'{"hostname":"\\ud800"}', "startpod: hostname: half a surrogate pair in a string"),
@@ -409,7 +407,7 @@ def test_pscontainer(scene):
 def test_readfile(scene):
     scene.execcmd("hyperstart", ["/no/such"]).refused()
     check_all(scene, Code.READFILE, [
-        (b"", "readfile: malformed JSON at byte 0: expected a value"),
+        (b"", "readfile: malformed JSON at byte 0"),
         ({"file": "/f"}, "readfile: container: missing"),
         ({"container": "web"}, "readfile: file: missing"),
         ({"container": "web", "file": ""}, "readfile: file: must not be empty"),
@@ -427,9 +425,8 @@ def test_readfile(scene):
 
 def test_writefile(scene):
     check_all(scene, Code.WRITEFILE, [
-        (b"text", "writefile: malformed JSON at byte 0: expected a value"),
-        (b'{"container":"web"', "writefile: container: malformed JSON at byte 18: "
-                                "expected ',' or '}'"),
+        (b"text", "writefile: malformed JSON at byte 0"),
+        (b'{"container":"web"', "writefile: malformed JSON at byte 18"),
         (b'{"container":"nobody","file":"/f"}text', "writefile: no such container 'nobody'"),
         (b'{"container":"web","file":"/no/such"}text',
          "writefile: '/no/such': no such file or directory"),

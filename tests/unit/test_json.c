@@ -12,7 +12,6 @@
 #include <cmocka.h>
 
 #include "json.h"
-#include "json_scan.h"
 #include "limits.h"
 
 /* --- A schema with a field of every kind ------------------------------------------------------ */
@@ -403,8 +402,8 @@ static void bad_utf8_is_refused(void **state)
 
 		snprintf(json, sizeof(json), "{\"strings\":[\"a\",\"%s\"]}", texts[i]);
 		assert_refused(json, "strings[1]: bad UTF-8 in a string");
-		snprintf(json, sizeof(json), "{\"u64\":1,\"%s\":1}", texts[i]);
-		assert_refused(json, "bad UTF-8 in a string");
+		snprintf(json, sizeof(json), "{\"map\":{\"%s\":\"\"}}", texts[i]);
+		assert_refused(json, "map: bad UTF-8 in a string");
 	}
 }
 
@@ -483,14 +482,14 @@ static void a_required_field_must_not_be_empty(void **state)
 static void only_an_object_is_decoded(void **state)
 {
 	(void)state;
-	assert_refused("", "malformed JSON at byte 0: expected a value");
-	assert_refused("  ", "malformed JSON at byte 2: expected a value");
-	assert_refused("null", "expected object");
+	assert_refused("", "malformed JSON at byte 0");
+	assert_refused("  ", "malformed JSON at byte 2");
+	assert_refused("null", "malformed JSON at byte 0");
 	assert_refused("\"\"", "expected object");
-	assert_refused("42", "expected object");
+	assert_refused("42", "malformed JSON at byte 0");
 	assert_refused(" [{}] ", "expected object");
-	assert_refused("{} {}", "malformed JSON at byte 3: more than one value");
-	assert_refused("{}]", "malformed JSON at byte 2: more than one value");
+	assert_refused("{} {}", "malformed JSON at byte 5");
+	assert_refused("{}]", "malformed JSON at byte 2");
 }
 
 static void no_bytes_at_all_may_be_a_null_pointer(void **state)
@@ -499,7 +498,7 @@ static void no_bytes_at_all_may_be_a_null_pointer(void **state)
 
 	(void)state;
 	assert_int_equal(json_decode(&tree_schema, NULL, 0, &arena, &out, &err), -1);
-	assert_string_equal(err.text, "malformed JSON at byte 0: expected a value");
+	assert_string_equal(err.text, "malformed JSON at byte 0");
 }
 
 static void a_nul_byte_is_not_the_end(void **state)
@@ -512,51 +511,38 @@ static void a_nul_byte_is_not_the_end(void **state)
 	assert_int_equal(decode_bytes(&tree_schema, "{\"a\0\":1}", 8, &out), -1);
 }
 
-static void a_long_path_is_cut(void **state)
+static void a_long_name_is_not_shown(void **state)
 {
-	char text[20000] = "";
+	char text[1000] = "{\"map\":{\"";
 
 	(void)state;
-	for (int i = 0; i < 20; i++) {
-		strcat(text, "{\"");
-		for (int j = 0; j < 200; j++)
-			strcat(text, "\xc3\xa4");
-		strcat(text, "\":");
-	}
-	strcat(text, "x");
-	assert_int_equal(decode_bytes(&tree_schema, text, strlen(text), &(struct tree){0}), -1);
-	assert_true(strlen(err.text) < 320);
-	assert_non_null(strstr(err.text, "...: malformed JSON at byte "));
+	for (int i = 0; i < 200; i++)
+		strcat(text, "\xc3\xa4");
+	strcat(text, "\":1}}");
+	assert_refused(text, "map....: expected string");
 }
 
-/* --- RFC 8259, to the letter ------------------------------------------------------------------ */
+/* --- What jsmn takes, and nothing may be harmed by -------------------------------------------- */
 
+/* Wrong in whole, or where it is read. */
 static void what_is_no_json_is_refused(void **state)
 {
-	static const char *const texts[] = {"{", "}", "[", "]", "{]", "[}", "{,}", "[,]", "{\"a\"}",
-		"{\"a\" \"b\"}", "{\"a\":}", "{\"a\",1}", "{\"a\"::1}", "{\"a\":1,}", "{,\"a\":1}",
-		"{\"a\":1,,\"b\":2}", "{\"a\":1 \"b\":2}", "{\"a\":1;\"b\":2}", "{\"a\":1:2}",
-		"{\"a\":\"b\":\"c\"}", "{a:1}", "{1:1}", "{null:1}", "{[]:1}", "{{}:1}", "{'a':1}",
-		"{\"a\":'b'}", "[1 2]", "[1,]", "[1,,2]", "[\"a\":1]", "[1:2]", "{\"a\":[1}",
-		"[{]}", "01", "-01", "00", "1-2", "-", "--1", "+1", ".5", "1.", "1.e1", "1e", "1e+",
-		"1e1.5", "0x10", "1_0", "1a", "Infinity", "NaN", "-Infinity", "tru", "truE", "True",
-		"nul", "nullx", "falsey", "undefined", "\"", "\"a", "\"\\\"", "\"\\", "\"\\x\"",
-		"\"\\u\"", "\"\\u12\"", "\"\\u12G4\"", "\"\\U0041\"", "\"\t\"", "\"\n\"",
-		"\"\x1f\"", "\v1", "\f1", "\xc2\xa0{}", "\xef\xbb\xbf{}", "/**/{}", "{}//", "#",
-		"[1]2", "\"a\"\"b\"", "{\"a\":1}}", "[[[", "{\"a\":{\"b\":{", "{\"a\":\"b}",
-		"[\"a\\\"]", "{\"a\":t}", "{\"a\":- 1}", "{\"a\":1 .5}", "*", "\\u007b}"};
+	static const char *const texts[] = {"", "{", "}", "[", "]", "{]", "[}", "{\"u64\":1",
+		"{\"u64\":1]", "{\"u64\"}", "{\"u64\":}", "{\"u64\" \"int\"}",
+		"{\"u64\":1 \"int\":2}", "{u64:1}", "{1:2}", "{\"strings\":[\"a\":\"b\"}",
+		"{\"string\":\"a}", "{\"u64\":01x}", "{\"u64\":1-2}", "{\"u64\":--1}",
+		"{\"u64\":+1}", "{\"u64\":0x10}", "{\"u64\":1.}", "{\"u64\":Infinity}",
+		"{\"flag\":tru}", "{\"flag\":nullx}", "{\"string\":\"\\x\"}",
+		"{\"string\":\"\\u12\"}", "{\"string\":\"\\u12G4\"}", "{\"string\":\"\t\"}",
+		"{\"string\":\"\x1f\"}", "\xef\xbb\xbf{}", "/**/{}", "{}//", "{\"a\":1}}", "[[[",
+		"{\"string\":\"a\":\"b\",\"u64\":1}", "{\"leaves\":[{\"name\" \"number\"}]}"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-		char in_object[100];
 		struct tree out;
 
-		assert_int_equal(decode_bytes(&tree_schema, texts[i], strlen(texts[i]), &out), -1);
-		assert_string_not_equal(err.text, "expected object");
-		/* Also where nobody looks at the value. */
-		snprintf(in_object, sizeof(in_object), "{\"x\":%s}", texts[i]);
-		assert_int_equal(
-			decode_bytes(&tree_schema, in_object, strlen(in_object), &out), -1);
+		if (decode_bytes(&tree_schema, texts[i], strlen(texts[i]), &out) == 0)
+			fail_msg("taken: %s", texts[i]);
 	}
 }
 
@@ -607,28 +593,6 @@ static char *repeat(const char *head, const char *body, size_t count, const char
 	return text;
 }
 
-static void nesting_is_bounded(void **state)
-{
-	char text[3 * JSON_DEPTH_MAX + 20], expected[200];
-	struct tree out;
-
-	(void)state;
-	/* The object, and lists down to the last level that is allowed; then one more. */
-	for (unsigned int lists = JSON_DEPTH_MAX - 1; lists <= JSON_DEPTH_MAX; lists++) {
-		strcpy(text, "{\"x\":");
-		memset(text + 5, '[', lists);
-		memset(text + 5 + lists, ']', lists);
-		strcpy(text + 5 + 2 * lists, "}");
-		assert_int_equal(decode_bytes(&tree_schema, text, strlen(text), &out),
-			lists < JSON_DEPTH_MAX ? 0 : -1);
-	}
-	strcpy(expected, "x");
-	for (unsigned int i = 0; i < JSON_DEPTH_MAX - 1; i++)
-		strcat(expected, "[0]");
-	strcat(expected, ": nested deeper than 32 levels");
-	assert_string_equal(err.text, expected);
-}
-
 static void a_million_brackets_are_refused(void **state)
 {
 	char *lists = repeat("{\"x\":", "[", 1000000, ""),
@@ -652,7 +616,7 @@ static void tokens_are_bounded(void **state)
 	(void)state;
 	assert_int_equal(decode_bytes(&tree_schema, most, strlen(most), &out), 0);
 	assert_int_equal(decode_bytes(&tree_schema, more, strlen(more), &out), -1);
-	assert_string_equal(err.text, "x[32765]: more than 32768 names and values");
+	assert_string_equal(err.text, "more than 32768 names and values");
 	free(most);
 	free(more);
 }
@@ -741,19 +705,15 @@ static void a_leading_value_ends_before_the_bytes_behind_it(void **state)
 		{" {} {}", 3},
 		{"{\"a\":\"\\\"}\"}\xff\xfe", 11},
 		{"[[],[]]x", 7},
-		{"\"a\"", 3},
+		{"\"a\"", -1},
 		{"{\"a\":1", -1},
 		{"", -1},
 		{"raw", -1},
 	};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		size_t tokens;
-
-		assert_int_equal(
-			json_scan(rows[i].text, strlen(rows[i].text), &tokens, &err), rows[i].end);
-	}
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		assert_int_equal(json_span(rows[i].text, strlen(rows[i].text)), rows[i].end);
 }
 
 #define test_with_arena(test) cmocka_unit_test_setup_teardown(test, arena_setup, arena_teardown)
@@ -786,11 +746,10 @@ int main(void)
 		test_with_arena(only_an_object_is_decoded),
 		test_with_arena(no_bytes_at_all_may_be_a_null_pointer),
 		test_with_arena(a_nul_byte_is_not_the_end),
-		test_with_arena(a_long_path_is_cut),
+		test_with_arena(a_long_name_is_not_shown),
 		test_with_arena(what_is_no_json_is_refused),
 		test_with_arena(what_is_json_is_taken),
 		test_with_arena(every_text_cut_short_is_refused),
-		test_with_arena(nesting_is_bounded),
 		test_with_arena(a_million_brackets_are_refused),
 		test_with_arena(tokens_are_bounded),
 		test_with_arena(the_largest_messages_take_no_time),

@@ -32,16 +32,18 @@ static int arena_teardown(void **state)
 	return 0;
 }
 
-#define assert_taken(spec, json, out)                                    \
-	do {                                                             \
-		if (spec((json), strlen(json), &arena, (out), &err) < 0) \
-			fail_msg("%s", err.text);                        \
+#define assert_taken(spec, json, out)                                                           \
+	do {                                                                                    \
+		if (json_decode(&spec##_schema, (json), strlen(json), &arena, (out), &err) < 0) \
+			fail_msg("%s", err.text);                                               \
 	} while (0)
 
-#define assert_refused(spec, json, out, error)                                         \
-	do {                                                                           \
-		assert_int_equal(spec((json), strlen(json), &arena, (out), &err), -1); \
-		assert_string_equal(err.text, (error));                                \
+#define assert_refused(spec, json, out, error)                                                  \
+	do {                                                                                    \
+		assert_int_equal(                                                               \
+			json_decode(&spec##_schema, (json), strlen(json), &arena, (out), &err), \
+			-1);                                                                    \
+		assert_string_equal(err.text, (error));                                         \
 	} while (0)
 
 /* An exec with this process, written with ' for ". */
@@ -61,7 +63,7 @@ static void assert_process_refused(const char *process, const char *error)
 {
 	struct exec_spec exec;
 
-	assert_refused(spec_exec, exec_with(process), &exec, error);
+	assert_refused(exec_spec, exec_with(process), &exec, error);
 }
 
 /* What virtcontainers sends, field by field (cc30), and nothing of it is taken amiss. */
@@ -85,7 +87,7 @@ static void a_container_of_clear_containers_3_is_taken(void **state)
 	struct container_spec c;
 
 	(void)state;
-	assert_taken(spec_container, text, &c);
+	assert_taken(container_spec, text, &c);
 	assert_string_equal(c.id, "web");
 	assert_string_equal(c.image, "web");
 	assert_string_equal(c.rootfs, "rootfs");
@@ -117,7 +119,7 @@ static void what_a_container_mounts_is_taken(void **state)
 	struct container_spec c;
 
 	(void)state;
-	assert_taken(spec_container,
+	assert_taken(container_spec,
 		CONTAINER(
 			"\"image\":\"vda\",\"fstype\":\"xfs\",\"addr\":\"1:2\",\"initialize\":true,"
 			"\"volumes\":[{\"device\":\"/dev/vdb\",\"mount\":\"/v\",\"fstype\":"
@@ -175,7 +177,7 @@ static void what_makes_no_sense_as_a_mount_is_refused(void **state)
 		{CONTAINER("\"image\":\"a\",\"fstype\":\"../x\""),
 			"fstype: '../x' cannot be a file system"},
 		{CONTAINER("\"image\":\"a\",\"volumes\":[{\"mount\":\"/\",\"fstype\":\"x\"}]"),
-			"volumes[0]: neither device nor addr is given"},
+			"volumes[0].device: missing, and so is addr"},
 		{CONTAINER("\"image\":\"a\",\"volumes\":[{\"device\":\"a\",\"fstype\":\"x\"}]"),
 			"volumes[0].mount: missing"},
 		{CONTAINER("\"image\":\"a\",\"volumes\":[{\"device\":\"a\",\"mount\":\"/\"}]"),
@@ -183,7 +185,7 @@ static void what_makes_no_sense_as_a_mount_is_refused(void **state)
 		{CONTAINER("\"image\":\"a\",\"fsmap\":[{\"source\":\"a\"}]"),
 			"fsmap[0].path: missing"},
 		{CONTAINER("\"image\":\"a\",\"fsmap\":[{\"path\":\"a\"}]"),
-			"fsmap[0]: neither source nor scsiAddr is given"},
+			"fsmap[0].source: missing, and so is scsiAddr"},
 		{CONTAINER("\"image\":\"a\",\"sysctl\":{\"a\":1}"), "sysctl.a: expected string"},
 		{CONTAINER("\"image\":\"a\",\"sysctl\":[]"), "sysctl: expected object"},
 	};
@@ -191,7 +193,7 @@ static void what_makes_no_sense_as_a_mount_is_refused(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-		assert_refused(spec_container, cases[i].text, &c, cases[i].error);
+		assert_refused(container_spec, cases[i].text, &c, cases[i].error);
 }
 
 static void a_container_needs_id_image_and_process(void **state)
@@ -199,14 +201,14 @@ static void a_container_needs_id_image_and_process(void **state)
 	struct container_spec c;
 
 	(void)state;
-	assert_refused(spec_container, "{}", &c, "id: missing");
-	assert_refused(spec_container, "{\"id\":\"\"}", &c, "id: must not be empty");
-	assert_refused(spec_container, "{\"id\":\"a\"}", &c, "process: missing");
-	assert_refused(spec_container, CONTAINER("\"image\":null"), &c, "image: missing");
-	assert_refused(spec_container, CONTAINER("\"image\":\"\",\"fstype\":\"ext4\""), &c,
+	assert_refused(container_spec, "{}", &c, "id: missing");
+	assert_refused(container_spec, "{\"id\":\"\"}", &c, "id: must not be empty");
+	assert_refused(container_spec, "{\"id\":\"a\"}", &c, "process: missing");
+	assert_refused(container_spec, CONTAINER("\"image\":null"), &c, "image: missing");
+	assert_refused(container_spec, CONTAINER("\"image\":\"\",\"fstype\":\"ext4\""), &c,
 		"image: '' cannot be a block device");
-	assert_refused(spec_container, "{\"id\":\"a\",\"image\":\"a\"}", &c, "process: missing");
-	assert_refused(spec_container, "{\"id\":\"a\",\"image\":\"a\",\"process\":null}", &c,
+	assert_refused(container_spec, "{\"id\":\"a\",\"image\":\"a\"}", &c, "process: missing");
+	assert_refused(container_spec, "{\"id\":\"a\",\"image\":\"a\",\"process\":null}", &c,
 		"process: missing");
 }
 
@@ -223,7 +225,7 @@ static void an_id_cannot_be_a_path(void **state)
 			"\"stderr\":2}}",
 			ids[i]);
 		snprintf(error, sizeof(error), "id: '%s' cannot be an id", ids[i]);
-		assert_refused(spec_container, text, &c, error);
+		assert_refused(container_spec, text, &c, error);
 	}
 	for (size_t length = ID_MAX; length <= ID_MAX + 1; length++) {
 		memset(longest, 'x', length);
@@ -233,9 +235,9 @@ static void an_id_cannot_be_a_path(void **state)
 			"\"stderr\":2}}",
 			longest);
 		if (length == ID_MAX)
-			assert_taken(spec_container, text, &c);
+			assert_taken(container_spec, text, &c);
 		else
-			assert_refused(spec_container, text, &c, "id: longer than 128 bytes");
+			assert_refused(container_spec, text, &c, "id: longer than 128 bytes");
 	}
 }
 
@@ -261,12 +263,12 @@ static void a_process_needs_its_streams(void **state)
 	assert_process_refused("'args':['a']", "process.stdio: must not be 0");
 	assert_process_refused("'args':['a'],'stdio':0,'stderr':1", "process.stdio: must not be 0");
 	assert_process_refused("'args':['a'],'stdio':1", "process.stderr: 0 needs a terminal");
-	assert_taken(spec_exec, exec_with("'args':['a'],'stdio':1,'terminal':true"), &exec);
+	assert_taken(exec_spec, exec_with("'args':['a'],'stdio':1,'terminal':true"), &exec);
 	assert_int_equal(exec.process.stderr_seq, 0);
 	assert_taken(
-		spec_exec, exec_with("'args':['a'],'stdio':1,'stderr':2,'terminal':true"), &exec);
+		exec_spec, exec_with("'args':['a'],'stdio':1,'stderr':2,'terminal':true"), &exec);
 	assert_int_equal(exec.process.stderr_seq, 2);
-	assert_taken(spec_exec, exec_with("'args':['a'],'stdio':1,'stderr':2"), &exec);
+	assert_taken(exec_spec, exec_with("'args':['a'],'stdio':1,'stderr':2"), &exec);
 }
 
 static void a_process_may_have_an_id(void **state)
@@ -274,9 +276,9 @@ static void a_process_may_have_an_id(void **state)
 	struct exec_spec exec;
 
 	(void)state;
-	assert_taken(spec_exec, exec_with("'id':'p1','args':['a'],'stdio':1,'stderr':2"), &exec);
+	assert_taken(exec_spec, exec_with("'id':'p1','args':['a'],'stdio':1,'stderr':2"), &exec);
 	assert_string_equal(exec.process.id, "p1");
-	assert_taken(spec_exec, exec_with("'id':'','args':['a'],'stdio':1,'stderr':2"), &exec);
+	assert_taken(exec_spec, exec_with("'id':'','args':['a'],'stdio':1,'stderr':2"), &exec);
 	assert_null(exec.process.id);
 	assert_process_refused("'id':'a/b','args':['a'],'stdio':1,'stderr':2",
 		"process.id: 'a/b' cannot be an id");
@@ -307,7 +309,7 @@ static void capabilities_become_bits(void **state)
 	struct exec_spec exec;
 
 	(void)state;
-	assert_taken(spec_exec,
+	assert_taken(exec_spec,
 		exec_with(
 			"'args':['a'],'stdio':1,'stderr':2,'capabilities':{'bounding':['CAP_CHOWN',"
 			"'SYS_ADMIN','CAP_CHECKPOINT_RESTORE'],'permitted':['CAP_CHOWN'],"
@@ -336,12 +338,12 @@ static void no_capabilities_are_not_the_same_as_none_named(void **state)
 	for (size_t i = 0; i < sizeof(absent) / sizeof(absent[0]); i++) {
 		snprintf(
 			process, sizeof(process), "'args':['a'],'stdio':1,'stderr':2%s", absent[i]);
-		assert_taken(spec_exec, exec_with(process), &exec);
+		assert_taken(exec_spec, exec_with(process), &exec);
 		assert_null(exec.process.capabilities);
 	}
 	for (size_t i = 0; i < sizeof(empty) / sizeof(empty[0]); i++) {
 		snprintf(process, sizeof(process), "'args':['a'],'stdio':1,'stderr':2%s", empty[i]);
-		assert_taken(spec_exec, exec_with(process), &exec);
+		assert_taken(exec_spec, exec_with(process), &exec);
 		for (size_t set = 0; set < CAPABILITY_SETS; set++)
 			assert_true(exec.process.capabilities->sets[set] == 0);
 	}
@@ -387,7 +389,7 @@ static void a_limit_has_a_name_and_two_values(void **state)
 	struct exec_spec exec;
 
 	(void)state;
-	assert_taken(spec_exec,
+	assert_taken(exec_spec,
 		exec_with("'args':['a'],'stdio':1,'stderr':2,'rlimits':[{'type':'RLIMIT_CORE',"
 			  "'soft':0,'hard':18446744073709551615}]"),
 		&exec);
@@ -411,8 +413,8 @@ static void an_exec_needs_a_container(void **state)
 	struct exec_spec exec;
 
 	(void)state;
-	assert_refused(spec_exec, "{}", &exec, "container: missing");
-	assert_refused(spec_exec, "{\"container\":\"c\"}", &exec, "process: missing");
+	assert_refused(exec_spec, "{}", &exec, "container: missing");
+	assert_refused(exec_spec, "{\"container\":\"c\"}", &exec, "process: missing");
 }
 
 static void a_pod_may_be_empty(void **state)
@@ -420,7 +422,7 @@ static void a_pod_may_be_empty(void **state)
 	struct pod_spec pod;
 
 	(void)state;
-	assert_taken(spec_pod, "{}", &pod);
+	assert_taken(pod_spec, "{}", &pod);
 	assert_null(pod.hostname);
 	assert_null(pod.share_dir);
 	assert_null(pod.dns);
@@ -437,7 +439,7 @@ static void a_pod_of_clear_containers_2_is_taken(void **state)
 	struct pod_spec pod;
 
 	(void)state;
-	assert_taken(spec_pod, text, &pod);
+	assert_taken(pod_spec, text, &pod);
 	assert_string_equal(pod.hostname, "pod-1");
 	assert_string_equal(pod.share_dir, "rootfs");
 	assert_string_equal(pod.dns[1], "fe80::1%eth0");
@@ -451,13 +453,13 @@ static void a_line_of_resolv_conf_cannot_be_forged(void **state)
 	struct pod_spec pod;
 
 	(void)state;
-	assert_refused(spec_pod, "{\"dns\":[\"1.1.1.1\",\"8.8.8.8\\nsearch x\"]}", &pod,
+	assert_refused(pod_spec, "{\"dns\":[\"1.1.1.1\",\"8.8.8.8\\nsearch x\"]}", &pod,
 		"dns[1]: holds white space");
 	assert_refused(
-		spec_pod, "{\"dnsSearch\":[\"a b\"]}", &pod, "dnsSearch[0]: holds white space");
+		pod_spec, "{\"dnsSearch\":[\"a b\"]}", &pod, "dnsSearch[0]: holds white space");
 	assert_refused(
-		spec_pod, "{\"dnsOptions\":[\"a\\tb\"]}", &pod, "dnsOptions[0]: holds white space");
-	assert_refused(spec_pod, "{\"hostname\":\"a\\nb\"}", &pod, "hostname: holds white space");
+		pod_spec, "{\"dnsOptions\":[\"a\\tb\"]}", &pod, "dnsOptions[0]: holds white space");
+	assert_refused(pod_spec, "{\"hostname\":\"a\\nb\"}", &pod, "hostname: holds white space");
 }
 
 static void a_hostname_has_64_bytes_at_most(void **state)
@@ -467,9 +469,9 @@ static void a_hostname_has_64_bytes_at_most(void **state)
 
 	(void)state;
 	snprintf(text, sizeof(text), "{\"hostname\":\"%064d\"}", 0);
-	assert_taken(spec_pod, text, &pod);
+	assert_taken(pod_spec, text, &pod);
 	snprintf(text, sizeof(text), "{\"hostname\":\"%065d\"}", 0);
-	assert_refused(spec_pod, text, &pod, "hostname: longer than 64 bytes");
+	assert_refused(pod_spec, text, &pod, "hostname: longer than 64 bytes");
 }
 
 static void a_kill_names_container_and_signal(void **state)
@@ -477,19 +479,19 @@ static void a_kill_names_container_and_signal(void **state)
 	struct kill_spec kill;
 
 	(void)state;
-	assert_taken(spec_kill, "{\"container\":\"c\",\"signal\":64,\"allProcesses\":true}", &kill);
+	assert_taken(kill_spec, "{\"container\":\"c\",\"signal\":64,\"allProcesses\":true}", &kill);
 	assert_string_equal(kill.container, "c");
 	assert_int_equal(kill.signal, 64);
 	assert_true(kill.all_processes);
-	assert_taken(spec_kill, "{\"container\":\"c\",\"signal\":0}", &kill);
+	assert_taken(kill_spec, "{\"container\":\"c\",\"signal\":0}", &kill);
 	assert_false(kill.all_processes);
-	assert_refused(spec_kill, "{\"signal\":9}", &kill, "container: missing");
-	assert_refused(spec_kill, "{\"container\":\"c\"}", &kill, "signal: missing");
-	assert_refused(spec_kill, "{\"container\":\"c\",\"signal\":65}", &kill,
+	assert_refused(kill_spec, "{\"signal\":9}", &kill, "container: missing");
+	assert_refused(kill_spec, "{\"container\":\"c\"}", &kill, "signal: missing");
+	assert_refused(kill_spec, "{\"container\":\"c\",\"signal\":65}", &kill,
 		"signal: out of range 0 to 64");
-	assert_refused(spec_kill, "{\"container\":\"c\",\"signal\":-1}", &kill,
+	assert_refused(kill_spec, "{\"container\":\"c\",\"signal\":-1}", &kill,
 		"signal: out of range 0 to 64");
-	assert_refused(spec_kill, "{\"container\":\"c\",\"signal\":\"9\"}", &kill,
+	assert_refused(kill_spec, "{\"container\":\"c\",\"signal\":\"9\"}", &kill,
 		"signal: expected integer");
 }
 
@@ -498,36 +500,21 @@ static void containers_of_a_pod_are_checked_by_their_place(void **state)
 	struct pod_spec pod;
 
 	(void)state;
-	assert_taken(spec_pod,
+	assert_taken(pod_spec,
 		"{\"containers\":[{\"id\":\"a\",\"image\":\"i\",\"process\":{\"args\":[\"x\"],"
 		"\"stdio\":1,\"stderr\":2}},{\"id\":\"b\",\"image\":\"i\",\"process\":{"
 		"\"args\":[\"y\"],\"stdio\":3,\"terminal\":true}}]}",
 		&pod);
 	assert_int_equal(pod.containers_count, 2);
 	assert_string_equal(pod.containers[1].process.args[0], "y");
-	assert_refused(spec_pod,
+	assert_refused(pod_spec,
 		"{\"containers\":[{\"id\":\"a\",\"image\":\"i\",\"process\":{\"args\":[\"x\"],"
 		"\"stdio\":1,\"stderr\":2}},{\"id\":\"b\",\"image\":\"i\",\"process\":{\"args\":{}}"
 		"}]}",
 		&pod, "containers[1].process.args: expected array");
-	assert_refused(spec_pod,
+	assert_refused(pod_spec,
 		"{\"containers\":[{\"id\":\"a\",\"image\":\"i\",\"process\":{\"args\":[\"x\"]}}]}",
 		&pod, "containers[0].process.stdio: must not be 0");
-}
-
-static void the_data_of_a_file_begin_behind_its_description(void **state)
-{
-	static const char text[] = "{\"container\":\"c\",\"file\":\"/tmp/a}b\"}{\xff\"raw}";
-	struct file_spec file;
-	size_t end;
-
-	(void)state;
-	assert_int_equal(spec_file(text, sizeof(text) - 1, &arena, &file, &end, &err), 0);
-	assert_string_equal(file.file, "/tmp/a}b");
-	assert_string_equal(text + end, "{\xff\"raw}");
-	assert_int_equal(spec_file("{\"container\":\"c\"}", 17, &arena, &file, &end, &err), -1);
-	assert_string_equal(err.text, "file: missing");
-	assert_int_equal(spec_file("raw", 3, &arena, &file, &end, &err), -1);
 }
 
 static void a_remove_a_signal_and_a_ps_name_what_they_mean(void **state)
@@ -537,18 +524,18 @@ static void a_remove_a_signal_and_a_ps_name_what_they_mean(void **state)
 	struct ps_spec ps;
 
 	(void)state;
-	assert_taken(spec_remove, "{\"container\":\"c\"}", &remove);
+	assert_taken(remove_spec, "{\"container\":\"c\"}", &remove);
 	assert_string_equal(remove.container, "c");
-	assert_refused(spec_remove, "{}", &remove, "container: missing");
+	assert_refused(remove_spec, "{}", &remove, "container: missing");
 	assert_taken(
-		spec_signal, "{\"container\":\"c\",\"process\":\"init\",\"signal\":0}", &signal);
+		signal_spec, "{\"container\":\"c\",\"process\":\"init\",\"signal\":0}", &signal);
 	assert_string_equal(signal.process, "init");
 	assert_refused(
-		spec_signal, "{\"container\":\"c\",\"signal\":9}", &signal, "process: missing");
-	assert_taken(spec_ps, "{\"container\":\"c\",\"format\":\"\",\"psargs\":[\"-ef\"]}", &ps);
+		signal_spec, "{\"container\":\"c\",\"signal\":9}", &signal, "process: missing");
+	assert_taken(ps_spec, "{\"container\":\"c\",\"format\":\"\",\"psargs\":[\"-ef\"]}", &ps);
 	assert_null(ps.format);
 	assert_string_equal(ps.psargs[0], "-ef");
-	assert_refused(spec_ps, "{\"container\":\"c\",\"format\":\"xml\"}", &ps,
+	assert_refused(ps_spec, "{\"container\":\"c\",\"format\":\"xml\"}", &ps,
 		"format: 'xml' is neither table nor json");
 }
 
@@ -558,7 +545,7 @@ static void an_interface_is_taken_as_both_kinds_of_host_send_it(void **state)
 
 	(void)state;
 	/* Clear Containers' … */
-	assert_taken(spec_interface,
+	assert_taken(interface_spec,
 		"{\"device\":\"\",\"ipAddresses\":[{\"ipAddress\":\"172.17.0.2\","
 		"\"netMask\":\"16\"}],\"mtu\":1500,\"macAddr\":\"02:42:ac:11:00:02\"}",
 		&interface);
@@ -567,7 +554,7 @@ static void an_interface_is_taken_as_both_kinds_of_host_send_it(void **state)
 	assert_string_equal(interface.ip_addresses[0].net_mask, "16");
 	assert_int_equal(interface.mtu, 1500);
 	/* … and runV's, in its old form. */
-	assert_taken(spec_interface,
+	assert_taken(interface_spec,
 		"{\"device\":\"eth0\",\"newDeviceName\":\"eth1\",\"ipAddress\":\"10.1.0.2\","
 		"\"netMask\":\"255.255.0.0\",\"ipAddresses\":null}",
 		&interface);
@@ -588,13 +575,13 @@ static void an_mtu_is_a_number_or_its_digits(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(right) / sizeof(right[0]); i++) {
-		assert_taken(spec_interface, right[i].json, &interface);
+		assert_taken(interface_spec, right[i].json, &interface);
 		assert_int_equal(interface.mtu, right[i].mtu);
 	}
-	assert_refused(spec_interface, "{\"mtu\":\"14k\"}", &interface, "mtu: expected integer");
-	assert_refused(spec_interface, "{\"mtu\":\" 1400\"}", &interface, "mtu: expected integer");
-	assert_refused(spec_interface, "{\"mtu\":[]}", &interface, "mtu: expected integer");
-	assert_refused(spec_interface, "{\"mtu\":\"4294967296\"}", &interface,
+	assert_refused(interface_spec, "{\"mtu\":\"14k\"}", &interface, "mtu: expected integer");
+	assert_refused(interface_spec, "{\"mtu\":\" 1400\"}", &interface, "mtu: expected integer");
+	assert_refused(interface_spec, "{\"mtu\":[]}", &interface, "mtu: expected integer");
+	assert_refused(interface_spec, "{\"mtu\":\"4294967296\"}", &interface,
 		"mtu: out of range 0 to 4294967295");
 }
 
@@ -603,18 +590,18 @@ static void white_lists_are_of_ipv4_networks(void **state)
 	struct pod_spec pod;
 
 	(void)state;
-	assert_taken(spec_pod,
+	assert_taken(pod_spec,
 		"{\"portmappingWhiteLists\":{\"internalNetworks\":[\"10.0.0.0/8\",\"192.0.2.1\"]}}",
 		&pod);
 	assert_string_equal(pod.white_lists->internal[1], "192.0.2.1");
-	assert_refused(spec_pod,
+	assert_refused(pod_spec,
 		"{\"portmappingWhiteLists\":{\"externalNetworks\":[\"0.0.0.0/0\\n-F\"]}}", &pod,
-		"portmappingWhiteLists: externalNetworks[0]: '0.0.0.0/0\n-F': '0\n-F' is no "
+		"portmappingWhiteLists.externalNetworks[0]: '0.0.0.0/0\n-F': '0\n-F' is no "
 		"netmask: expected 0 to 32 or 255.255.255.0");
-	assert_refused(spec_pod, "{\"portmappingWhiteLists\":{\"externalNetworks\":[\"::/0\"]}}",
-		&pod, "portmappingWhiteLists: externalNetworks[0]: '::/0' is not IPv4");
+	assert_refused(pod_spec, "{\"portmappingWhiteLists\":{\"externalNetworks\":[\"::/0\"]}}",
+		&pod, "portmappingWhiteLists.externalNetworks[0]: '::/0' is not IPv4");
 	/* Without any, nobody is kept out. */
-	assert_taken(spec_pod,
+	assert_taken(pod_spec,
 		"{\"portmappingWhiteLists\":{\"internalNetworks\":[],\"externalNetworks\":null}}",
 		&pod);
 	assert_null(pod.white_lists);
@@ -626,17 +613,17 @@ static void a_window_size_comes_in_two_forms(void **state)
 
 	(void)state;
 	assert_taken(
-		spec_winsize, "{\"seq\":18446744073709551615,\"row\":1,\"column\":65535}", &size);
+		winsize_spec, "{\"seq\":18446744073709551615,\"row\":1,\"column\":65535}", &size);
 	assert_true(size.seq == UINT64_MAX && size.row == 1 && size.column == 65535);
-	assert_taken(spec_winsize,
+	assert_taken(winsize_spec,
 		"{\"container\":\"c\",\"process\":\"init\",\"row\":24,\"column\":80}", &size);
 	assert_true(size.seq == 0);
 	assert_string_equal(size.container, "c");
 	assert_string_equal(size.process, "init");
-	assert_refused(spec_winsize, "{\"container\":\"c\",\"row\":1,\"column\":1}", &size,
+	assert_refused(winsize_spec, "{\"container\":\"c\",\"row\":1,\"column\":1}", &size,
 		"neither seq nor container and process are given");
 	assert_refused(
-		spec_winsize, "{\"seq\":1,\"row\":65536}", &size, "row: out of range 0 to 65535");
+		winsize_spec, "{\"seq\":1,\"row\":65536}", &size, "row: out of range 0 to 65535");
 }
 
 #define test_with_arena(test) cmocka_unit_test_setup_teardown(test, arena_setup, arena_teardown)
@@ -666,7 +653,6 @@ int main(void)
 		test_with_arena(a_hostname_has_64_bytes_at_most),
 		test_with_arena(a_kill_names_container_and_signal),
 		test_with_arena(containers_of_a_pod_are_checked_by_their_place),
-		test_with_arena(the_data_of_a_file_begin_behind_its_description),
 		test_with_arena(a_remove_a_signal_and_a_ps_name_what_they_mean),
 		test_with_arena(an_interface_is_taken_as_both_kinds_of_host_send_it),
 		test_with_arena(an_mtu_is_a_number_or_its_digits),
