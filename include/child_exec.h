@@ -17,9 +17,7 @@ struct child_exec {
 	const char *hostname;    /* "": the pod has none */
 	const char *cgroup_path; /* see child_rootfs.h */
 	const struct settings *settings;
-	const struct white_lists_spec *lists; /* who may reach the container's ports … */
-	unsigned chain;                       /* … by this chain of the packet filter; 0: none */
-	uint64_t until_ms;                    /* how long disks are awaited: clock_now() */
+	uint64_t until_ms; /* how long disks are awaited: clock_now() */
 
 	int uts_ns, ipc_ns;
 	int mount_ns; /* exec: the container's; -1: the caller is in a fresh copy of the agent's */

@@ -7,10 +7,15 @@
 
 #include "spec.h"
 
-/* A container's part, in its first process: its ports, mapped by a chain of its own in each table, or
- * die(). `chain`: a number that no other container of the agent has had. */
-void portmap_open_ports(unsigned chain, const struct white_lists_spec *lists,
-	const struct container_spec *container);
+struct child_ports {
+	unsigned chain; /* a number that no other container of the agent has had */
+	const struct white_lists_spec *lists;
+	const struct container_spec *container;
+};
+
+/* Worker: opens a container's ports, by a chain of its own in each table. The argument is a struct
+ * child_ports. */
+_Noreturn void child_portmap_open(const void *child_ports);
 
 /* Takes them away, table by table, none for longer than the limit. 0, or -1 with err; a start that was cut
  * short may have left nothing to take away. */

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 struct child_unmount {
-	int mount_ns;
+	int mount_ns;      /* -1: none yet */
 	unsigned chain;    /* see child_portmap.h; 0: none … */
 	uint32_t limit_ms; /* … and how long that may take for each table */
 };

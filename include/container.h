@@ -33,7 +33,8 @@ struct container {
 	int mount_ns;                           /* owned; -1: none yet, or unmounted */
 	int devpts;                             /* owned */
 	unsigned chain;                         /* of the packet filter, for its ports; 0: none */
-	struct spawn unmounter;                 /* closes its ports, and unmounts … */
+	const struct container_spec *spec;      /* borrowed from the message until it has started */
+	struct spawn worker;                    /* opens its ports; closes them, and unmounts … */
 	struct timer leaving;                   /* … as soon as it can be forked */
 	struct container_cgroup cgroup;
 	bool is_agent;   /* the agent's own place: there is no first process */

@@ -19,7 +19,6 @@
 #include "child_cgroup.h"
 #include "child_mount.h"
 #include "child_path.h"
-#include "child_portmap.h"
 #include "child_privileges.h"
 #include "child_rootfs.h"
 #include "child_user.h"
@@ -215,9 +214,6 @@ void child_exec_main(const void *child_exec)
 	struct environment env;
 	int root;
 
-	/* First: the container's cgroup may have no room for a program. */
-	if (exec->chain)
-		portmap_open_ports(exec->chain, exec->lists, exec->container);
 	oom_score_reset();
 	cgroup_join(exec);
 	namespace_join(exec->uts_ns, CLONE_NEWUTS, "UTS");

@@ -9,8 +9,8 @@
  *     anybody else, anything else                 dropped
  *
  * Our rules stand in a chain of each table, and those of a container's ports in chains of its own, to which
- * ours lead: its first process makes them, and whoever unmounts it removes them. iptables-restore changes
- * a table at once or not at all.
+ * ours lead: a worker makes them before its first process begins, and whoever unmounts it removes them.
+ * iptables-restore changes a table at once or not at all.
  */
 #include "child_portmap.h"
 
@@ -178,9 +178,11 @@ static const char *protocol_of(const struct container_spec *container, size_t i)
 	return "tcp";
 }
 
-void portmap_open_ports(unsigned chain, const struct white_lists_spec *lists,
-	const struct container_spec *container)
+void child_portmap_open(const void *child_ports)
 {
+	const struct child_ports *ports = child_ports;
+	const struct white_lists_spec *lists = ports->lists;
+	const struct container_spec *container = ports->container;
 	char name[32], rule[128];
 	struct error err;
 	int rules = memory_open(&err);
@@ -189,7 +191,7 @@ void portmap_open_ports(unsigned chain, const struct white_lists_spec *lists,
 		die_error(&err);
 	if (container->ports_count > PORTS_MAX)
 		die("%zu ports: more than %u", container->ports_count, PORTS_MAX);
-	format(name, sizeof(name), CHAIN_OF "%u", chain);
+	format(name, sizeof(name), CHAIN_OF "%u", ports->chain);
 	dformat(rules, "*nat\n:%s - [0:0]\n-A " NAT " -j %s\n", name, name);
 	for (size_t i = 0; i < container->ports_count; i++) {
 		const struct port_spec *port = &container->ports[i];
@@ -211,9 +213,9 @@ void portmap_open_ports(unsigned chain, const struct white_lists_spec *lists,
 		write_rules(rules, name, lists->external, rule);
 	}
 	dformat(rules, "COMMIT\n");
-	if (restore(rules, UINT32_MAX, &err) < 0) /* this child's deadline will do */
+	if (restore(rules, UINT32_MAX, &err) < 0) /* this worker's deadline will do */
 		die_error(&err);
-	close(rules);
+	report_done(NULL, 0);
 }
 
 int portmap_close_ports(unsigned chain, uint32_t limit_ms, struct error *err)

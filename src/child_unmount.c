@@ -32,7 +32,7 @@ void child_unmount_main(const void *child_unmount)
 	if (unmount->chain)
 		portmap_close_ports(unmount->chain, unmount->limit_ms, &err);
 	/* A root goes when this process has another, or ends. */
-	if (all_detach(unmount->mount_ns) < 0)
+	if (unmount->mount_ns >= 0 && all_detach(unmount->mount_ns) < 0)
 		die_errno("unmount");
 	report_done(err.text, strlen(err.text));
 }

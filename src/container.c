@@ -17,6 +17,7 @@
 
 #include "cgroup.h"
 #include "child_exec.h"
+#include "child_portmap.h"
 #include "child_unmount.h"
 #include "clock.h"
 #include "device_filter.h"
@@ -126,7 +127,7 @@ void container_signal(struct container *container, int signal, bool all)
  * be the daemon. */
 static void release(struct container *container, bool is_unmounted)
 {
-	assert(!spawn_is_busy(&container->unmounter));
+	assert(!spawn_is_busy(&container->worker));
 	timer_cancel(&container->leaving);
 	container_cgroup_close(&container->cgroup);
 	if (is_unmounted)
@@ -169,11 +170,11 @@ static void unmounted(struct container *container, const struct error *err)
 		release(container, true);
 }
 
-static void unmount_done(struct spawn *unmounter, const struct error *err)
+static void unmount_done(struct spawn *worker, const struct error *err)
 {
-	struct container *container = list_entry(unmounter, struct container, unmounter);
+	struct container *container = list_entry(worker, struct container, worker);
 	size_t length = 0;
-	uint8_t *complaint = spawn_take_result(unmounter, &length);
+	uint8_t *complaint = spawn_take_result(worker, &length);
 
 	if (complaint && !container->has_failed)
 		log_error("container %s: close its ports: %.*s", container->id, (int)length,
@@ -202,10 +203,10 @@ static int unmount(struct container *container, struct error *err)
 		.done = unmount_done,
 	};
 
-	if (spawn_is_busy(&container->unmounter))
+	if (spawn_is_busy(&container->worker))
 		return 0;
-	if (container->mount_ns >= 0)
-		return spawn_fork(table->spawner, &container->unmounter, &plan, err);
+	if (container->mount_ns >= 0 || container->chain > 0)
+		return spawn_fork(table->spawner, &container->worker, &plan, err);
 	unmounted(container, NULL);
 	return 0;
 }
@@ -232,7 +233,7 @@ static void container_leave(struct container *container)
 	struct error err;
 
 	if (container->has_failed || container->on_removed)
-		request_await(&container->setting->table->request, &container->unmounter);
+		request_await(&container->setting->table->request, &container->worker);
 	if (unmount(container, &err) == 0)
 		return;
 	unmounted(container, &err);
@@ -242,7 +243,7 @@ static void container_leave(struct container *container)
 
 bool container_is_leaving(const struct container *container)
 {
-	return spawn_is_busy(&container->unmounter);
+	return spawn_is_busy(&container->worker);
 }
 
 /* A start that failed is told when nothing of it is left. */
@@ -278,16 +279,20 @@ void container_kill(struct container *container)
 
 /* --- The first process ------------------------------------------------------------------------ */
 
-static void init_failed(struct process *process, const struct error *err)
+static void container_failed(struct container *container, const struct error *err)
 {
-	struct container *container = of_init(process);
-	struct error *failure = &process->table->request.failure;
+	struct error *failure = &container->setting->table->request.failure;
 
 	*failure = *err;
 	error_wrap(failure, "container '%s'", container->id);
 	container->has_failed = true;
 	container->cgroup.is_urgent = true;
 	container_cgroup_remove(&container->cgroup);
+}
+
+static void init_failed(struct process *process, const struct error *err)
+{
+	container_failed(of_init(process), err);
 }
 
 /* That the kernel took it, for want of memory, does not show in the exit code 137. */
@@ -491,21 +496,81 @@ static int device_filter(const struct container_setting *setting)
 	return *filter;
 }
 
-struct container *container_start(const struct container_setting *setting,
-	const struct container_spec *spec, struct error *err)
+static int start_init(
+	struct container *container, const struct container_spec *spec, struct error *err)
 {
-	struct process_table *table = setting->table;
-	struct container *container = container_new(setting, err);
+	const struct container_setting *setting = container->setting;
+	const struct settings *settings = setting->table->settings;
 	struct process_spec described = spec->process;
+	char path[PATH_MAX];
 	struct process_plan plan = {
 		.spec = &described,
-		.child = {.container = spec, .mount_ns = -1},
+		.id = container->init_id,
+		.mount_ns = &container->mount_ns,
+		.child =
+			{
+				.container = spec,
+				.mount_ns = -1,
+				.devpts = container->devpts,
+				.device_filter = -1,
+				.cgroup_path = container_cgroup_path(
+					&container->cgroup, settings->cgroup_dir, path),
+				/* So that a disk that does not come is told as such, before the
+				 * deadline is. */
+				.until_ms = clock_now() + settings->deadline_ms -
+					settings->deadline_ms / 8,
+			},
 		.on_failed = init_failed,
 		.on_reaped = init_reaped,
 		.on_finished = init_finished,
 	};
-	const uint64_t deadline_ms = table->settings->deadline_ms;
-	char path[PATH_MAX];
+
+	described.capabilities = container->capabilities;
+	if (container->cgroup.fd >= 0 && !spec->system_mounts.bind_mount_dev &&
+		!(capabilities_any(container->capabilities) & CAPABILITY_BIT(CAP_SYS_ADMIN)))
+		plan.child.device_filter = device_filter(setting);
+	return start_process(container, &container->init, &plan, err);
+}
+
+static void ports_opened(struct spawn *worker, const struct error *err)
+{
+	struct container *container = list_entry(worker, struct container, worker);
+	struct error failure;
+
+	if (err)
+		container_failed(container, err);
+	else if (start_init(container, container->spec, &failure) < 0)
+		container_failed(container, &failure);
+}
+
+/* Before its first process, and not by it: a program that iptables is must not be where containers can see
+ * it, in the pod's PID namespace. */
+static int open_ports(struct container *container, struct error *err)
+{
+	struct process_table *table = container->setting->table;
+	const struct child_ports child = {
+		.chain = ++table->chains,
+		.lists = container->setting->lists,
+		.container = container->spec,
+	};
+	const struct spawn_plan plan = {
+		.pid_ns = -1,
+		.entry = child_portmap_open,
+		.argument = &child,
+		.deadline_ms = table->settings->deadline_ms,
+		.done = ports_opened,
+	};
+
+	container->chain = child.chain;
+	request_await(&table->request, &container->worker);
+	return spawn_fork(table->spawner, &container->worker, &plan, err);
+}
+
+struct container *container_start(const struct container_setting *setting,
+	const struct container_spec *spec, struct error *err)
+{
+	struct container *container = container_new(setting, err);
+	int rc;
 
 	if (!container)
 		return NULL;
@@ -514,27 +579,15 @@ struct container *container_start(const struct container_setting *setting,
 			0 ||
 		(container->devpts = devpts_open(err)) < 0)
 		goto fail;
-	described.capabilities = container->capabilities;
+	container->spec = spec;
 	/* runV's goes with its process; a cc host removes its containers itself. */
 	container->is_removed = container->init_id;
 	if (setting->lists && spec->ports_count > 0)
-		container->chain = ++table->chains;
-	plan.id = container->init_id;
-	plan.child.lists = setting->lists;
-	plan.child.chain = container->chain;
-	plan.mount_ns = &container->mount_ns;
-	plan.child.devpts = container->devpts;
-	plan.child.device_filter = -1;
-	if (container->cgroup.fd >= 0 && !spec->system_mounts.bind_mount_dev &&
-		!(capabilities_any(container->capabilities) & CAPABILITY_BIT(CAP_SYS_ADMIN)))
-		plan.child.device_filter = device_filter(setting);
-	plan.child.cgroup_path =
-		container_cgroup_path(&container->cgroup, table->settings->cgroup_dir, path);
-	/* So that a disk that does not come is told as such, before the deadline is. */
-	plan.child.until_ms = clock_now() + deadline_ms - deadline_ms / 8;
-	if (start_process(container, &container->init, &plan, err) < 0)
-		goto fail;
-	return container;
+		rc = open_ports(container, err);
+	else
+		rc = start_init(container, spec, err);
+	if (rc == 0)
+		return container;
 
 fail:
 	error_wrap(err, "container '%s'", spec->id);

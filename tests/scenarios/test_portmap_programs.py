@@ -181,13 +181,30 @@ def test_a_container_that_ends_while_ports_are_opened_closes_its_own(programs, w
     calls = len(programs.calls())
     os.kill(pid_of(host, ["sleep", "1000"]), 9)
     first.wait()
-    # The pod's init is left, and the second's first process.
+    # The pod's init is left, and who opens the second's ports.
     host.wait_seen(lambda: len(host.guest.children(host)) == 2, "the removal")
     closed = programs.calls()[calls:]
     assert len(closed) == 2 and all("-X hyperstart-1\n" in call for call in closed), closed
     assert ("close its ports: iptables-restore: line 2 failed" in host.guest.log) == (what == "fail")
     programs.go()
     second.started()
+
+
+def test_no_container_sees_who_writes_the_rules(programs):
+    """It may do to the guest whatever the agent may, and is no copy of the agent's that hides."""
+    host = programs.host
+    host.startpod(portmappingWhiteLists=LISTS)
+    look = "while read line; do cat /proc/[0-9]*/comm; echo $line; done"
+    spy = host.newcontainer("spy", ["sh", "-c", look]).started()
+    programs.plan("wait")
+    opened = programs.container("c", 90)
+    host.wait_seen(programs.is_waiting, "the rules")
+    spy.write(b"seen\n")
+    spy.wait_output(b"seen\n")
+    assert bytes(spy.out).count(b"iptables-restor") == 0 and b"sh\n" in spy.out, spy.out
+    assert sorted(set(bytes(spy.out).split()) - {b"cat", b"sh", b"seen"}) == [b"pod-init"]
+    programs.go()
+    opened.started()
 
 
 def pid_of(host, args):
