@@ -23,7 +23,8 @@ struct source {
 	struct list node;
 	int fd;
 	uint32_t armed; /* what epoll was told; 0: epoll does not know the fd */
-	/* The epoll events wanted now, computed from the owner's state; asked before every sleep. */
+	/* The epoll events wanted now, computed from the owner's state; asked before every sleep. NULL:
+	 * always EPOLLIN. */
 	uint32_t (*wants)(struct source *source);
 	/* May add and remove any source, this one included. */
 	void (*ready)(struct source *source, uint32_t events);

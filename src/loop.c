@@ -166,7 +166,7 @@ void loop_run(struct loop *loop, void (*pump)(void *context), void *context)
 			return;
 		list_for_each (it, after, &loop->sources) {
 			struct source *source = list_entry(it, struct source, node);
-			uint32_t wanted = source->wants(source);
+			uint32_t wanted = source->wants ? source->wants(source) : EPOLLIN;
 
 			if (wanted != source->armed && !source_arm(loop, source, wanted))
 				retry = true;

@@ -177,12 +177,6 @@ static bool host_is_gone(const struct port *port)
 	return poll(&poll_fd, 1, 0) > 0;
 }
 
-static uint32_t listener_wants(struct source *source)
-{
-	(void)source;
-	return EPOLLIN;
-}
-
 static void listener_ready(struct source *source, uint32_t events)
 {
 	struct port *port = list_entry(source, struct port, listener);
@@ -222,8 +216,7 @@ int port_open(
 		.on_hangup = options->on_hangup,
 	};
 	source_init(&port->source, options->listening ? -1 : options->fd, port_wants, port_ready);
-	source_init(&port->listener, options->listening ? options->fd : -1, listener_wants,
-		listener_ready);
+	source_init(&port->listener, options->listening ? options->fd : -1, NULL, listener_ready);
 	timer_init(&port->retry, port_look);
 	if (queue_open(&port->in, options->in_bytes) < 0 ||
 		queue_open(&port->out, options->out_bytes) < 0) {

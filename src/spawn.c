@@ -26,7 +26,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <sys/ptrace.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
@@ -45,14 +44,13 @@
 /* How often a child that is being set up is continued, when root of a container stops it. */
 #define STOPS_MAX 3
 
-static bool is_abandoned(struct spawner *spawner, pid_t pid)
+/* Where that pid stands among those that were abandoned; 0: where there is room for one. Or NULL. */
+static pid_t *find_abandoned(struct spawner *spawner, pid_t pid)
 {
 	for (size_t i = 0; i < ABANDONED_MAX; i++)
-		if (spawner->abandoned[i] == pid) {
-			spawner->abandoned[i] = 0;
-			return true;
-		}
-	return false;
+		if (spawner->abandoned[i] == pid)
+			return &spawner->abandoned[i];
+	return NULL;
 }
 
 bool spawn_is_reported(const struct spawn *spawn)
@@ -171,6 +169,7 @@ static long stop_signal(pid_t pid, int status)
 static void wait_one(struct spawner *spawner, pid_t pid, int status)
 {
 	struct spawn *spawn = find_spawn(spawner, pid);
+	pid_t *abandoned;
 
 	if (WIFSTOPPED(status)) {
 		/* By PTRACE_TRACEME a child makes us its tracer: it goes on as if it had none. ESRCH:
@@ -179,15 +178,10 @@ static void wait_one(struct spawner *spawner, pid_t pid, int status)
 			spawn_stopped(spawn);
 	} else if (spawn) {
 		spawn_reaped(spawn, status);
-	} else if (is_abandoned(spawner, pid)) {
+	} else if ((abandoned = find_abandoned(spawner, pid)) != NULL) {
+		*abandoned = 0;
 		log_warn("spawn: abandoned child %d is gone at last", (int)pid);
 	} /* or it is an orphan that PID 1 inherited */
-}
-
-static uint32_t wants_input(struct source *source)
-{
-	(void)source;
-	return EPOLLIN;
 }
 
 static void signals_ready(struct source *source, uint32_t events)
@@ -222,7 +216,7 @@ int spawner_open(struct spawner *spawner, struct loop *loop, struct error *err)
 	blocked = set;
 	sigaddset(&blocked, SIGPIPE);
 	sigprocmask(SIG_BLOCK, &blocked, NULL);
-	source_init(&spawner->signals, signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC), wants_input,
+	source_init(&spawner->signals, signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC), NULL,
 		signals_ready);
 	spawner->pid_ns = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
 	spawner->mount_ns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
@@ -246,15 +240,12 @@ static void report_ready(struct source *source, uint32_t events)
 
 static void abandon(struct spawn *spawn)
 {
-	struct spawner *spawner = spawn->spawner;
+	pid_t *room = find_abandoned(spawn->spawner, 0);
 
 	log_error("spawn: child %d does not go: abandoned", (int)spawn->pid);
 	spawn_signal(spawn, SIGKILL);
-	for (size_t i = 0; i < ABANDONED_MAX; i++)
-		if (!spawner->abandoned[i]) {
-			spawner->abandoned[i] = spawn->pid;
-			break;
-		}
+	if (room)
+		*room = spawn->pid;
 	if (!spawn_is_reported(spawn))
 		close_pipe(spawn);
 	spawn_reaped(spawn, SIGKILL); /* as waitpid would tell it */
@@ -370,14 +361,6 @@ static void step_out(const struct spawner *spawner, const struct spawn_plan *pla
 	assert(is_out);
 }
 
-static bool too_many_abandoned(const struct spawner *spawner)
-{
-	for (size_t i = 0; i < ABANDONED_MAX; i++)
-		if (!spawner->abandoned[i])
-			return false;
-	return true;
-}
-
 int spawn_fork(struct spawner *spawner, struct spawn *spawn, const struct spawn_plan *plan,
 	struct error *err)
 {
@@ -392,10 +375,10 @@ int spawn_fork(struct spawner *spawner, struct spawn *spawn, const struct spawn_
 	};
 	list_init(&spawn->node);
 	timer_init(&spawn->deadline, deadline_passed);
-	source_init(&spawn->source, -1, wants_input, report_ready);
+	source_init(&spawn->source, -1, NULL, report_ready);
 	if (plan->mount_ns)
 		*plan->mount_ns = -1;
-	if (too_many_abandoned(spawner))
+	if (!find_abandoned(spawner, 0))
 		return error_set(err, EAGAIN, "%u children hang in the kernel", ABANDONED_MAX);
 	spawn->report = calloc(1, sizeof(*spawn->report));
 	if (!spawn->report)
