@@ -21,7 +21,7 @@ MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 ARCH :=
 O := build$(ARCH:%=/%)
 
-ROOMS := $(patsubst src/%.c,%,$(wildcard src/*.c))
+ROOMS := $(patsubst src/%.c,%,$(wildcard src/*.c src/*/*.c))
 
 # Calls that a unit test answers itself: the power; what errno means; the clock; where a path leads; module files and
 # their loading; allocations, to fail each in turn; moves, to count them; the kernel's answers to
@@ -54,7 +54,7 @@ say = $(if $(V),,@printf '  %-6s %s\n' $(1) $@)
 WARNINGS := -Wall -Wextra -Wvla -Wshadow -Wundef -Wimplicit-fallthrough -Wmissing-prototypes -Werror
 # -iquote: <limits.h> is the system's. (But gcc's then finds ours in place of glibc's part: PATH_MAX comes
 # from <linux/limits.h>.)
-CPPFLAGS := -D_GNU_SOURCE -iquote include
+CPPFLAGS := -D_GNU_SOURCE -iquote src -iquote include
 DEPFLAGS = -MMD -MP
 LANGUAGE := -std=c11 $(WARNINGS)
 
@@ -94,8 +94,8 @@ endif
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 PROG := $(patsubst tests/prog/%.c,%,$(wildcard tests/prog/*.c))
 BENCH := $(patsubst tests/bench/%.c,%,$(wildcard tests/bench/*.c))
-C_SOURCES := $(wildcard src/*.c tests/*/*.c)
-C_FILES := $(C_SOURCES) $(wildcard include/*.h)
+C_SOURCES := $(ROOMS:%=src/%.c) $(wildcard tests/*/*.c)
+C_FILES := $(C_SOURCES) $(wildcard src/*.h src/*/*.h include/*.h)
 SHELL_SCRIPTS := .ci/run scripts/fake-proxy.bash scripts/setup
 
 .PHONY: all
@@ -182,7 +182,7 @@ run: $(boot_kernel) $(boot_initrd) $(O)/rootfs
 # --- Elsewhere ------------------------------------------------------------------------------------
 
 PREFIX ?= /usr/local
-VERSION := $(shell sed -n 's/^\#define VERSION "\(.*\)"/\1/p' include/version.h)
+VERSION := $(shell sed -n 's/^\#define VERSION "\(.*\)"/\1/p' src/version.h)
 # What is needed to make an initrd of the program, and to try it, without this directory.
 TOOLS := build-initrd common.py fake-proxy get-iptables get-kernel packages.py run-qemu
 
@@ -251,10 +251,10 @@ build/coverage/faults: tests/coverage/hooks.c tests/faults/faults.c $(ROOMS:%=bu
 
 .PHONY: coverage
 coverage: build/coverage/hyperstart build/coverage/faults $(UNIT:%=build/coverage/unit/%) $(rig)
-	@rm -f build/coverage/*.gcda build/coverage/unit/*.gcda
-	@chmod 777 build/coverage
+	@find build/coverage -name '*.gcda' -delete
+	@find build/coverage -type d -exec chmod 777 {} +
 	@umask 0; for test in $(UNIT:%=build/coverage/unit/%); do $$test >$$test.log 2>&1 || echo "$$test failed"; done
-	@chmod 666 build/coverage/*.gcda
+	@find build/coverage -name '*.gcda' -exec chmod 666 {} +
 	-FAULTS_STEP=1 COVERAGE=$(CURDIR)/build/coverage $(PYTEST) tests/scenarios --rig=host -q $(ARGS)
 	@scripts/coverage build/coverage $(ROOMS)
 
@@ -263,7 +263,7 @@ archive := $(filter-out main,$(ROOMS))
 define archive_rule
 $(1)/rooms.a: $(archive:%=$(1)/%.o)
 	$$(call say,AR)
-	$(Q)rm -f $$@ && ar cr $$@ $$^
+	$(Q)rm -f $$@ && ar cq $$@ $$^
 endef
 $(foreach directory,$(O)/host build/coverage build/fuzz,$(eval $(call archive_rule,$(directory))))
 
@@ -369,14 +369,14 @@ build/clang/%.o: src/%.c Makefile | build/setup-test
 
 lint-tidy: | build/setup-test
 	$(call say,LINT)
-	$(Q)clang-tidy --quiet $(wildcard src/*.c) -- $(CPPFLAGS) -std=c11
+	$(Q)clang-tidy --quiet $(ROOMS:%=src/%.c) -- $(CPPFLAGS) -std=c11
 
 # cppcheck 2.10 does not know _Noreturn.
 lint-cppcheck: | build/setup-test
 	$(call say,LINT)
 	$(Q)cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr \
 		--suppress=missingIncludeSystem --error-exitcode=1 -D_GNU_SOURCE \
-		'-D_Noreturn=__attribute__((noreturn))' -Iinclude src
+		'-D_Noreturn=__attribute__((noreturn))' -Iinclude -Isrc src
 
 lint-shell: | build/setup-test
 	$(call say,LINT)
@@ -408,4 +408,5 @@ bench: all $(rig) $(BENCH:%=build/bench/%) | build/setup-run
 clean:
 	rm -rf build
 
--include $(wildcard $(O)/musl/*.d $(O)/host/*.d build/coverage/*.d build/clang/*.d build/fuzz/*.d $(O)/unit/*.d $(O)/prog/*.d build/bench/*.d)
+-include $(wildcard $(foreach directory,$(O)/musl $(O)/host build/coverage build/clang build/fuzz,$(ROOMS:%=$(directory)/%.d)) \
+	$(O)/unit/*.d $(O)/prog/*.d build/fuzz/*.d build/bench/*.d)

@@ -22,19 +22,19 @@
 #include <linux/magic.h>
 #include <linux/seccomp.h>
 
-#include "clock.h"
-#include "count.h"
-#include "error.h"
-#include "file.h"
-#include "format.h"
+#include "base/clock.h"
+#include "base/count.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/format.h"
+#include "base/log.h"
+#include "base/module.h"
+#include "base/number.h"
+#include "base/writeback.h"
 #include "limits.h"
-#include "log.h"
-#include "module.h"
-#include "number.h"
 #include "protocol.h"
 #include "transport.h"
 #include "version.h"
-#include "writeback.h"
 
 #define RUN_DIR        "/run/hyperstart"
 #define CGROUP_DIR     "/sys/fs/cgroup"

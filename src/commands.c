@@ -11,14 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bytes.h"
-#include "child_cgroup.h"
-#include "child_files.h"
-#include "child_hotplug.h"
-#include "child_network.h"
-#include "child_ps.h"
-#include "count.h"
-#include "spec.h"
+#include "base/bytes.h"
+#include "base/count.h"
+#include "child/cgroup.h"
+#include "child/files.h"
+#include "child/hotplug.h"
+#include "child/network.h"
+#include "child/ps.h"
+#include "spec/spec.h"
 
 struct command {
 	const char *name;

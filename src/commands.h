@@ -3,8 +3,8 @@
 #ifndef COMMANDS_H
 #define COMMANDS_H
 
-#include "control.h"
-#include "pod.h"
+#include "pod/pod.h"
+#include "wire/control.h"
 
 struct commands {
 	struct process_table *table; /* these two: borrowed */

@@ -5,10 +5,10 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 
-#include "child.h"
+#include "base/count.h"
+#include "base/log.h"
+#include "child/child.h"
 #include "commands.h"
-#include "count.h"
-#include "log.h"
 
 /* From the ACK of a DESTROYPOD to the end, for the host to read what is left (protocol.md, 8). */
 #define GRACE_MS 2000

@@ -3,8 +3,8 @@
 #ifndef DAEMON_H
 #define DAEMON_H
 
-#include "error.h"
-#include "settings.h"
+#include "base/error.h"
+#include "base/settings.h"
 
 /* Runs until a DESTROYPOD has been answered and its grace is over: 0. Or -1 with err before anything
  * was begun. The process is over after it: fds and memory are left to its end. */

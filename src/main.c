@@ -7,10 +7,10 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "base/format.h"
+#include "base/log.h"
+#include "base/number.h"
 #include "boot.h"
-#include "format.h"
-#include "log.h"
-#include "number.h"
 #include "protocol.h"
 #include "version.h"
 

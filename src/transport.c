@@ -14,13 +14,13 @@
 #include <linux/limits.h>
 #include <linux/vm_sockets.h>
 
-#include "clock.h"
-#include "error.h"
-#include "file.h"
-#include "format.h"
-#include "log.h"
-#include "module.h"
-#include "uevent.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/format.h"
+#include "base/log.h"
+#include "base/module.h"
+#include "base/uevent.h"
 
 #define SAY_MS   10000
 #define VSOCK_MS 2000 /* how long virtio-serial has before a vsock device is taken instead */

@@ -6,7 +6,7 @@
 #include <link.h>
 #include <stddef.h>
 
-#include "format.h"
+#include "base/format.h"
 
 extern const ElfW(Ehdr) __ehdr_start; /* the linker's: where our file begins in memory */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The pod's and containers' cgroups (v2). */
-#include "cgroup.h"
+#include "base/cgroup.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,9 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "file.h"
-#include "format.h"
-#include "number.h"
+#include "base/file.h"
+#include "base/format.h"
+#include "base/number.h"
 
 int cgroup_create(int parent, const char *name, struct error *err)
 {

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "error.h"
+#include "base/error.h"
 
 /* A cgroup directory by O_PATH fd. `name` is one path component below `parent`. Returns the fd,
  * owned by the caller, or -1 with err. An existing directory is taken over. */

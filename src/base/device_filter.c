@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which devices may be opened in a cgroup: a BPF program, as container engines have it. */
-#include "device_filter.h"
+#include "base/device_filter.h"
 
 #include <linux/bpf.h>
 #include <stdint.h>
@@ -10,7 +10,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "count.h"
+#include "base/count.h"
 
 enum { RESULT, CONTEXT, ACCESS, KIND, MINOR }; /* registers */
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* An error with its story: errno and a text for the operator, who reads it in the ERROR reply. */
-#include "error.h"
+#include "base/error.h"
 
 #include <ctype.h>
 #include <errno.h>
 #include <string.h>
 
-#include "format.h"
+#include "base/format.h"
 
 /* The reply is UTF-8: a text that was cut, here or by the child that sent it, must not end within
  * a character. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Text from a format: as much of printf(3) as there is use for. */
-#include "format.h"
+#include "base/format.h"
 
 #include <errno.h>
 #include <stdbool.h>

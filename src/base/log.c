@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Levelled one-line messages: subject first, never a payload. */
-#include "log.h"
+#include "base/log.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -10,9 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "clock.h"
-#include "count.h"
-#include "format.h"
+#include "base/clock.h"
+#include "base/count.h"
+#include "base/format.h"
 #include "limits.h"
 
 enum log_level log_threshold = LOG_LEVEL_INFO;

@@ -11,14 +11,14 @@
  * blanks it there. The few sources of the loop itself are asked each turn; the thousands of process
  * outputs sit behind a gate, which is a single source here.
  */
-#include "loop.h"
+#include "base/loop.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <sys/epoll.h>
 
-#include "clock.h"
-#include "log.h"
+#include "base/clock.h"
+#include "base/log.h"
 
 #define BATCH_MAX 16
 #define RETRY_MS  100 /* until a source that could not be armed is tried again */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The initrd's kernel modules. */
-#include "module.h"
+#include "base/module.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -8,8 +8,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "file.h"
-#include "format.h"
+#include "base/file.h"
+#include "base/format.h"
 
 int module_load(const char *path)
 {

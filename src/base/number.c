@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Numbers as text has them: decimal digits and nothing else. */
-#include "number.h"
+#include "base/number.h"
 
 bool number_take(const char **text, uint64_t most, uint64_t *number)
 {

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A byte queue of fixed capacity: back-pressure is this queue being full. */
-#include "queue.h"
+#include "base/queue.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "invariant.h"
+#include "base/invariant.h"
 
 /* A tail this long is worth a read of its own before the queued bytes are moved to make more:
  * virtio-serial gives no more than a page at a time. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The kernel's word that a device has come or changed. */
-#include "uevent.h"
+#include "base/uevent.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -9,7 +9,7 @@
 
 #include <linux/netlink.h>
 
-#include "file.h"
+#include "base/file.h"
 
 #define KERNEL_GROUP 1
 #define EVENT_MAX    4096

@@ -11,7 +11,7 @@
  * The watcher waits for a timer, which the loop sets with a mark if it is not set: at most twice a
  * second, and never while nothing is marked. It sees the loop's time only where it ran on time itself.
  */
-#include "watch.h"
+#include "base/watch.h"
 
 #include <errno.h>
 #include <linux/limits.h>
@@ -23,10 +23,10 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "clock.h"
-#include "file.h"
-#include "format.h"
-#include "log.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/format.h"
+#include "base/log.h"
 
 #define FIRST_MS 500  /* from a mark to the watcher's first look */
 #define AGAIN_MS 100  /* from look to look, while it stands */

@@ -6,7 +6,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#include "error.h"
+#include "base/error.h"
 #include "limits.h"
 
 /* Shared with the watcher. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What containers wrote, on its way to disks and servers. */
-#include "writeback.h"
+#include "base/writeback.h"
 
 #include <signal.h>
 #include <string.h>
@@ -8,9 +8,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "clock.h"
-#include "file.h"
-#include "number.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/number.h"
 
 /* The number behind `key`, which begins a line; 0: there is none. */
 static uint64_t number_find(const char *text, const char *key)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Cgroups in which a container may have made some of its own: joined, read, signalled, removed. */
-#include "child_cgroup.h"
+#include "child/cgroup.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -11,10 +11,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cgroup.h"
-#include "child.h"
-#include "file.h"
-#include "format.h"
+#include "base/cgroup.h"
+#include "base/file.h"
+#include "base/format.h"
+#include "child/child.h"
 #include "limits.h"
 
 /* Cgroups and processes, in one go: there are never so many at once. */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How much of the guest a pod and its containers may take. */
-#include "cgroup_limits.h"
+#include "child/cgroup_limits.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
 
-#include "cgroup.h"
-#include "format.h"
+#include "base/cgroup.h"
+#include "base/format.h"
 #include "limits.h"
 
 #define SHARES_MIN     2u

@@ -4,8 +4,8 @@
 #ifndef CGROUP_LIMITS_H
 #define CGROUP_LIMITS_H
 
-#include "error.h"
-#include "spec.h"
+#include "base/error.h"
+#include "spec/spec.h"
 
 /* Leaves the agent and the kernel what limits.h reserves for them. `pod` is below `parent`; neither
  * has a process of its own (but a machine's root cgroup may). 0, or -1 with err. */

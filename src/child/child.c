@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* First and last moments of every child: its fds and signals, its report, its execve. */
-#include "child.h"
+#include "child/child.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,8 +11,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "count.h"
-#include "report.h"
+#include "base/count.h"
+#include "child/report.h"
 
 /* A child is a process of its own: what it reports to is its one global. */
 static int report_pipe = -1;

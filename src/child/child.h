@@ -6,7 +6,7 @@
 
 #include <stddef.h>
 
-#include "error.h"
+#include "base/error.h"
 
 /* Closes every fd but stdio, the report pipe and the `count` fds of `keep` (in any order, -1 for
  * none; all stay close-on-exec); resets every signal that the daemon catches, unblocks all.

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The guest's clock, which stood still while the VM was paused. */
-#include "child_clock.h"
+#include "child/clock.h"
 
 #include <time.h>
 
-#include "file.h"
-#include "number.h"
+#include "base/file.h"
+#include "base/number.h"
 
 void child_clock_set(void)
 {

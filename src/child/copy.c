@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A directory tree, copied as it is. Each step is taken by one name below an fd, and follows no
  * symlink: what an image holds decides nothing but what is copied. */
-#include "child_copy.h"
+#include "child/copy.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -17,9 +17,9 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include "child_path.h"
-#include "file.h"
-#include "format.h"
+#include "base/file.h"
+#include "base/format.h"
+#include "child/path.h"
 #include "limits.h"
 
 #define BLOCK        4096

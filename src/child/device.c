@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Block devices: awaited, named, mounted. */
-#include "child_device.h"
+#include "child/device.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -9,13 +9,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "child.h"
-#include "child_mount.h"
-#include "clock.h"
-#include "count.h"
-#include "format.h"
-#include "module.h"
-#include "uevent.h"
+#include "base/clock.h"
+#include "base/count.h"
+#include "base/format.h"
+#include "base/module.h"
+#include "base/uevent.h"
+#include "child/child.h"
+#include "child/mount.h"
 
 /* The only host adapter that hosts put disks on, and its only channel. */
 #define SCSI_DISK "/sys/class/scsi_disk/0:0:%s/device/block"

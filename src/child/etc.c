@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The files of /etc that a container has from its pod. */
-#include "child_etc.h"
+#include "child/etc.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -8,11 +8,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "child.h"
-#include "child_mount.h"
-#include "child_path.h"
-#include "count.h"
-#include "file.h"
+#include "base/count.h"
+#include "base/file.h"
+#include "child/child.h"
+#include "child/mount.h"
+#include "child/path.h"
 
 /* What STARTPOD wrote into run_dir. */
 static const struct etc_file {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From fork to execve: the first process of a container, or one more in it. */
-#include "child_exec.h"
+#include "child/exec.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,17 +15,17 @@
 
 #include <linux/limits.h>
 
-#include "child.h"
-#include "child_cgroup.h"
-#include "child_mount.h"
-#include "child_path.h"
-#include "child_privileges.h"
-#include "child_rootfs.h"
-#include "child_user.h"
-#include "device_filter.h"
-#include "file.h"
-#include "format.h"
-#include "privilege.h"
+#include "base/device_filter.h"
+#include "base/file.h"
+#include "base/format.h"
+#include "child/cgroup.h"
+#include "child/child.h"
+#include "child/mount.h"
+#include "child/path.h"
+#include "child/privileges.h"
+#include "child/rootfs.h"
+#include "child/user.h"
+#include "spec/privilege.h"
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

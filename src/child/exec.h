@@ -5,8 +5,8 @@
 
 #include <sys/types.h>
 
-#include "settings.h"
-#include "spec.h"
+#include "base/settings.h"
+#include "spec/spec.h"
 
 /* Made by the daemon before the fork; the child reads its copy. All fds are the child's to use. */
 struct child_exec {
@@ -15,7 +15,7 @@ struct child_exec {
 	const struct env_spec *container_envs;  /* an exec inherits them */
 	size_t container_envs_count;
 	const char *hostname;    /* "": the pod has none */
-	const char *cgroup_path; /* see child_rootfs.h */
+	const char *cgroup_path; /* see child/rootfs.h */
 	const struct settings *settings;
 	uint64_t until_ms; /* how long disks are awaited: clock_now() */
 

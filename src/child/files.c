@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* READFILE and WRITEFILE: one file inside a container's mounts. */
-#include "child_files.h"
+#include "child/files.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,11 +11,11 @@
 
 #include <linux/magic.h>
 
-#include "child.h"
-#include "child_mount.h"
-#include "child_path.h"
+#include "base/queue.h"
+#include "child/child.h"
+#include "child/mount.h"
+#include "child/path.h"
 #include "limits.h"
-#include "queue.h"
 
 /* A sysctl does not let itself be read into 4 MiB at once: ENOMEM. */
 #define READ_SIZE (128 * KIB)

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Hardware that comes while the guest runs. */
-#include "child_hotplug.h"
+#include "child/hotplug.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/sysinfo.h>
 
-#include "cgroup_limits.h"
-#include "child.h"
-#include "child_clock.h"
-#include "file.h"
-#include "format.h"
+#include "base/file.h"
+#include "base/format.h"
+#include "child/cgroup_limits.h"
+#include "child/child.h"
+#include "child/clock.h"
 
 /* ENOENT, no such hardware, is no failure. */
 static void sysfs_write(const char *path, const char *text)

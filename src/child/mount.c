@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* File systems as fds. musl 1.2.3 knows none of these system calls. */
-#include "child_mount.h"
+#include "child/mount.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,10 +9,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "child.h"
-#include "child_path.h"
-#include "count.h"
-#include "file.h"
+#include "base/count.h"
+#include "base/file.h"
+#include "child/child.h"
+#include "child/path.h"
 
 static int option_set(int fs, const char *key, const char *value)
 {

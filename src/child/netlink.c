@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* rtnetlink: one request, one answer, and the kernel's own words when it refuses. */
-#include "child_netlink.h"
+#include "child/netlink.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -9,8 +9,8 @@
 
 #include <linux/rtnetlink.h>
 
-#include "file.h"
-#include "invariant.h"
+#include "base/file.h"
+#include "base/invariant.h"
 
 /* The kernel fills its datagrams up to the size that it has seen us receive with. */
 #define ANSWER_BYTES 32768

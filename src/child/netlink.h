@@ -9,7 +9,7 @@
 
 #include <linux/netlink.h>
 
-#include "error.h"
+#include "base/error.h"
 
 struct netlink {
 	int fd; /* owned */

@@ -5,7 +5,7 @@
  * is refused before anything has changed. What the kernel refuses later is undone by the state from
  * before.
  */
-#include "child_network.h"
+#include "child/network.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,12 +20,12 @@
 #include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 
-#include "bytes.h"
-#include "child.h"
-#include "child_route.h"
-#include "clock.h"
-#include "file.h"
-#include "format.h"
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/format.h"
+#include "child/child.h"
+#include "child/route.h"
 
 /* One interface of the command. */
 struct plan {

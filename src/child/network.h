@@ -3,8 +3,8 @@
 #ifndef CHILD_NETWORK_H
 #define CHILD_NETWORK_H
 
-#include "child_network_state.h"
-#include "spec.h"
+#include "child/network_state.h"
+#include "spec/spec.h"
 
 struct child_network {
 	const struct interface_spec *interfaces;

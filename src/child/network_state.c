@@ -4,7 +4,7 @@
  *
  * The kernel's messages are kept as they came: as a request, the same message makes what it told.
  */
-#include "child_network_state.h"
+#include "child/network_state.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -15,9 +15,9 @@
 #include <linux/ipv6.h>
 #include <linux/rtnetlink.h>
 
-#include "count.h"
-#include "file.h"
-#include "format.h"
+#include "base/count.h"
+#include "base/file.h"
+#include "base/format.h"
 
 /* More than any guest has. malloc leaves the pages untouched that it does not need. */
 #define STATE_BYTES_MAX (2 * MIB)

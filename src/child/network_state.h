@@ -7,8 +7,8 @@
 #include <net/if.h>
 #include <stdbool.h>
 
-#include "address.h"
-#include "child_netlink.h"
+#include "child/netlink.h"
+#include "spec/address.h"
 
 /* Links, addresses, and the routes of the main table: netlink messages one behind the other. */
 struct network_state {

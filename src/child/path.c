@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every path inside a container's root, resolved by the kernel as if that were "/". */
-#include "child_path.h"
+#include "child/path.h"
 
 #include <errno.h>
 #include <fcntl.h>

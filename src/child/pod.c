@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The children of STARTPOD and DESTROYPOD: what all containers share, and who holds the
  * namespaces. */
-#include "child_pod.h"
+#include "child/pod.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,18 +15,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cgroup_limits.h"
-#include "child.h"
-#include "child_cgroup.h"
-#include "child_clock.h"
-#include "child_network.h"
-#include "child_portmap.h"
-#include "child_rootfs.h"
-#include "child_unmount.h"
-#include "count.h"
-#include "format.h"
+#include "base/count.h"
+#include "base/format.h"
+#include "base/module.h"
+#include "child/cgroup.h"
+#include "child/cgroup_limits.h"
+#include "child/child.h"
+#include "child/clock.h"
+#include "child/network.h"
+#include "child/portmap.h"
+#include "child/rootfs.h"
+#include "child/unmount.h"
 #include "limits.h"
-#include "module.h"
 
 /* cache=mmap: reads and writes go to the host, as without a cache, but a file can be mapped shared
  * and writable, which apt and databases do. msize: up to 6.1 the kernel takes two contiguous

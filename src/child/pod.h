@@ -4,8 +4,8 @@
 #ifndef CHILD_POD_H
 #define CHILD_POD_H
 
-#include "settings.h"
-#include "spec.h"
+#include "base/settings.h"
+#include "spec/spec.h"
 
 struct child_pod {
 	const struct pod_spec *spec;

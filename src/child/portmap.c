@@ -12,7 +12,7 @@
  * ours lead: a worker makes them before its first process begins, and whoever unmounts it removes them.
  * iptables-restore changes a table at once or not at all.
  */
-#include "child_portmap.h"
+#include "child/portmap.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,10 +28,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "child.h"
-#include "count.h"
-#include "file.h"
-#include "format.h"
+#include "base/count.h"
+#include "base/file.h"
+#include "base/format.h"
+#include "child/child.h"
 
 #define NAT    "hyperstart-PREROUTING"
 #define FILTER "hyperstart-INPUT"

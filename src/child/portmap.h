@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-#include "spec.h"
+#include "spec/spec.h"
 
 struct child_ports {
 	unsigned chain; /* a number that no other container of the agent has had */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a process may do: its limits, its identity and its capabilities. */
-#include "child_privileges.h"
+#include "child/privileges.h"
 
 #include <errno.h>
 #include <linux/capability.h>
@@ -9,9 +9,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "child.h"
-#include "child_seccomp.h"
-#include "privilege.h"
+#include "child/child.h"
+#include "child/seccomp.h"
+#include "spec/privilege.h"
 
 static void limits_set(const struct process_spec *process, const struct rlimit *nofile)
 {

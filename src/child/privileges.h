@@ -5,8 +5,8 @@
 
 #include <sys/resource.h>
 
-#include "child_user.h"
-#include "spec.h"
+#include "child/user.h"
+#include "spec/spec.h"
 
 struct child_privileges {
 	const struct process_spec *process;

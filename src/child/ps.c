@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* PSCONTAINER: what runs in a container, as ps shows it. */
-#include "child_ps.h"
+#include "child/ps.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -11,15 +11,15 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "child.h"
-#include "child_cgroup.h"
-#include "child_mount.h"
-#include "child_path.h"
-#include "child_ps_table.h"
-#include "child_user.h"
-#include "format.h"
+#include "base/format.h"
+#include "base/queue.h"
+#include "child/cgroup.h"
+#include "child/child.h"
+#include "child/mount.h"
+#include "child/path.h"
+#include "child/ps_table.h"
+#include "child/user.h"
 #include "limits.h"
-#include "queue.h"
 
 /* Each of so many still gets a line of 127 bytes. */
 #define PIDS_MAX   32768u

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The columns that ps can show, and what each makes of a process, as procps has them. */
-#include "child_ps_columns.h"
+#include "child/ps_columns.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -8,8 +8,8 @@
 #include <sys/sysmacros.h>
 #include <sys/types.h>
 
-#include "count.h"
-#include "format.h"
+#include "base/count.h"
+#include "base/format.h"
 
 /* --- What a column shows ---------------------------------------------------------------------- */
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The table of PSCONTAINER: ps's arguments, procfs's texts, and the lines that come of them. */
-#include "child_ps_table.h"
+#include "child/ps_table.h"
 
 #include <errno.h>
 #include <string.h>
 
-#include "file.h"
-#include "json.h"
+#include "base/file.h"
+#include "spec/json.h"
 
 /* --- What ps is asked for --------------------------------------------------------------------- */
 

@@ -8,8 +8,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "child_ps_columns.h"
-#include "error.h"
+#include "base/error.h"
+#include "child/ps_columns.h"
 
 #define PS_COLUMNS_MAX 64u
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The record on the report pipe: how a child tells the daemon what became of it. */
-#include "report.h"
+#include "child/report.h"
 
 #include <errno.h>
 #include <linux/limits.h>
@@ -8,8 +8,8 @@
 #include <string.h>
 #include <sys/uio.h>
 
-#include "invariant.h"
-#include "queue.h"
+#include "base/invariant.h"
+#include "base/queue.h"
 
 /* Writer and reader are one program on one machine: no byte order to care about. */
 struct header {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A container's root: made of mounts that are attached by fd, and that nobody sees before it is done.
  */
-#include "child_rootfs.h"
+#include "child/rootfs.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,16 +12,16 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "child.h"
-#include "child_device.h"
-#include "child_etc.h"
-#include "child_mount.h"
-#include "child_path.h"
-#include "child_sysctl.h"
-#include "child_volume.h"
-#include "count.h"
-#include "file.h"
-#include "format.h"
+#include "base/count.h"
+#include "base/file.h"
+#include "base/format.h"
+#include "child/child.h"
+#include "child/device.h"
+#include "child/etc.h"
+#include "child/mount.h"
+#include "child/path.h"
+#include "child/sysctl.h"
+#include "child/volume.h"
 
 static const struct mount_plan dev_plan = {
 	.type = "tmpfs",

@@ -3,8 +3,8 @@
 #ifndef CHILD_ROOTFS_H
 #define CHILD_ROOTFS_H
 
-#include "device_filter.h"
-#include "spec.h"
+#include "base/device_filter.h"
+#include "spec/spec.h"
 
 struct child_rootfs {
 	const struct container_spec *container;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Routes of the guest: their text, and how they are made. */
-#include "child_route.h"
+#include "child/route.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 
 #include <linux/rtnetlink.h>
 
-#include "child_network_state.h"
+#include "child/network_state.h"
 
 /* The family that dest, gateway and src agree on. */
 static int route_family(const struct route *route, struct error *err)

@@ -5,9 +5,9 @@
 
 #include <stdbool.h>
 
-#include "address.h"
-#include "child_netlink.h"
-#include "spec.h"
+#include "child/netlink.h"
+#include "spec/address.h"
+#include "spec/spec.h"
 
 struct route {
 	const char *name;   /* for messages: the destination as the host wrote it */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The system calls that a process without CAP_SYS_ADMIN does without. */
-#include "child_seccomp.h"
+#include "child/seccomp.h"
 
 #include <errno.h>
 #include <linux/audit.h>
@@ -11,8 +11,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "child.h"
-#include "count.h"
+#include "base/count.h"
+#include "child/child.h"
 
 #define FLAGS_REFUSED                                                                  \
 	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | \

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The sysctls that a container asks for. */
-#include "child_sysctl.h"
+#include "child/sysctl.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,8 +11,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "child.h"
-#include "count.h"
+#include "base/count.h"
+#include "child/child.h"
 
 /* What the container's namespaces own, and what is about the guest as a whole, which is the pod's.
  * Not what decides over the agent: programs that the kernel would start outside of all containers

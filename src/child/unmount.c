@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The end of containers' mounts. */
-#include "child_unmount.h"
+#include "child/unmount.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -10,8 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "child.h"
-#include "child_portmap.h"
+#include "child/child.h"
+#include "child/portmap.h"
 
 /* All that is there: who may mount may have put one root over the other. EINVAL: nothing is left, but
  * the first of all roots, which is locked. */

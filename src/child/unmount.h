@@ -9,7 +9,7 @@
 
 struct child_unmount {
 	int mount_ns;      /* -1: none yet */
-	unsigned chain;    /* see child_portmap.h; 0: none … */
+	unsigned chain;    /* see child/portmap.h; 0: none … */
 	uint32_t limit_ms; /* … and how long that may take for each table */
 };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* User, group and additional groups of a process, from the container's own files. */
-#include "child_user.h"
+#include "child/user.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,9 +11,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "child.h"
-#include "child_path.h"
-#include "file.h"
+#include "base/file.h"
+#include "child/child.h"
+#include "child/path.h"
 #include "limits.h"
 
 #define FILE_MAX (1 * MIB)

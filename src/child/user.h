@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "spec.h"
+#include "spec/spec.h"
 
 #define USER_NAME_MAX   256u
 #define USER_HOME_MAX   4096u

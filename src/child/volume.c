@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Volumes and fsmap. What lies on a volume is as hostile as an image: names on it are opened below
  * its own root, and `_data` is no symlink. */
-#include "child_volume.h"
+#include "child/volume.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -13,11 +13,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "child.h"
-#include "child_copy.h"
-#include "child_device.h"
-#include "child_mount.h"
-#include "child_path.h"
+#include "child/child.h"
+#include "child/copy.h"
+#include "child/device.h"
+#include "child/mount.h"
+#include "child/path.h"
 
 #define DATA "_data"
 /* Populated under this name: a copy that is cut short leaves nothing in `_data`. */

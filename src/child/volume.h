@@ -3,8 +3,8 @@
 #ifndef CHILD_VOLUME_H
 #define CHILD_VOLUME_H
 
-#include "device_filter.h"
-#include "spec.h"
+#include "base/device_filter.h"
+#include "spec/spec.h"
 
 struct child_volume {
 	const struct container_spec *container;

@@ -5,7 +5,7 @@
  * then on; a stopped container holds no process (what is left is killed at once) but keeps its id,
  * its mounts and its envs until it is removed.
  */
-#include "container.h"
+#include "pod/container.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,17 +15,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cgroup.h"
-#include "child_exec.h"
-#include "child_portmap.h"
-#include "child_unmount.h"
-#include "clock.h"
-#include "device_filter.h"
-#include "devpts.h"
-#include "file.h"
-#include "invariant.h"
-#include "log.h"
-#include "privilege.h"
+#include "base/cgroup.h"
+#include "base/clock.h"
+#include "base/device_filter.h"
+#include "base/file.h"
+#include "base/invariant.h"
+#include "base/log.h"
+#include "child/exec.h"
+#include "child/portmap.h"
+#include "child/unmount.h"
+#include "pod/devpts.h"
+#include "spec/privilege.h"
 
 /* For the unmounting of a start that failed and was cut short: somebody waits for it. */
 #define CUT_MS 2000

@@ -3,8 +3,8 @@
 #ifndef CONTAINER_H
 #define CONTAINER_H
 
-#include "container_cgroup.h"
-#include "process.h"
+#include "pod/container_cgroup.h"
+#include "pod/process.h"
 
 #define CONTAINER_AGENT "hyperstart"
 

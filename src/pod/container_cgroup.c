@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A container's cgroup: made with its limits, and removed when the kernel says that it is empty. */
-#include "container_cgroup.h"
+#include "pod/container_cgroup.h"
 
 #include <errno.h>
 
-#include "cgroup.h"
-#include "cgroup_limits.h"
-#include "child_cgroup.h"
-#include "file.h"
-#include "format.h"
-#include "log.h"
+#include "base/cgroup.h"
+#include "base/file.h"
+#include "base/format.h"
+#include "base/log.h"
+#include "child/cgroup.h"
+#include "child/cgroup_limits.h"
 
 /* Apart from pod/init, and from the files that the kernel puts beside it. */
 #define CGROUP_PREFIX "c-"

@@ -5,8 +5,8 @@
 
 #include <linux/limits.h>
 
-#include "spawn.h"
-#include "spec.h"
+#include "pod/spawn.h"
+#include "spec/spec.h"
 
 struct container_cgroup {
 	struct spawner *spawner; /* these three: borrowed */

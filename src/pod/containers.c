@@ -4,7 +4,7 @@
  * A removal waits until the container is empty. A start with the id of a container that is gone for its
  * host, but not quite, waits for that one's removal.
  */
-#include "containers.h"
+#include "pod/containers.h"
 
 #include <errno.h>
 #include <signal.h>

@@ -3,7 +3,7 @@
 #ifndef CONTAINERS_H
 #define CONTAINERS_H
 
-#include "container.h"
+#include "pod/container.h"
 
 struct containers {
 	struct list list;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A devpts of a container's own, attached nowhere. */
-#include "devpts.h"
+#include "pod/devpts.h"
 
 #include <errno.h>
 #include <linux/mount.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "count.h"
+#include "base/count.h"
 
 /* Terminals of a container: with kernel.pty.max as boot sets it all containers may have as many. */
 #define DEVPTS_MAX "1024"

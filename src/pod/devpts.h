@@ -4,7 +4,7 @@
 #ifndef DEVPTS_H
 #define DEVPTS_H
 
-#include "error.h"
+#include "base/error.h"
 
 /* An fd of its root, or -1 with err. */
 int devpts_open(struct error *err);

@@ -5,7 +5,7 @@
  *       ▲         └───────────┴───────────┴──── a failed start ───────────────▲                       │
  *       └─────────────────────────────────────────────────────────────────────────────────────────────┘
  */
-#include "pod.h"
+#include "pod/pod.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,15 +13,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cgroup.h"
-#include "child_cgroup.h"
-#include "child_pod.h"
-#include "clock.h"
-#include "count.h"
-#include "file.h"
-#include "format.h"
-#include "log.h"
-#include "writeback.h"
+#include "base/cgroup.h"
+#include "base/clock.h"
+#include "base/count.h"
+#include "base/file.h"
+#include "base/format.h"
+#include "base/log.h"
+#include "base/writeback.h"
+#include "child/cgroup.h"
+#include "child/pod.h"
 
 #define TERM_MS 2000 /* from SIGTERM to SIGKILL (protocol.md, 8) */
 #define KILL_MS 4000 /* from SIGKILL until no process is left; runV waits 10 s for all of it */

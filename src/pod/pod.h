@@ -3,7 +3,7 @@
 #ifndef POD_H
 #define POD_H
 
-#include "containers.h"
+#include "pod/containers.h"
 
 enum pod_state {
 	POD_NONE,        /* no namespace, no container */

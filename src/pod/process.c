@@ -15,7 +15,7 @@
  * command on, not from STARTED: a host sends it right behind. Outputs are not read before STARTED,
  * so no byte of a process precedes the ACK of its command.
  */
-#include "process.h"
+#include "pod/process.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,12 +23,12 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "clock.h"
-#include "count.h"
-#include "file.h"
-#include "invariant.h"
-#include "log.h"
-#include "privilege.h"
+#include "base/clock.h"
+#include "base/count.h"
+#include "base/file.h"
+#include "base/invariant.h"
+#include "base/log.h"
+#include "spec/privilege.h"
 
 /* Until it is looked again whether there is still something to read of a process that is over. */
 #define LAST_CALL_MS 200

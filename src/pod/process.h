@@ -3,10 +3,10 @@
 #ifndef PROCESS_H
 #define PROCESS_H
 
-#include "child_exec.h"
-#include "mux.h"
-#include "request.h"
-#include "settings.h"
+#include "base/settings.h"
+#include "child/exec.h"
+#include "pod/request.h"
+#include "wire/mux.h"
 
 /* What happens to a process, in the order in which it usually does. */
 enum process_fact {

@@ -4,9 +4,9 @@
  * Whoever finishes the work calls request_done(). Commands are served one at a time, so there is one
  * request, and it needs no way back through those that passed the work on.
  */
-#include "request.h"
+#include "pod/request.h"
 
-#include "invariant.h"
+#include "base/invariant.h"
 
 void request_init(struct request *request, struct control *control, struct loop *loop)
 {

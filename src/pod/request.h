@@ -3,8 +3,8 @@
 #ifndef REQUEST_H
 #define REQUEST_H
 
-#include "control.h"
-#include "spawn.h"
+#include "pod/spawn.h"
+#include "wire/control.h"
 
 struct request {
 	struct control *control; /* these two: borrowed */

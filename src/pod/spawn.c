@@ -19,7 +19,7 @@
  * does not go within KILL_MS of its SIGKILL waits in the kernel (D state); it is abandoned: its
  * spawn is told that it is over, its pid is reaped whenever it comes.
  */
-#include "spawn.h"
+#include "pod/spawn.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -31,11 +31,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "child.h"
-#include "file.h"
-#include "invariant.h"
-#include "log.h"
-#include "queue.h"
+#include "base/file.h"
+#include "base/invariant.h"
+#include "base/log.h"
+#include "base/queue.h"
+#include "child/child.h"
 
 #define KILL_MS 2000
 /* What is waited for in one turn: a container can make children of ours, by clone(CLONE_PARENT),

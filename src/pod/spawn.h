@@ -7,8 +7,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "loop.h"
-#include "report.h"
+#include "base/loop.h"
+#include "child/report.h"
 
 struct spawn;
 

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Network addresses as hosts write them: pure functions from text to bytes. */
-#include "address.h"
+#include "spec/address.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
 
-#include "bytes.h"
-#include "count.h"
-#include "number.h"
+#include "base/bytes.h"
+#include "base/count.h"
+#include "base/number.h"
 
 unsigned ip_length(int family)
 {

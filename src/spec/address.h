@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-#include "error.h"
+#include "base/error.h"
 
 #define MAC_BYTES 6u
 

@@ -4,7 +4,7 @@
  * jsmn is lenient about punctuation, and what nobody reads is skipped as it takes it. What guards us is
  * checked where a value is used: that a name has one value, types, ranges, UTF-8, NUL. The walk is as deep
  * as the tables nest, whatever the text is. */
-#include "json.h"
+#include "spec/json.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -15,8 +15,8 @@
 #define JSMN_PARENT_LINKS
 #include <jsmn.h>
 
-#include "format.h"
-#include "invariant.h"
+#include "base/format.h"
+#include "base/invariant.h"
 #include "limits.h"
 
 struct decoder {

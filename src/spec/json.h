@@ -17,9 +17,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "arena.h"
-#include "count.h"
-#include "error.h"
+#include "base/arena.h"
+#include "base/count.h"
+#include "base/error.h"
 
 /* A field that is REQ must be given and, where it can be empty, must not be. EMPTY: a string that need not be
  * given, and for which "" is not the same as that. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Capabilities and resource limits by the names that hosts give them. */
-#include "privilege.h"
+#include "spec/privilege.h"
 
 #include <linux/capability.h>
 #include <stddef.h>
@@ -9,7 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "count.h"
+#include "base/count.h"
 
 static const char *const capabilities[] = {
 	[CAP_CHOWN] = "CHOWN",

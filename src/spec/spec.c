@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a host describes: the tables of its JSON objects, and what must hold for their values. */
-#include "spec.h"
+#include "spec/spec.h"
 
 #include <errno.h>
 #include <linux/capability.h>
 #include <string.h>
 
-#include "address.h"
-#include "format.h"
-#include "json.h"
+#include "base/format.h"
 #include "limits.h"
-#include "privilege.h"
+#include "spec/address.h"
+#include "spec/json.h"
+#include "spec/privilege.h"
 
 #define DIGITS "0123456789"
 /* Their longest: a target's and a LUN's decimal number; what the kernel calls a disk. */

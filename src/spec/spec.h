@@ -10,9 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "arena.h"
-#include "error.h"
-#include "json.h"
+#include "base/arena.h"
+#include "base/error.h"
+#include "spec/json.h"
 
 struct env_spec {
 	const char *env, *value; /* value is "" when absent */

@@ -15,16 +15,16 @@
  * still run, but their replies go nowhere; NEXTs and replies that have not left are dropped; READY
  * and events are kept by whoever queued them until control_has_sent() and are queued again.
  */
-#include "control.h"
+#include "wire/control.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "bytes.h"
-#include "format.h"
-#include "invariant.h"
-#include "log.h"
+#include "base/bytes.h"
+#include "base/format.h"
+#include "base/invariant.h"
+#include "base/log.h"
 
 /* Two ids, each byte of which may take six characters, and the rest of the object. */
 #define EVENT_MAX (CONTROL_HEADER + 2 * 6 * ID_MAX + 128)

@@ -4,10 +4,10 @@
 #ifndef CONTROL_H
 #define CONTROL_H
 
-#include "arena.h"
-#include "error.h"
-#include "port.h"
+#include "base/arena.h"
+#include "base/error.h"
 #include "protocol.h"
+#include "wire/port.h"
 
 /* One command from the host. */
 struct message {

@@ -18,7 +18,7 @@
  * closed; so no background process can hold the exit report hostage. One that takes those bytes
  * itself leaves nothing to read, and that is the end, too.
  */
-#include "mux.h"
+#include "wire/mux.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -26,8 +26,8 @@
 #include <sys/ioctl.h>
 #include <sys/uio.h>
 
-#include "bytes.h"
-#include "file.h"
+#include "base/bytes.h"
+#include "base/file.h"
 #include "protocol.h"
 
 #define PAYLOAD_MAX (TTY_FRAME_MAX - TTY_HEADER)

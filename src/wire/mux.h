@@ -3,8 +3,8 @@
 #ifndef MUX_H
 #define MUX_H
 
-#include "port.h"
-#include "watch.h"
+#include "base/watch.h"
+#include "wire/port.h"
 
 #define MUX_BUCKETS 64
 

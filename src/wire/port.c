@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One channel to the host: an fd, a queue each way, hang-up and return. */
-#include "port.h"
+#include "wire/port.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -10,10 +10,10 @@
 
 #include <linux/vm_sockets.h>
 
-#include "bytes.h"
-#include "file.h"
+#include "base/bytes.h"
+#include "base/file.h"
+#include "base/log.h"
 #include "limits.h"
-#include "log.h"
 
 /* A virtio port without a host reports POLLHUP at once and for ever; so it is left alone and looked
  * at this often. */

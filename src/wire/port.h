@@ -3,8 +3,8 @@
 #ifndef PORT_H
 #define PORT_H
 
-#include "loop.h"
-#include "queue.h"
+#include "base/loop.h"
+#include "base/queue.h"
 
 struct port {
 	const char *name;       /* "control", "tty": the log's subject */

@@ -283,7 +283,7 @@ class Chaos(Oracle):
         for process in ended:
             line, _, out = bytes(process.out).partition(b"\n")
             if b")" in line:
-                check((line.split()[0].decode(), identity(line.decode())) not in there,
+                check((line.split()[0].decode(), identity(line.decode(errors="replace"))) not in there,
                       f"told to have ended, with {process.code}, but there: {process.script}")
             if process.expected is not None:
                 killed = {128 + number for number in self.signals}

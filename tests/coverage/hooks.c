@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "child.h"
+#include "child/child.h"
 #include "daemon.h"
 
 void __gcov_dump(void);

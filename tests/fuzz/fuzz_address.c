@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "child_network.h"
-#include "child_route.h"
+#include "child/network.h"
+#include "child/route.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

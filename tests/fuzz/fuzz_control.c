@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bytes.h"
-#include "control.h"
+#include "base/bytes.h"
 #include "limits.h"
+#include "wire/control.h"
 
 /* What host.h and turns.h check is an assertion here. */
 #define assert_true(condition) assert(condition)

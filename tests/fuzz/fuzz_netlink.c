@@ -8,7 +8,7 @@
 
 #include <linux/if_link.h>
 
-#include "child_network_state.h"
+#include "child/network_state.h"
 
 #define SEQUENCE 0x01010101u
 

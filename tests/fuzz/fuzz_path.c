@@ -13,8 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "child_copy.h"
-#include "child_path.h"
+#include "child/copy.h"
+#include "child/path.h"
 
 #define NODES_MAX  16
 #define TARGET_MAX 12

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "child_ps_table.h"
-#include "json.h"
+#include "child/ps_table.h"
+#include "spec/json.h"
 
 #define SEPARATOR "\n--\n"
 #define ARGS_MAX  8

@@ -12,10 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bytes.h"
+#include "base/bytes.h"
 #include "limits.h"
-#include "mux.h"
 #include "protocol.h"
+#include "wire/mux.h"
 
 /* What host.h and turns.h check is an assertion here. */
 #define assert_true(condition) assert(condition)

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "child_user.h"
+#include "child/user.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -24,7 +24,7 @@ def read(name):
     return (ROOT / name).read_text()
 
 
-VERSION = re.search(r'#define VERSION "(.*)"', read("include/version.h"))[1]
+VERSION = re.search(r'#define VERSION "(.*)"', read("src/version.h"))[1]
 
 
 # --- The tarball and the installation --------------------------------------------------------------
@@ -172,10 +172,10 @@ def test_the_man_page_has_every_word_of_the_kernel_command_line_and_no_other():
     words = keys("word_apply", "src/boot.c") | keys("boot_option", "src/boot.c")
     assert "vsock" in words
     assert set(re.findall(r"hyperstart\.(\w+)", shown)) == words
-    source = "".join(file.read_text() for file in ROOT.glob("src/*.c"))
+    source = "".join(file.read_text() for file in ROOT.glob("src/**/*.c"))
     assert set(re.findall(r"hyper_use_\w+", shown)) == set(re.findall(r'"(hyper_use_\w+)', source)) \
         == {"hyper_use_serial"}
-    levels = re.search(r"levels\[\] = \{(.*?)\n\};", read("src/log.c"), re.DOTALL)[1]
+    levels = re.search(r"levels\[\] = \{(.*?)\n\};", read("src/base/log.c"), re.DOTALL)[1]
     for level in re.findall(r'"(\w+)"', levels):
         assert level in shown
 
@@ -201,7 +201,7 @@ def bold(text):
 
 
 def test_the_man_page_has_every_key_of_a_description_and_no_other():
-    known = set(re.findall(r'"(\w+)", (?:REQ|OPT|EMPTY)', read("src/spec.c")))
+    known = set(re.findall(r'"(\w+)", (?:REQ|OPT|EMPTY)', read("src/spec/spec.c")))
     words = {word for word in bold(section("DESCRIPTIONS")) if re.fullmatch(r"\w+", word)}
     assert words - {"ps", "prctl"} == known
 
@@ -225,12 +225,12 @@ def generalised(text):
 
 def test_the_man_page_has_every_error_of_commands_and_no_other():
     # Those of descriptions tell the field's path, and those of children the kernel's reason.
-    rooms = ("commands", "container", "containers", "control", "pod", "portmap", "process", "spawn",
-             "worker")
+    rooms = ("commands", "daemon", "pod/container", "pod/containers", "pod/pod", "pod/process", "pod/spawn",
+             "wire/control")
     source = "".join(read(f"src/{room}.c") for room in rooms)
     calls = re.findall(r'error_set\(\s*&?\w+,\s*E\w+,\s*"([^"]+)"', source) + \
-        re.findall(r'_cancel\([^;"]*"([^"]+)"\)|reason\[\] = "([^"]+)"', source)
-    calls = {generalised("".join(call)) for call in calls}
+        re.findall(r'_(?:cancel|cut)\([^;"]*"([^"]+)"\)', source)
+    calls = {generalised(call) for call in calls}
     if "error_memory(" in source:
         calls.add("out of memory")
     # Another's text, wrapped; what is only logged, or told to nobody.

@@ -173,28 +173,32 @@ def test_a_terminal_that_goes_away_ends_the_run():
 # --- The check of the layers ----------------------------------------------------------------------
 
 TABLE = """
-| L | file | responsibility |
+| folder | file | responsibility |
 |---|---|---|
-| 0 | `low.h` | |
-| 0 | `error` | |
-| 1 | `loop`, `json` | |
+| `src/` | `main` | |
+| `src/wire/` | `port`, `mux` | |
+| `src/base/` | `loop` `list.h` | |
+| `include/` | `limits.h` | |
 """
 
 
 @pytest.mark.parametrize("file, includes, complaint", [
-    ("src/loop.c", "error.h", None),
-    ("src/json.c", "loop.h", None),
-    ("src/loop.c", "json.h", "src/loop.c: includes json.h, which stands below it"),
-    ("include/low.h", "error.h", "include/low.h: includes error.h, which stands below it"),
-    ("src/stray.c", "low.h", "src/stray.c: not in the room table"),
-    ("src/loop.c", "stray.h", "includes stray.h, which is not in the room table"),
+    ("src/wire/port.c", "base/loop.h", None),
+    ("src/main.c", "wire/mux.h", None),
+    ("src/wire/port.c", "limits.h", None),
+    ("src/base/loop.c", "wire/mux.h", "src/base/loop.c: includes src/wire/mux.h, which stands above it"),
+    ("include/limits.h", "base/list.h", "include/limits.h: includes src/base/list.h, which stands above"),
+    ("src/wire/stray.c", "limits.h", "src/wire/stray.c: not in the table's rows of src/wire/"),
+    ("src/wire/port.c", "stray.h", "src/wire/port.c: includes stray.h, which is not in the table"),
+    ("src/wire/mux.h", "wire/port.h", "a cycle: src/wire/mux → src/wire/port → src/wire/mux"),
 ])
-def test_an_include_goes_up_the_table_only(tmp_path, file, includes, complaint):
+def test_an_include_goes_down_the_table_only(tmp_path, file, includes, complaint):
     (tmp_path / "README.md").write_text(TABLE)
-    for directory in "src", "include":
-        (tmp_path / directory).mkdir()
-    for name in "include/low.h", "src/error.c", "src/loop.c", "src/json.c":
+    for name in ("include/limits.h", "src/main.c", "src/wire/port.c", "src/wire/port.h", "src/wire/mux.c",
+                 "src/wire/mux.h", "src/base/loop.c", "src/base/loop.h", "src/base/list.h"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
+    (tmp_path / "src/wire/port.h").write_text('#include "wire/mux.h"\n')
     (tmp_path / file).write_text(f'#include "{includes}"\n')
     result = subprocess.run([ROOT / "scripts/check-layers", tmp_path / "README.md"], text=True,
                             capture_output=True)

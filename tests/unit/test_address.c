@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "address.h"
+#include "spec/address.h"
 
 static struct error err;
 

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "arena.h"
+#include "base/arena.h"
 
 static void what_is_allocated_is_zeroed_aligned_and_apart(void **state)
 {

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "bytes.h"
+#include "base/bytes.h"
 
 static void the_most_significant_byte_comes_first(void **state)
 {

@@ -16,8 +16,8 @@
 
 #include <cmocka.h>
 
-#include "cgroup.h"
-#include "child_cgroup.h"
+#include "base/cgroup.h"
+#include "child/cgroup.h"
 #include "limits.h"
 
 static int parent = -1;

@@ -14,8 +14,8 @@
 
 #include <cmocka.h>
 
-#include "cgroup.h"
-#include "cgroup_limits.h"
+#include "base/cgroup.h"
+#include "child/cgroup_limits.h"
 #include "limits.h"
 
 static char directory[] = "/tmp/test-cgroup-limits-XXXXXX";

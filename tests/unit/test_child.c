@@ -15,9 +15,9 @@
 
 #include <cmocka.h>
 
-#include "child.h"
-#include "queue.h"
-#include "report.h"
+#include "base/queue.h"
+#include "child/child.h"
+#include "child/report.h"
 
 /* Runs `main` as the daemon runs a child; what it reported, and how it ended. */
 static struct report run(void (*child_main)(void), const int *keep, size_t count, int *status)

@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-#include "child_copy.h"
+#include "child/copy.h"
 
 struct place {
 	char path[64];

@@ -5,9 +5,9 @@
 #include <stdint.h>
 #include <sys/wait.h>
 
-#include "../../src/child_exec.c"
-#include "queue.h"
-#include "report.h"
+#include "../../src/child/exec.c"
+#include "base/queue.h"
+#include "child/report.h"
 
 #include <cmocka.h>
 

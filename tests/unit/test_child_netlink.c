@@ -10,7 +10,7 @@
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
 
-#include "child_netlink.h"
+#include "child/netlink.h"
 
 #define SEQUENCE 7u
 

@@ -7,8 +7,8 @@
 
 #include <cmocka.h>
 
-#include "child_network.h"
-#include "child_route.h"
+#include "child/network.h"
+#include "child/route.h"
 
 static struct error err;
 static struct interface_address address;

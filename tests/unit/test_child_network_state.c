@@ -11,7 +11,7 @@
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
 
-#include "child_network_state.h"
+#include "child/network_state.h"
 
 /* A kernel with one device. A dump of anything is two datagrams: what there is, and the end. */
 static struct {

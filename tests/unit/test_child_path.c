@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-#include "child_path.h"
+#include "child/path.h"
 
 #define INSIDE "inside the root"
 

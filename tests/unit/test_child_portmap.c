@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "child_portmap.h"
+#include "child/portmap.h"
 
 static void a_table_is_named_by_a_line_of_its_own(void **state)
 {

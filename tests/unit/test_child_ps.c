@@ -16,10 +16,10 @@
 
 #include <cmocka.h>
 
-#include "child.h"
-#include "child_ps.h"
-#include "child_ps_table.h"
-#include "report.h"
+#include "child/child.h"
+#include "child/ps.h"
+#include "child/ps_table.h"
+#include "child/report.h"
 
 /* --- What ps is asked for ----------------------------------------------------------------------- */
 

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "child_sysctl.h"
+#include "child/sysctl.h"
 
 static void assert_path(const char *name, const char *expected)
 {

@@ -14,10 +14,10 @@
 
 #include <cmocka.h>
 
-#include "child.h"
-#include "child_user.h"
-#include "queue.h"
-#include "report.h"
+#include "base/queue.h"
+#include "child/child.h"
+#include "child/report.h"
+#include "child/user.h"
 
 static const char passwd[] = "root:x:0:0:root:/root:/bin/sh\n"
 			     "web:x:33:44:,,,:/srv/web:/bin/false\n"

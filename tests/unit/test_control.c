@@ -10,11 +10,11 @@
 
 #include <cmocka.h>
 
-#include "bytes.h"
-#include "control.h"
+#include "base/bytes.h"
 #include "host.h"
 #include "limits.h"
 #include "turns.h"
+#include "wire/control.h"
 
 /* --- Commands that do nothing but keep a book ------------------------------------------------- */
 

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "error.h"
+#include "base/error.h"
 
 static void an_error_is_wrapped_from_the_outside_in(void **state)
 {

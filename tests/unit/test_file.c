@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "file.h"
+#include "base/file.h"
 
 static void a_file_is_a_string_where_it_and_its_end_fit(void **state)
 {

@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "format.h"
+#include "base/format.h"
 
 /* The same text and the same length as the C library's, in room for all, some and none of it. */
 #define SAME(...)                                                                            \

@@ -11,8 +11,8 @@
 
 #include <cmocka.h>
 
-#include "json.h"
 #include "limits.h"
+#include "spec/json.h"
 
 /* --- A schema with a field of every kind ------------------------------------------------------ */
 

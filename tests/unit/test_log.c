@@ -12,8 +12,8 @@
 
 #include <cmocka.h>
 
+#include "base/log.h"
 #include "limits.h"
-#include "log.h"
 
 static struct timespec now = {.tv_sec = 1000};
 static int fds[2];

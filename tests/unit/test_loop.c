@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "clock.h"
+#include "base/clock.h"
 #include "turns.h"
 
 /* A pipe's reading end as a source that writes down what happens to it. */

@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "module.h"
+#include "base/module.h"
 
 /* The kernel's part: what was loaded, in order, by its first byte. */
 static char loaded[16];

@@ -14,12 +14,12 @@
 
 #include <cmocka.h>
 
-#include "bytes.h"
+#include "base/bytes.h"
 #include "host.h"
 #include "limits.h"
-#include "mux.h"
 #include "protocol.h"
 #include "turns.h"
+#include "wire/mux.h"
 
 #define FRAME_PAYLOAD (TTY_FRAME_MAX - TTY_HEADER)
 

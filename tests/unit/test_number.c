@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "number.h"
+#include "base/number.h"
 
 static void digits_alone_are_a_number(void **state)
 {

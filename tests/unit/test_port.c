@@ -12,11 +12,11 @@
 
 #include <cmocka.h>
 
-#include "bytes.h"
+#include "base/bytes.h"
 #include "host.h"
 #include "limits.h"
-#include "port.h"
 #include "turns.h"
+#include "wire/port.h"
 
 #define HEADER    12u
 #define IN_BYTES  1000u

@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "privilege.h"
+#include "spec/privilege.h"
 
 static void a_capability_is_found_with_and_without_its_prefix(void **state)
 {

@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "queue.h"
+#include "base/queue.h"
 
 /* ASan's: an impossible size is a failure of malloc, not of the program. */
 const char *__asan_default_options(void);

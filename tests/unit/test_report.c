@@ -12,8 +12,8 @@
 
 #include <cmocka.h>
 
-#include "queue.h"
-#include "report.h"
+#include "base/queue.h"
+#include "child/report.h"
 
 static int fds[2];
 static struct report report;

@@ -13,8 +13,8 @@
 
 #include <cmocka.h>
 
-#include "child.h"
-#include "spawn.h"
+#include "child/child.h"
+#include "pod/spawn.h"
 #include "turns.h"
 
 static struct spawner spawner;

@@ -12,8 +12,8 @@
 #include <linux/capability.h>
 
 #include "limits.h"
-#include "privilege.h"
-#include "spec.h"
+#include "spec/privilege.h"
+#include "spec/spec.h"
 
 static struct arena arena;
 static struct error err;

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "uevent.h"
+#include "base/uevent.h"
 
 static const char added[] = "add@/devices/pci0000:00/0000:00:05.0/virtio2/block/vda\0ACTION=add\0"
 			    "DEVPATH=/devices/pci0000:00/0000:00:05.0/virtio2/block/vda\0"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "writeback.h"
+#include "base/writeback.h"
 
 #include <errno.h>
 #include <fcntl.h>

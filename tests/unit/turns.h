@@ -6,7 +6,7 @@
 #include <poll.h>
 #include <unistd.h>
 
-#include "loop.h"
+#include "base/loop.h"
 
 static struct loop loop;
 static struct timer turn_end;
