@@ -117,7 +117,7 @@ class Templates:
     """Guests as they were at READY, before any host came: one is booted, saved, and started anew from there
     for each test that wants the same. Not one with devices of its own, whose state is elsewhere, too."""
 
-    MAX = 6  # some 80 MB each
+    MAX = 8  # some 80 MB each
 
     def __init__(self):
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="hyperstart-templates-"))
@@ -131,7 +131,7 @@ class Templates:
             self.saved[key] = self.save(make([]))
             for old in list(self.saved)[: -self.MAX]:
                 self.saved.pop(old)[0].unlink()
-        path, console = self.saved[key]
+        path, console = self.saved[key] = self.saved.pop(key)  # the last to be given up
         vm = make(["-incoming", f"exec:cat {path}"])
         vm.start()
         while vm.qmp("query-status")["status"] == "inmigrate":

@@ -10,7 +10,7 @@ from rig import pace
 from rig.wire import Code
 
 KINDS = ("orphans", "console", "shm", "fds", "memory", "forks")
-SECONDS = 60
+SECONDS = 30
 PINGS, GAP, FACTOR = 100, 15, 3
 KILL_SECONDS = 5
 FEW = 1  # the pod's init
