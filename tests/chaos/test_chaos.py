@@ -24,6 +24,7 @@ from pathlib import Path
 import pytest
 
 from model.oracle import ACK, ERROR, Oracle
+from rig import pace
 from rig.host import Host, check
 from rig.host_rig import PIDS_V1, HostGuest
 from rig.programs import pattern
@@ -36,7 +37,6 @@ NAMES = ["web", "db", "a}b", "caf\u00e9"]
 ROOM = (300, 4000)  # processes that a guest may have; in a small one the agent's own forks fail, too
 STREAMS_MAX = 100
 ACK_SECONDS, OFF_SECONDS = 9, 3 + 1  # wait_end looks once a second
-USUAL_START = 0.2  # seconds, on an idle machine; where a start takes longer, so may an end
 KEPT = 100_000  # bytes of an output that are looked at
 LAST = 30
 MISBEHAVING = [
@@ -316,7 +316,7 @@ class Chaos(Oracle):
         except TimeoutError as late:
             raise TimeoutError(f"{self.held()}, not {before}") from late
 
-    def end(self, before, factor):
+    def end(self, before):
         self.rng = random.Random(f"{self.seed}/end")
         self.trace.append("the end:")
         self.attend()
@@ -328,17 +328,19 @@ class Chaos(Oracle):
                 self.calm_down(before)
         host, began = self.host, time.monotonic()
         destroy = self.send("DESTROYPOD", Code.DESTROYPOD)
-        host.wait_for(lambda: destroy.kind is not None, "the ACK of DESTROYPOD", ACK_SECONDS * factor)
+        host.wait_for(lambda: destroy.kind is not None, "the ACK of DESTROYPOD")
         self.verify()
         self.took = time.monotonic() - began
+        check(self.took <= pace.late(ACK_SECONDS), f"DESTROYPOD took {self.took:.1f} s")
         host.pump(0)
         check(self.is_over(), "DESTROYPOD was acknowledged before all ends were told")
         self.check_ends()
         if self.rng.random() < 0.5:
             host.disconnect_control()
         began = time.monotonic()
-        reason = host.guest.wait_end(host, OFF_SECONDS * factor)
+        reason = host.guest.wait_end(host)
         self.off = time.monotonic() - began
+        check(self.off <= pace.late(OFF_SECONDS), f"the end took {self.off:.1f} s")
         check(reason == "power-off", f"the agent ended with {reason}")
 
 
@@ -348,7 +350,7 @@ STEPS = [("misbehave", 30), ("behave", 20), ("command", 15), ("signal", 5), ("ma
 
 def play(share, seed):
     """One round."""
-    began = time.monotonic()
+    pace.look()
     guest = HostGuest(share, caps="default", deadline=3)
     host, chaos = Host(guest, 30), None
     try:
@@ -356,11 +358,10 @@ def play(share, seed):
         host.startpod()
         host.newcontainer("first", ["true"]).wait()  # what is opened once is opened
         host.ack(Code.REMOVECONTAINER, {"container": "first"})
-        start = time.monotonic() - began
         chaos = Chaos(host, seed)
         before = chaos.held()
         chaos.live()
-        chaos.end(before, max(1, start / USUAL_START))
+        chaos.end(before)
         assert not (complaints := guest.complaints()), complaints
     except BaseException:
         print(*(chaos.trace[-LAST:] if chaos else ()), guest.describe(), guest.complaints() or "",

@@ -18,6 +18,7 @@ import json
 import select
 import time
 
+from rig import pace
 from rig.wire import (Code, TtyFrame, Violation, command, control_decoder, tty_decoder,
                       tty_frames)
 
@@ -147,8 +148,8 @@ class Connection:
 
 
 class Host:
-    def __init__(self, guest, timeout):
-        self.guest, self.timeout = guest, timeout
+    def __init__(self, guest, seconds):
+        self.guest, self.seconds = guest, seconds  # it waits so long, on an idle machine
         self.ready = False
         self.control = self.tty = None
         self.commands = collections.deque()  # sent and not yet answered
@@ -162,6 +163,10 @@ class Host:
         self.pod = False  # STARTPOD was acknowledged
         self.containers = {}  # by name, the first process
         self.operator = None
+
+    @property
+    def timeout(self):
+        return pace.scaled(self.seconds)
 
     # Connections
 
@@ -238,7 +243,7 @@ class Host:
 
     def wait_for(self, condition, what, timeout=None, closing=False):
         """Moves bytes until condition(). `closing`: the agent may hang up meanwhile."""
-        timeout = self.timeout if timeout is None else timeout
+        timeout = self.timeout if timeout is None else pace.scaled(timeout)
         end = time.monotonic() + timeout
         while not condition():
             left = end - time.monotonic()
@@ -250,10 +255,11 @@ class Host:
 
     def wait_seen(self, condition, what):
         """wait_for what no byte to the host tells: looks every now and then."""
-        end = time.monotonic() + self.timeout
+        timeout = self.timeout
+        end = time.monotonic() + timeout
         while not condition():
             if time.monotonic() > end:
-                raise TimeoutError(f"waited {self.timeout} s for {what}\n{self.guest.describe()}")
+                raise TimeoutError(f"waited {timeout} s for {what}\n{self.guest.describe()}")
             self.pump_for(0.05)
 
     def wait_log(self, line, count=1):

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import traceback
 
+from rig import pace
 from rig.inspect import Inspected
 from rig.scripts import ROOT
 
@@ -31,7 +32,6 @@ MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 1 << 18
 PR_SET_PDEATHSIG = 1
 SYS_PIDFD_GETFD = 438
 SANITIZER_WORDS = ("AddressSanitizer", "LeakSanitizer", "runtime error:", "UndefinedBehavior")
-START_TIMEOUT = 20
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -94,8 +94,9 @@ class HostGuest(Inspected):
         if self.cgroup:
             (self.dir / "cgroup").mkdir()
             args.append(f"--cgroup={self.dir}/cgroup")
+        self.deadline = deadline and pace.scaled(deadline)
         if deadline:
-            args.append(f"--deadline={deadline}")
+            args.append(f"--deadline={self.deadline}")
         if api:
             args.append(f"--api={api}")
         if caps:
@@ -238,7 +239,7 @@ class HostGuest(Inspected):
         """Call the result for the script's output. Nothing is asked of the agent for it."""
         env = {**os.environ, "AGENT": str(self.pid), "CGROUP": str(self.cgroup)}
         return lambda: subprocess.run(["sh", "-c", script], env=env, capture_output=True, text=True,
-                                      timeout=60).stdout
+                                      timeout=pace.scaled(60)).stdout
 
     def agent_socket(self, name):
         """A duplicate of the daemon's own connected end of that port."""

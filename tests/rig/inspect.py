@@ -7,6 +7,8 @@ $CGROUP its cgroup directory, and what it writes comes back. The rest is the sam
 
 import dataclasses
 
+from rig import pace
+
 
 @dataclasses.dataclass
 class AgentStat:
@@ -27,11 +29,11 @@ cd /proc/$AGENT
 grep ^Rss: smaps_rollup; cat schedstat; grep ctxt_switches status; ls fd | wc -l
 """
 
-# Once the agent rests, or has had 5 seconds to come to rest: the next second of it.
+# Once the agent rests, or has had as many tries to come to rest: the next second of it.
 IDLE = """
 cd /proc/$AGENT
 look() { set -- $(cat schedstat) $(grep ctxt_switches status); echo $1 $(($5 + $7)); }
-before= now=$(look) tries=25
+before= now=$(look)
 while [ "$before" != "$now" ] && [ $((tries -= 1)) -gt 0 ]; do
 	sleep 0.2
 	before=$now now=$(look)
@@ -75,7 +77,7 @@ class Inspected:
     def watch_idle(self, host, delay=0):
         """Call the result: once the agent rests, it says what the agent does in a second. In the
         VM it takes the agent to begin, so that is done now, after a delay."""
-        output = self.shell(host, IDLE, delay)
+        output = self.shell(host, f"tries={pace.scaled(25)}\n{IDLE}", delay)
         return lambda: Idle(*(int(word) for word in output().split()))
 
     def zombies(self, host):
@@ -115,7 +117,7 @@ class Cgroup:
     def wait_frozen(self, count):
         """Until that many processes are in it, and stopped. Returns them."""
         members = self._shell(f"""
-            tries=400
+            tries={pace.scaled(400)}
             until grep -q 'frozen 1' cgroup.events && [ $(wc -l <cgroup.procs) = {count} ]; do
                     [ $((tries -= 1)) -gt 0 ] || exit
                     sleep 0.05

@@ -179,7 +179,7 @@ class Station:
 
     def wait(self, condition, what, timeout=TIMEOUT):
         """With `changed` held."""
-        done = self.changed.wait_for(lambda: condition() or self.failure, timeout)
+        done = self.changed.wait_for(lambda: condition() or self.failure, pace.scaled(timeout))
         if self.failure:
             raise self.failure
         if not done:

@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import time
 
-from rig import vsock
+from rig import pace, vsock
 from rig.inspect import Inspected
 from rig.rootfs import BUSYBOX
 from rig.scripts import ROOT, load_script
@@ -117,7 +117,7 @@ class Templates:
     """Guests as they were at READY, before any host came: one is booted, saved, and started anew from there
     for each test that wants the same. Not one with devices of its own, whose state is elsewhere, too."""
 
-    MAX = 6  # some 80 MB each
+    MAX = 8  # some 80 MB each
 
     def __init__(self):
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="hyperstart-templates-"))
@@ -131,7 +131,7 @@ class Templates:
             self.saved[key] = self.save(make([]))
             for old in list(self.saved)[: -self.MAX]:
                 self.saved.pop(old)[0].unlink()
-        path, console = self.saved[key]
+        path, console = self.saved[key] = self.saved.pop(key)  # the last to be given up
         vm = make(["-incoming", f"exec:cat {path}"])
         vm.start()
         while vm.qmp("query-status")["status"] == "inmigrate":
@@ -143,10 +143,12 @@ class Templates:
         self.count += 1
         path = self.directory / str(self.count)
         with vm:
+            start = time.monotonic()
             while "READY" not in (console := vm.console()):
                 if not vm.is_running():
                     raise run_qemu.VmError(f"the guest ended: {console}{vm.output()}")
                 time.sleep(0.05)
+            pace.saw("boot", time.monotonic() - start)
             vm.qmp("stop")
             vm.qmp("migrate", uri=f"exec:cat >{path}")
             while (status := vm.qmp("query-migrate")["status"]) != "completed":
@@ -174,8 +176,9 @@ class VmGuest(Inspected):
         self.transport, self.start = transport, start
         self.greets = transport == "vsock"
         words = [f"hyperstart.log={level}"]
+        self.deadline = deadline and pace.scaled(deadline)
         if deadline:
-            words.append(f"hyperstart.deadline={deadline}")
+            words.append(f"hyperstart.deadline={self.deadline}")
         if api:
             words.append(f"hyperstart.api={api}")
         if caps:
@@ -205,6 +208,7 @@ class VmGuest(Inspected):
                 self.device = vsock.Device(self.vm.directory / "vsock.sock")
                 self.vm.arguments += self.device.arguments(self.vm.memory)
             self.vm.start()
+        self.vm.monitor.TIMEOUT = pace.scaled(self.vm.monitor.TIMEOUT)
         self.reason = None
         self.operator = None  # the process that starts scripts
         self.scripts = 0
@@ -274,7 +278,7 @@ class VmGuest(Inspected):
     def wait_end(self, host, timeout=60):
         if self.reason is None:
             host.wait_for(self.has_ended, "the guest's power-off", timeout, closing=True)
-            reason = self.vm.wait_shutdown_reason(10)
+            reason = self.vm.wait_shutdown_reason(pace.scaled(10))
             self.reason = "power-off" if reason == "guest-shutdown" else str(reason)
         return self.reason
 

@@ -13,12 +13,13 @@ import tempfile
 
 import pytest
 
+from rig import pace
 from rig.host import Host
 from rig.host_rig import HostGuest
 from rig.rootfs import Share
 from rig.vm_rig import VmGuest, build_initrd
 
-LIMIT = 60  # seconds for a test that names none
+LIMIT = 60  # seconds for a test that names none, on an idle machine
 VM_FACTOR = 5  # what TCG costs
 
 
@@ -71,8 +72,7 @@ def pytest_runtest_protocol(item):
     """A test that waits for ever fails where it stands."""
     mark = item.get_closest_marker("limit")
     limit = mark.args[0] if mark else LIMIT
-    if item.config.getoption("rig") == "vm":
-        limit *= VM_FACTOR
+    limit = pace.scaled(limit * VM_FACTOR if item.config.getoption("rig") == "vm" else limit)
 
     def overdue(*_):
         raise TimeoutError(f"the test took more than {limit} s")
@@ -105,7 +105,8 @@ class Rig:
         return Host(guest, 120 if self.is_vm else 20)
 
     def take(self, key, options):
-        if self.kept and self.kept[0] == key:
+        deadline = pace.scaled(options.get("deadline", 0))  # it has to be long enough still
+        if self.kept and self.kept[0] == key and (self.kept[1].guest.deadline or 0) >= deadline:
             host = self.kept[1]
             self.kept = None
             return host

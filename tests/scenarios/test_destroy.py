@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from rig import pace
 from rig.host import Digest
 from rig.wire import Code
 
@@ -28,14 +29,16 @@ class Destroy:
         self.command = host.send(Code.DESTROYPOD)
 
     def acknowledged(self, seconds=5):
-        self.host.wait_for(lambda: self.command.kind is not None, "the ACK", self.left(seconds))
+        self.host.wait_for(lambda: self.command.kind is not None, "the ACK")
         assert self.command.kind == Code.ACK
+        self.check_time(seconds)
 
     def powered_off(self, seconds=10):
-        assert self.host.guest.wait_end(self.host, self.left(seconds)) == "power-off"
+        assert self.host.guest.wait_end(self.host) == "power-off"
+        self.check_time(seconds)
 
-    def left(self, seconds):
-        return self.start + seconds - time.monotonic()
+    def check_time(self, seconds):
+        assert time.monotonic() - self.start <= pace.late(seconds)
 
 
 class Tracer:
@@ -105,7 +108,7 @@ def test_processes_that_end_at_sigterm_are_waited_for_and_then_a_grace_begins(po
     destroy = Destroy(pod)
     destroy.acknowledged()
     acknowledged = time.monotonic()
-    assert pod.guest.is_vm or acknowledged - destroy.start < 1.5
+    assert pod.guest.is_vm or acknowledged - destroy.start < pace.late(1.5)
     assert polite.wait() == 9
     assert polite.out == b"go\nbye\n"
     destroy.powered_off()

@@ -177,10 +177,11 @@ def test_newcontainer_when_all_containers_keep_too_much(pod):
 
 
 @pytest.mark.only("host", "it takes many containers")
+@pytest.mark.limit(120)
 @pytest.mark.options(binary="musl")
 def test_newcontainer_when_there_are_too_many(pod):
     for n in range(1024):
-        started = pod.newcontainer(f"c{n}", ["true"])
+        started = pod.newcontainer(f"c{n}", ["true"]).started()
     assert pod.newcontainer("more", ["true"]).refused() == \
         "newcontainer: container 'more': there are 1024 already"
     started.wait()

@@ -10,6 +10,7 @@ import re
 
 import pytest
 
+from rig import pace
 from rig.host import Host
 from rig.host_rig import HostGuest
 from rig.scripts import ROOT
@@ -251,7 +252,7 @@ def test_a_container_that_cannot_be_unmounted_now_is_unmounted_later(rig):
         guest.fault_while.touch()
         process.close_stdin()
         assert process.wait() == 0
-        host.pump_for(0.5)
+        host.pump_for(pace.scaled(0.5))
         assert fds() > before
         guest.fault_while.unlink()
         host.wait_seen(lambda: fds() == before, "the end of what it held")

@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from rig import pace
 from rig.wire import Code
 from test_network_input import net  # noqa: F401  a fixture
 
@@ -131,7 +132,7 @@ def test_whatever_they_do_leaves_no_trace(net, tmp_path, plan, reason, undone):
     programs.plan(*plan)
     text = net.host.error(*programs.start_pod(interfaces=[INTERFACE]))
     assert reason in text and text.isprintable()
-    assert time.monotonic() - start < 8
+    assert time.monotonic() - start < net.host.guest.deadline
     assert net.state() == before
     assert programs.calls()[2:] == ([UNDO + SAVED, UNDO + EMPTY_NAT] if undone else
                                     [UNDO + SAVED] if plan == ["ok", "hang", "hang"] else [])
@@ -232,7 +233,7 @@ def test_destroypod_does_not_wait_for_rules(programs):
     destroy = host.send(Code.DESTROYPOD)
     assert refused.refused()
     assert host.reply_to(destroy).kind == Code.ACK
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < pace.late(5)
     assert host.guest.wait_end(host) == "power-off"
 
 

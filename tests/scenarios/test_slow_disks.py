@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from rig import pace
 from rig.wire import Code
 
 pytestmark = [pytest.mark.only("vm", "there are no disks to plug"), pytest.mark.limit(60)]
@@ -25,10 +26,12 @@ def tool(*command):
 
 @pytest.fixture
 def disks(tmp_path):
+    (tmp_path / "tree/_data/unread").mkdir(parents=True)
     for name in DISKS:
         with open(tmp_path / name, "wb") as file:
             file.truncate(64 << 20)
-        tool("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", str(tmp_path / name))
+        tool("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", "-d", str(tmp_path / "tree"),
+             str(tmp_path / name))
     return tmp_path
 
 
@@ -63,7 +66,7 @@ def destroy(pod, at_most):
     began = time.monotonic()
     pod.ack(Code.DESTROYPOD)
     took = time.monotonic() - began
-    assert took < at_most
+    assert took < pace.late(at_most)
     assert pod.guest.wait_end(pod) == "power-off"
     return took
 
@@ -83,27 +86,30 @@ def test_a_destroypod_behind_a_start_on_a_hung_disk_does_not_wait_for_its_deadli
     start(pod, "other")
     waiting = pod.newcontainer("late", ["true"], container={"volumes": [
         volume("held"), {**volume("hung", "/w"), "device": "vdz"}]})
-    pod.pump_for(3)
+    pod.pump_for(pace.scaled(3))
     throttle(pod, "held", 1)
     began = time.monotonic()
     destroyed = pod.send(Code.DESTROYPOD)
     assert "cut short" in waiting.refused()
     assert pod.reply_to(destroyed).kind == Code.ACK
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < pace.late(20)
     assert pod.guest.wait_end(pod) == "power-off"
 
 
-@pytest.mark.options(deadline=3)
+@pytest.mark.options(deadline=1)
 def test_as_many_children_as_may_hang_and_then_the_end(pod):
     """One disk does not answer who would mount it, another not who has it."""
     alive = pod.newcontainer("alive", ["cat"]).started()
     holder = start(pod, "holder", "echo x >/v/file", volumes=[volume("held")])
     throttle(pod, "held", 1)
     throttle(pod, "hung", 1)
-    for number in range(CHILDREN):
+    commands = [lambda: pod.newcontainer("late", ["true"], container={"volumes": [volume("hung")]}).start] * 2
+    commands += [lambda: pod.send(Code.READFILE, {"container": "holder", "file": "/v/unread/x"})] * 14
+    assert len(commands) == CHILDREN
+    for number, command in enumerate(commands):
         began = time.monotonic()
-        pod.newcontainer(f"late{number}", ["true"], container={"volumes": [volume("hung")]}).refused()
-        assert time.monotonic() - began < 15
+        assert "deadline" in pod.reply_to(command()).text
+        assert time.monotonic() - began < pace.late(pod.guest.deadline + 12)
         alive.write(b"%d\n" % number)
         alive.wait_output(b"%d\n" % number)
     text = pod.newcontainer("last", ["true"]).refused()

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import pytest
 
+from rig import pace
 from rig.scripts import ROOT, load_script
 
 OUT = ROOT / "build/aarch64"
@@ -17,7 +18,7 @@ MAKE_SECONDS = 600
 def make(*words):
     return subprocess.run(["make", "--no-print-directory", "ARCH=aarch64", *words], cwd=ROOT,
                           stdin=subprocess.DEVNULL, text=True, capture_output=True,
-                          timeout=MAKE_SECONDS)
+                          timeout=pace.scaled(MAKE_SECONDS))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -49,7 +50,7 @@ def test_it_serves_a_whole_session_of_a_host():
     result = subprocess.run(
         [ROOT / "scripts/fake-proxy", "session", "--as", "cc30", "--arch", "aarch64",
          "--kernel", OUT / "kernel/vmlinux", "--initrd", OUT / "initrd.cpio",
-         "--rootfs", OUT / "rootfs"], text=True, capture_output=True, timeout=MAKE_SECONDS)
+         "--rootfs", OUT / "rootfs"], text=True, capture_output=True, timeout=pace.scaled(MAKE_SECONDS))
     assert result.returncode == 0, result.stderr
 
 
@@ -62,11 +63,11 @@ def test_a_fault_of_the_agent_tells_where_and_by_which_build(tmp_path):
     with run_qemu.Vm(arch="aarch64", kernel=OUT / "kernel/vmlinux", initrd=initrd,
                      share=OUT / "rootfs") as vm:
         host = fake_proxy.Host(vm.connect("control"), vm.connect("tty"))
-        host.begin(MAKE_SECONDS)
+        host.begin(pace.scaled(MAKE_SECONDS))
         host.start_pod("pod")
         with suppress(fake_proxy.Disconnected):  # before its ACK or behind it
             host.exec("hyperstart", ["/bin/sh", "-c", "kill -SEGV 1"])
-        assert vm.wait_shutdown_reason(MAKE_SECONDS) == "guest-shutdown"
+        assert vm.wait_shutdown_reason(pace.scaled(MAKE_SECONDS)) == "guest-shutdown"
         notes = subprocess.run(["readelf", "-n", PRODUCT], check=True, text=True,
                                capture_output=True).stdout
         build = re.search(r"Build ID: (\w+)", notes)[1]

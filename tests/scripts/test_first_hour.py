@@ -13,6 +13,7 @@ import time
 
 import pytest
 
+from rig import pace
 from rig.scripts import ROOT
 
 SECONDS = 120
@@ -25,7 +26,7 @@ CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / "
 
 def run(*command, **options):
     return subprocess.run(list(map(str, command)), stdin=subprocess.DEVNULL, capture_output=True,
-                          text=True, timeout=SECONDS, **options)
+                          text=True, timeout=pace.scaled(SECONDS), **options)
 
 
 def fake_programs(directory, **programs):
@@ -103,7 +104,7 @@ def test_what_is_closed_is_as_dev_null(web, tmp_path, words, closed, null):
     def outcome(redirections):
         done = subprocess.run(f"{SCRIPTS}/fake-proxy {words} {redirections}", shell=True, env=web,
                               cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL,
-                              timeout=SECONDS)
+                              timeout=pace.scaled(SECONDS))
         # Columns that differ from one moment to the next.
         return done.returncode, re.sub(r"\d+(:\d+)*", "N", done.stdout), done.stderr
     assert outcome(closed) == outcome(null)
@@ -112,13 +113,13 @@ def test_what_is_closed_is_as_dev_null(web, tmp_path, words, closed, null):
 def test_a_session_and_a_stop_need_nothing_open(tmp_path):
     for words in ("session --as runv", "run -d --name web", "stop"):
         subprocess.run(f"{SCRIPTS}/fake-proxy {words} <&- >&- 2>&-", shell=True, check=True, cwd=ROOT,
-                       env=os.environ | {"HYPERSTART_VM": str(tmp_path)}, timeout=SECONDS)
+                       env=os.environ | {"HYPERSTART_VM": str(tmp_path)}, timeout=pace.scaled(SECONDS))
 
 
 def test_a_guest_of_run_qemus_needs_nothing_open(tmp_path):
     # The kernel has no init: it panics, which is a failure.
     done = subprocess.run(f"{SCRIPTS}/run-qemu --append 'rdinit=/no/such root=/no/such' "
-                          f"--dir {tmp_path} <&- >&- 2>&-", shell=True, timeout=SECONDS)
+                          f"--dir {tmp_path} <&- >&- 2>&-", shell=True, timeout=pace.scaled(SECONDS))
     assert done.returncode == 1
     assert "Kernel panic" in (tmp_path / "console.log").read_text()
 
@@ -192,7 +193,7 @@ def test_a_qemu_that_was_killed_is_said_to_be(tmp_path, number):
                           stderr=subprocess.PIPE) as client:
         assert client.stdout.readline() == "in\n"
         os.kill(child_of(child_of(client.pid)), number)  # its holder's
-        assert client.wait(SECONDS) == 125
+        assert client.wait(pace.scaled(SECONDS)) == 125
         assert client.stderr.read() == f"fake-proxy: QEMU was killed by {number.name}\n"
 
 
@@ -283,14 +284,14 @@ def test_what_was_cut_off_leaves_nothing_behind(cut_off, name, number):
         for package in (cut_off / "cache/hyperstart").glob("iptables_*"):
             package.unlink()
     with start(name, cut_off, hang=True) as program:
-        deadline = time.monotonic() + SECONDS
+        deadline = time.monotonic() + pace.scaled(SECONDS)
         while not (cut_off / "reached").exists():
             assert program.poll() is None, program.stderr.read()
             assert time.monotonic() < deadline
             time.sleep(0.01)
         os.kill(program.pid, number)
         try:
-            program.wait(SECONDS)
+            program.wait(pace.scaled(SECONDS))
         finally:
             program.kill()
         program.stderr.close()
@@ -307,6 +308,6 @@ def test_what_was_cut_off_leaves_nothing_behind(cut_off, name, number):
             assert made(cut_off) == []
     with start(name, cut_off, hang=False) as program:
         said = program.stderr.read()
-        assert program.wait(SECONDS) == 0, said
+        assert program.wait(pace.scaled(SECONDS)) == 0, said
     assert not any(left.startswith(".") for left in made(cut_off))
     assert (cut_off / "work/target").exists()

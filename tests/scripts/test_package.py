@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from rig import pace
 from rig.scripts import ROOT
 
 PRODUCT = "build/musl/hyperstart"
@@ -17,7 +18,7 @@ RUN_SECONDS = 120
 
 def run(*command, **options):
     return subprocess.run(command, check=True, text=True, capture_output=True,
-                          timeout=RUN_SECONDS, **options).stdout
+                          timeout=pace.scaled(RUN_SECONDS), **options).stdout
 
 
 def read(name):
@@ -79,7 +80,7 @@ def test_what_is_installed_is_enough_to_make_an_initrd_and_run_a_container(unpac
     result = subprocess.run(
         [tools / "fake-proxy", "run", "--vm", "vm", "--kernel", "kernel/vmlinux", "--initrd",
          "initrd.cpio", ROOT / "build/rootfs", "sh", "-c", "echo hi; exit 3"], cwd=elsewhere, text=True,
-        capture_output=True, timeout=RUN_SECONDS)
+        capture_output=True, timeout=pace.scaled(RUN_SECONDS))
     assert (result.stdout, result.returncode) == ("hi\n", 3), result.stderr
 
 

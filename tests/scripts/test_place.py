@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from rig import pace
 from rig.scripts import ROOT, load_script
 
 SECONDS = 10
@@ -21,7 +22,7 @@ def test_in_another_users_directory_nothing_is_written(tmp_path):
         (place / name).symlink_to(precious)
     os.chown(place, 1000, 1000)
     done = subprocess.run([ROOT / "scripts/fake-proxy", "run", "--vm", place, tmp_path, "true"],
-                          capture_output=True, text=True, timeout=SECONDS)
+                          capture_output=True, text=True, timeout=pace.scaled(SECONDS))
     assert (done.returncode, done.stderr) == (125, f"fake-proxy: {place} is another user's\n")
     assert precious.read_text() == "data"
 
@@ -43,7 +44,7 @@ def test_a_comma_in_a_name_is_no_option_of_qemus(tmp_path, monkeypatch):
 
 def build_initrd(tree, output):
     return subprocess.run([ROOT / "scripts/build-initrd", "--init", "/bin/true", "--add",
-                           f"tree={tree}", output], capture_output=True, text=True, timeout=SECONDS)
+                           f"tree={tree}", output], capture_output=True, text=True, timeout=pace.scaled(SECONDS))
 
 
 def test_an_initrd_holds_files_of_any_name(tmp_path):

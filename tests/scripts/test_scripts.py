@@ -16,6 +16,7 @@ import time
 
 import pytest
 
+from rig import pace
 from rig.scripts import ROOT, load_script
 
 PRODUCT = ROOT / "build/musl/hyperstart"
@@ -65,7 +66,7 @@ def vm_of_its_own(tmp_path, monkeypatch):
 def make_run(stdin=b"", **variables):
     words = [f"{name}={text}" for name, text in variables.items()]
     return subprocess.run(["make", "-s", "run", *words], cwd=ROOT, input=stdin,
-                          capture_output=True, timeout=RUN_SECONDS)
+                          capture_output=True, timeout=pace.scaled(RUN_SECONDS))
 
 
 def test_run_prints_the_output_of_a_command_and_fails_with_its_code():
@@ -127,7 +128,7 @@ class Terminal:
 
     def wait_for(self, text):
         """Reads until the program has written it; what comes later is looked at from there."""
-        deadline = time.monotonic() + RUN_SECONDS
+        deadline = time.monotonic() + pace.scaled(RUN_SECONDS)
         while text not in self.output:
             left = max(0, deadline - time.monotonic())
             readable = select.select([self.master, self.ended], [], [], left)[0]
@@ -136,7 +137,7 @@ class Terminal:
         self.output = self.output.partition(text)[2]
 
     def wait(self):
-        return self.program.wait(RUN_SECONDS)
+        return self.program.wait(pace.scaled(RUN_SECONDS))
 
 
 def test_run_on_a_terminal_is_a_shell_in_the_container():
@@ -210,7 +211,7 @@ def test_a_lane_that_takes_too_long_keeps_what_has_been_run(tmp_path, monkeypatc
     check = load_script("check")
     monkeypatch.setattr(check, "ROOT", tmp_path)
     monkeypatch.setattr(check, "LOGS", tmp_path)
-    monkeypatch.setattr(check, "STEP_SECONDS", 20)
+    monkeypatch.setattr(check, "SILENT_SECONDS", 20)
     (tmp_path / "conftest.py").symlink_to(ROOT / "tests/scenarios/conftest.py")
     (tmp_path / "test_lane.py").write_text(
         "import time\n\ndef test_fast():\n    pass\n\ndef test_bad():\n    assert False\n\n"
@@ -221,4 +222,4 @@ def test_a_lane_that_takes_too_long_keeps_what_has_been_run(tmp_path, monkeypatc
     step = check.Scenarios("lane")
     step.run()
     assert step.passed == 1
-    assert step.failed == ["test_lane::test_bad", "lane (ended with stopped after 20 s)"]
+    assert step.failed == ["test_lane::test_bad", "lane (ended with stopped, as it said nothing for 20 s)"]

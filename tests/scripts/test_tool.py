@@ -16,6 +16,8 @@ import time
 
 import pytest
 
+from rig import pace
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TOOL = ROOT / "scripts/fake-proxy"
 SECONDS = 60
@@ -44,7 +46,7 @@ class Machine:
     def tool(self, *words, stdin=b""):
         """(exit code, stdout, stderr)"""
         done = subprocess.run([TOOL, *map(str, words)], env=self.environment, cwd=ROOT, input=stdin,
-                              capture_output=True, timeout=SECONDS)
+                              capture_output=True, timeout=pace.scaled(SECONDS))
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
     def sh(self, script):
@@ -124,7 +126,7 @@ class Tmux:
         return [line.rstrip() for line in self.tmux("capture-pane", "-p").split("\n")]
 
     def wait_until(self, condition):
-        deadline = time.monotonic() + SECONDS
+        deadline = time.monotonic() + pace.scaled(SECONDS)
         while not condition():
             left = max(0, deadline - time.monotonic())
             shown = "\n".join(self.screen())
@@ -338,7 +340,7 @@ def test_a_busy_container_shows_in_stats(machine):
     with machine.start("exec", "box", "sh", "-c", "while :; do :; done") as busy:
         used, = json.loads(machine.tool("stats", "--json")[1])
         busy.send_signal(signal.SIGTERM)
-        assert busy.wait(SECONDS) == 143
+        assert busy.wait(pace.scaled(SECONDS)) == 143
     assert used["cpu_percent"] > 20
 
 
@@ -350,7 +352,7 @@ def test_a_detached_container_is_listed_until_its_name_is_used_again(machine):
                            stdout=subprocess.PIPE) as inside:
             assert inside.stdout.readline() == b"in\n"
             assert machine.tool("kill", "-s", "SIGTERM", "once") == (0, "", "")
-            assert inside.wait(SECONDS) == 137
+            assert inside.wait(pace.scaled(SECONDS)) == 137
         once, = (row for row in json.loads(machine.tool("ps", "--json")[1]) if row["name"] == "once")
         assert (once["state"], once["exit_code"]) == ("exited", 143)
         assert sorted(machine.tool("console", "once")[1].split()) == ["err", "out"]
@@ -377,7 +379,7 @@ def test_ctrl_c_reaches_a_process_that_does_not_read_its_stdin(machine):
         while select.select([], [stuck.stdin], [], 0.5)[1]:
             os.write(stuck.stdin.fileno(), bytes(4096))
         stuck.send_signal(signal.SIGINT)
-        assert stuck.wait(SECONDS) == 130
+        assert stuck.wait(pace.scaled(SECONDS)) == 130
     assert machine.sh("echo fine") == "fine\n"
 
 
@@ -401,9 +403,9 @@ def test_what_a_client_had_started_ends_with_it(machine, number):
             assert client.stdout.readline() == b"in\n"
         for client in process, container:
             client.send_signal(number)
-            client.wait(SECONDS)
+            client.wait(pace.scaled(SECONDS))
     machine.sh("while ps | grep -q '[s]leep 1234'; do :; done")
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + pace.scaled(SECONDS)
     while "short" in machine.tool("ps")[1]:
         assert time.monotonic() < deadline
 
@@ -416,7 +418,7 @@ def test_a_vm_ends_with_its_last_container_and_waits_for_others(empty_machine):
         assert empty_machine.sh("echo beside") == "beside\n"
         assert empty_machine.tool("run", empty_machine.box, "echo", "second")[1] == "second\n"
         first.stdin.close()
-        assert first.wait(SECONDS) == 0
+        assert first.wait(pace.scaled(SECONDS)) == 0
     assert empty_machine.tool("ps")[0] == 125
 
 
@@ -425,7 +427,7 @@ def test_stop_ends_everything(empty_machine):
                              stdout=subprocess.PIPE) as client:
         assert client.stdout.readline() == b"in\n"
         assert empty_machine.tool("stop") == (0, "", "")
-        assert client.wait(SECONDS) == 143
+        assert client.wait(pace.scaled(SECONDS)) == 143
     assert empty_machine.tool("stop")[0] == 125
 
 
@@ -435,7 +437,7 @@ def test_leaving_while_the_guest_boots_ends_it(empty_machine):
         while not socket.exists():
             time.sleep(0.01)
         client.send_signal(signal.SIGINT)
-        assert client.wait(SECONDS) == 130
+        assert client.wait(pace.scaled(SECONDS)) == 130
     assert empty_machine.tool("ps")[0] == 125
 
 

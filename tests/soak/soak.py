@@ -20,6 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from rig import pace  # noqa: E402
 from rig.host import Host  # noqa: E402
 from rig.host_rig import HostGuest  # noqa: E402
 from rig.rootfs import Share  # noqa: E402
@@ -173,6 +174,7 @@ class Soak:
 
 
 def run(options, directory):
+    pace.look()
     host = Host(HostGuest(Share(f"{directory}/share"), binary="musl", level="error"), 60)
     try:
         host.connect()

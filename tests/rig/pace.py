@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How slow this machine is now, beside the idle one on which the tests' times were found: it may be a slower
+one, or have other work, which comes and goes. Every limit of a test goes through here."""
+
+import time
+
+LOOPS = 2_000_000
+IDLE = {"loop": 0.05, "boot": 3}  # seconds there
+LOOK_SECONDS = 5  # between two looks
+KEPT = 0.7  # of what was seen, by the next look
+SLACK = 2  # seconds that one of the agent's own times may be late there
+
+_seen = {"loop": 1}
+_last_look = -LOOK_SECONDS
+
+
+def saw(what, seconds):
+    """It took so long this time."""
+    _seen[what] = max(seconds / IDLE[what], KEPT * _seen.get(what, 0))
+
+
+def look():
+    """At the start of each test."""
+    global _last_look
+    start = time.monotonic()
+    if start - _last_look >= LOOK_SECONDS:
+        for _ in range(LOOPS):
+            pass
+        _last_look = time.monotonic()
+        saw("loop", _last_look - start)
+
+
+def factor():
+    """A power of two: what it is multiplied with changes seldom."""
+    result = 1
+    while 1.5 * result < max(_seen.values()):
+        result *= 2
+    return result
+
+
+def scaled(seconds):
+    """A time that was found there: a limit for what hangs, or the deadline of an agent."""
+    return seconds * factor()
+
+
+def late(seconds):
+    """A time that the agent itself promises, and the slack that this machine needs."""
+    return seconds + SLACK * (factor() - 1)
