@@ -252,6 +252,7 @@ install: $(O)/musl/hyperstart
 	$(Q)install -D -m 755 -t "$(DESTDIR)$(PREFIX)/sbin" $(O)/musl/hyperstart
 	$(Q)install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/man/man8" doc/hyperstart.8
 	$(Q)install -D -m 755 -t "$(DESTDIR)$(PREFIX)/lib/hyperstart" $(TOOLS:%=scripts/%)
+	$(Q)install -D -m 644 -t "$(DESTDIR)$(PREFIX)/lib/hyperstart/fakeproxy" scripts/fakeproxy/*.*
 	$(Q)install -D -m 644 -t "$(DESTDIR)$(PREFIX)/lib/systemd/system" scripts/hyperstart.service
 	$(Q)sed -i 's|=/usr/sbin/|=$(PREFIX)/sbin/|' "$(DESTDIR)$(PREFIX)/lib/systemd/system/hyperstart.service"
 	$(Q)install -D -m 644 -t "$(DESTDIR)$(PREFIX)/lib/hyperstart" scripts/fake-proxy.bash

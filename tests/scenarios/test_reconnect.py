@@ -60,7 +60,7 @@ def test_a_host_that_returns_to_control_gets_no_second_ready_and_its_own_replies
 def test_half_a_command_is_forgotten_with_its_host(pod, box, cut):
     raw = command(Code.KILLCONTAINER, {"container": box.name, "signal": 9})
     pod.control.send(raw[:cut])
-    pod.wait_for(lambda: pod.taken == pod.control.written and not pod.control.chunks, "NEXT")
+    pod.wait_for(lambda: pod.control.taken == pod.control.sent and not pod.control.chunks, "NEXT")
     leave_control(pod)
     pod.connect_control()
     check_own_replies(pod)
@@ -171,7 +171,7 @@ def test_a_flood_is_complete_but_for_what_the_socket_had_taken(pod, box, seed):
         pod.guest.watch_idle(pod)()
         # The daemon rests: what is in the socket now is all that will be lost with it, but for a
         # frame that is not all out: that one it keeps.
-        taken = bytes(pod.tty_frames.pending) + \
+        taken = bytes(pod.tty.decoder.pending) + \
             pod.tty.sock.recv(waiting_bytes(pod.tty.sock), socket.MSG_PEEK)
         lost = tty_decoder().feed(taken)
         assert all(frame.seq == process.stdio for frame in lost)
