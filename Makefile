@@ -407,8 +407,9 @@ vm-service: $(rig) build/initrd.cpio build/debian.ext4
 host-service: $(rig)
 	$(call scenarios,hosts.py exits.py agents_own_place.py) --rig=host --start=service
 
-.PHONY: lint lint-format lint-layers lint-clang lint-tidy lint-cppcheck lint-shell lint-spelling
-lint: lint-format lint-layers lint-clang lint-tidy lint-cppcheck lint-shell lint-spelling
+LINTS := format layers clang tidy cppcheck python shell spelling
+.PHONY: lint $(LINTS:%=lint-%)
+lint: $(LINTS:%=lint-%)
 
 lint-format: | build/setup-test
 	$(call say,LINT)
@@ -436,6 +437,10 @@ lint-cppcheck: | build/setup-test
 	$(Q)cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr \
 		--suppress=missingIncludeSystem --error-exitcode=1 -D_GNU_SOURCE \
 		'-D_Noreturn=__attribute__((noreturn))' -Iinclude src
+
+lint-python: | build/setup-test
+	$(call say,LINT)
+	$(Q)pyflakes3 scripts tests
 
 lint-shell: | build/setup-test
 	$(call say,LINT)
