@@ -191,6 +191,7 @@ install: $(O)/musl/hyperstart
 	$(Q)install -D -m 755 -t "$(DESTDIR)$(PREFIX)/sbin" $(O)/musl/hyperstart
 	$(Q)install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/man/man8" doc/hyperstart.8
 	$(Q)install -D -m 755 -t "$(DESTDIR)$(PREFIX)/lib/hyperstart" $(TOOLS:%=scripts/%)
+	$(Q)install -D -m 644 -t "$(DESTDIR)$(PREFIX)/lib/hyperstart/fakeproxy" scripts/fakeproxy/*.*
 	$(Q)install -D -m 644 -t "$(DESTDIR)$(PREFIX)/lib/systemd/system" scripts/hyperstart.service
 	$(Q)sed -i 's|=/usr/sbin/|=$(PREFIX)/sbin/|' "$(DESTDIR)$(PREFIX)/lib/systemd/system/hyperstart.service"
 	$(Q)install -D -m 644 -t "$(DESTDIR)$(PREFIX)/lib/hyperstart" scripts/fake-proxy.bash
@@ -354,8 +355,9 @@ vm-service: $(rig) build/initrd.cpio build/debian.ext4
 host-service: $(rig)
 	$(call scenarios,hosts.py exits.py agents_own_place.py) --rig=host --start=service
 
-.PHONY: lint lint-format lint-layers lint-clang lint-tidy lint-cppcheck lint-shell lint-spelling
-lint: lint-format lint-layers lint-clang lint-tidy lint-cppcheck lint-shell lint-spelling
+LINTS := format layers clang tidy cppcheck python shell spelling
+.PHONY: lint $(LINTS:%=lint-%)
+lint: $(LINTS:%=lint-%)
 
 lint-format: | build/setup-test
 	$(call say,LINT)
@@ -383,6 +385,10 @@ lint-cppcheck: | build/setup-test
 	$(Q)cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr \
 		--suppress=missingIncludeSystem --error-exitcode=1 -D_GNU_SOURCE \
 		'-D_Noreturn=__attribute__((noreturn))' -Iinclude -Isrc src
+
+lint-python: | build/setup-test
+	$(call say,LINT)
+	$(Q)pyflakes3 scripts tests
 
 lint-shell: | build/setup-test
 	$(call say,LINT)

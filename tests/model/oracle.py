@@ -14,7 +14,9 @@ import dataclasses
 import random
 import socket
 import time
+from contextlib import suppress
 
+from fakeproxy.host import Disconnected
 from model.puppet import Puppet
 from rig.host import check
 from rig.wire import Code, tty_frames
@@ -133,10 +135,12 @@ class Oracle:
     def leave(self, port):
         host = self.host
         connection = getattr(host, port)
-        take = getattr(host, f"_{port}_bytes")
+        take = getattr(host, f"on_{port}")
         connection.sock.shutdown(socket.SHUT_RD)
-        while data := connection.receive():
-            take(data)
+        with suppress(Disconnected):
+            while data := connection.read():
+                for frame in connection.decoder.feed(data):
+                    take(frame)
         getattr(host, f"disconnect_{port}")()
         self.here[port] = False
         self.wait_connected(port, False)

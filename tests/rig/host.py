@@ -15,14 +15,12 @@ Nothing here sleeps: `wait_for` moves bytes until a condition holds or the deadl
 import collections
 import hashlib
 import json
-import select
 import time
+from contextlib import suppress
 
+from fakeproxy import host
 from rig import pace
-from rig.wire import (Code, TtyFrame, Violation, command, control_decoder, tty_decoder,
-                      tty_frames)
-
-WRITE_SIZE = 1 << 16
+from rig.wire import Code, TtyFrame, Violation, command, control_decoder, tty_decoder, tty_frames
 
 
 def check(condition, message):
@@ -47,30 +45,19 @@ class Digest:
         return self.hash.hexdigest()
 
 
-class Command:
-    """One command on its way, and the reply once it is there."""
-
-    def __init__(self, code):
-        self.code = code
-        self.kind = None  # Code.ACK or Code.ERROR
-        self.payload = b""
-
-    @property
-    def text(self):
-        return self.payload.decode()
-
-
-class Process:
+class Process(host.Process):
     """What the host knows of one process: its streams, and how it ended."""
 
-    def __init__(self, host, key, stdio, stderr, out, err):
-        self.host, self.key = host, key  # key: (container, id) where the end is told by an event
-        self.stdio, self.stderr = stdio, stderr
-        self.out = bytearray() if out is None else out
-        self.err = bytearray() if err is None else err
-        self.start = None  # the Command that starts it
-        self.eof = False
-        self.code = None
+    def __init__(self, host, container, spec, out, err):
+        super().__init__(container, spec["stdio"], spec.get("stderr", 0), ident=spec.get("id"))
+        self.host = host
+        # Where the end is told by an event.
+        self.key = (container, self.ident) if self.ident else None
+        for stream, taker in (("out", out), ("err", err)):
+            if taker is not None:
+                setattr(self, stream, taker)
+                setattr(self, f"on_std{stream}", taker.extend)
+        self.start = None  # the Reply to the command that starts it
 
     def started(self):
         """Waits for the ACK."""
@@ -85,6 +72,11 @@ class Process:
         check(not (self.out or self.err or self.eof), "a stream frame of a process that never ran")
         return self.start.text
 
+    def receive(self, seq, data):
+        check(data or seq == self.stdio, "an EOF on a stderr seq")
+        check(not self.eof or seq == self.stdio, f"a frame on {seq} between EOF and exit frame")
+        super().receive(seq, data)
+
     def write(self, data, frame=8204):
         self.host.tty.send(tty_frames(self.stdio, data, frame))
 
@@ -97,62 +89,69 @@ class Process:
         return self.code
 
     @property
+    def code(self):
+        return self.exit_code
+
+    @property
     def ended(self):
-        return self.eof and self.code is not None
+        return self.has_exited()
 
     def wait_output(self, expected, timeout=None):
         """Waits until stdout holds these bytes."""
         self.host.wait_for(lambda: expected in self.out, f"{expected!r} in the output", timeout)
 
 
-class Connection:
-    """A socket, what is still to be written to it, and whether the host reads it now."""
+class Connection(host.Port):
+    """A port: what is still to be written to it, and whether the host reads it now."""
 
-    def __init__(self, sock):
-        sock.setblocking(False)
+    def __init__(self, sock, decoder):
+        super().__init__(sock, decoder)
         self.sock = sock
         self.chunks = collections.deque()
-        self.written = 0
         self.reading = True
         self.read_size = 1 << 18
 
     def send(self, data, step=None):
         """Queues bytes; with `step`, no write takes more than that many of them."""
         view = memoryview(bytes(data))
-        step = step or WRITE_SIZE
+        step = step or self.WRITE_MAX
         self.chunks.extend(view[i : i + step] for i in range(0, len(view), step))
 
-    def events(self):
-        return (select.POLLIN if self.reading else 0) | (select.POLLOUT if self.chunks else 0)
+    def can_send(self):
+        return bool(self.chunks)
 
     def flush(self):
-        try:
+        with suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):  # read() tells
             while self.chunks:
                 taken = self.sock.send(self.chunks[0])
-                self.written += taken
+                self.sent += taken
                 if taken < len(self.chunks[0]):
                     self.chunks[0] = self.chunks[0][taken:]
                     return
                 self.chunks.popleft()
-        except BlockingIOError:
-            pass
-
-    def receive(self):
-        """Bytes; b"" when there are none now; None when the agent's side is closed."""
-        try:
-            return self.sock.recv(self.read_size) or None
-        except BlockingIOError:
-            return b""
-        except ConnectionResetError:
-            return None
 
 
-class Host:
+class Log(host.Source):
+    """The agent's log, where it is a pipe."""
+
+    def __init__(self, guest):
+        self.guest = guest
+
+    def fileno(self):
+        return self.guest.log_fd()
+
+    def wants(self):
+        return self.fileno() is not None
+
+    def ready(self):
+        self.guest.read_log()
+
+
+class Host(host.Host):
     def __init__(self, guest, seconds):
+        super().__init__()
         self.guest, self.seconds = guest, seconds  # it waits so long, on an idle machine
-        self.ready = False
-        self.control = self.tty = None
-        self.commands = collections.deque()  # sent and not yet answered
+        self.sources.append(Log(guest))
         self.streams = collections.defaultdict(list)  # seq -> living processes, the latest last
         self.by_key = {}
         self.exit_due = None  # its EOF was the last tty frame: the exit frame is next
@@ -176,21 +175,18 @@ class Host:
         return self
 
     def connect_control(self):
-        self.control = Connection(self.guest.connect_control())
-        self.control_frames = control_decoder()
-        self.taken = 0  # the sum of the NEXTs
+        self.control = Connection(self.guest.connect_control(), control_decoder())
         if self.guest.greets:
             self.ready = False
 
     def connect_tty(self):
-        self.tty = Connection(self.guest.connect_tty())
-        self.tty_frames = tty_decoder()
+        self.tty = Connection(self.guest.connect_tty(), tty_decoder())
 
     def disconnect_control(self):
         """Hangs up; what was not answered never will be."""
         self.control.sock.close()
         self.control = None
-        self.commands.clear()
+        self.replies.clear()
 
     def disconnect_tty(self):
         self.tty.sock.close()
@@ -206,40 +202,20 @@ class Host:
 
     def pump(self, timeout):
         """One turn: writes and reads what can be, waiting at most `timeout` seconds for it."""
-        poll = select.poll()
-        log = self.guest.log_fd()
-        if log is not None:
-            poll.register(log, select.POLLIN)
-        for connection in (self.control, self.tty):
-            if connection and connection.events():
-                poll.register(connection.sock, connection.events())
-        ready = dict(poll.poll(max(0, timeout) * 1000))
-        if log in ready:
-            self.guest.read_log()
-        # Control before tty: what the agent wrote to tty before an event is then seen with it.
-        if self.control:
-            self._serve(self.control, ready, self._control_bytes)
-        if self.tty:
-            self._serve(self.tty, ready, self._tty_bytes)
+        self.step(max(0, timeout))
 
-    def _serve(self, connection, ready, take):
-        events = ready.get(connection.sock.fileno(), 0)
-        if events & select.POLLOUT:
-            try:
-                connection.flush()
-            except (BrokenPipeError, ConnectionResetError):
-                events |= select.POLLHUP
-        if not connection.reading or not events & (select.POLLIN | select.POLLHUP | select.POLLERR):
-            return
-        data = connection.receive()
-        if data is None:
+    def takes(self, port):
+        return port.reading
+
+    def take_from(self, port, on_frame):
+        try:
+            super().take_from(port, on_frame)
+        except host.Disconnected:
             self.closed_by_agent = True
-            if connection is self.control:
+            if port is self.control:
                 self.control = None
             else:
                 self.tty = None
-        elif data:
-            take(data)
 
     def wait_for(self, condition, what, timeout=None, closing=False):
         """Moves bytes until condition(). `closing`: the agent may hang up meanwhile."""
@@ -274,35 +250,21 @@ class Host:
 
     # What the agent says
 
-    def _control_bytes(self, data):
-        for frame in self.control_frames.feed(data):
-            self._control_frame(frame.code, frame.payload)
+    def on_control(self, frame):
+        if self.ready and frame.code == Code.PROCESSASYNCEVENT:
+            self._event(json.loads(frame.payload))
+            return
+        check(frame.code != Code.NEXT or len(frame.payload) == 4,
+              f"a NEXT of {len(frame.payload)} bytes")
+        super().on_control(frame)
 
-    def _control_frame(self, code, payload):
-        if not self.ready:
-            check(code == Code.READY and not payload, f"the first message is {code}, not READY")
-            self.ready = True
-        elif code == Code.NEXT:
-            check(len(payload) == 4, f"a NEXT of {len(payload)} bytes")
-            self.taken += int.from_bytes(payload, "big")
-            sent = self.control.written
-            check(self.taken <= sent, f"NEXTs sum up to {self.taken}, {sent} were sent")
-        elif code in (Code.ACK, Code.ERROR):
-            check(self.commands, f"a reply to nothing: {payload!r}")
-            self._reply(self.commands.popleft(), code, payload)
-        elif code == Code.PROCESSASYNCEVENT:
-            self._event(json.loads(payload))
-        else:
-            raise Violation(f"control message {code} from the agent")
-
-    def _reply(self, cmd, code, payload):
-        if code == Code.ERROR:
-            text = payload.decode()
+    def _answered(self, reply):
+        if reply.kind == Code.ERROR:
+            text = reply.text
             check(text and "\0" not in text and text == text.strip(), f"error text {text!r}")
             check(not text.endswith("."), f"a full stop ends {text!r}")
-        cmd.kind, cmd.payload = Code(code), payload
-        process = getattr(cmd, "process", None)
-        if process and code == Code.ERROR:
+        process = getattr(reply, "process", None)
+        if process and reply.kind == Code.ERROR:
             self._forget(process)
         elif process and process.key:
             self.by_key[process.key] = process  # though one that was refused had it before
@@ -314,34 +276,27 @@ class Host:
         check(process, f"an event of no living process: {event}")
         if self.guest.ordered and self.tty and self.tty.reading:
             # The EOF left before the event did, so it is in the socket by now.
-            while not process.eof and (data := self.tty.receive()):
-                self._tty_bytes(data)
+            with suppress(host.Disconnected):
+                while not process.eof and (data := self.tty.read()):
+                    for frame in self.tty.decoder.feed(data):
+                        self.on_tty(frame)
             check(process.eof, "the event came before the EOF")
-        process.code = event["status"]
+        process.exit_code = event["status"]
 
-    def _tty_bytes(self, data):
-        for frame in self.tty_frames.feed(data):
-            if self.on_tty_frame:
-                self.on_tty_frame(frame.seq, frame.payload)
-            self._tty_frame(frame.seq, frame.payload)
-
-    def _tty_frame(self, seq, payload):
-        if self.exit_due:
-            process, self.exit_due = self.exit_due, None
-            check(seq == process.stdio, f"a frame on {seq} between EOF and exit frame")
-            check(len(payload) == 1, f"{len(payload)} bytes for an exit code")
-            process.code = payload[0]
-            return
-        check(self.streams[seq], f"a frame of {len(payload)} bytes on {seq}: {payload[:80]!r}")
-        process = self.streams[seq][-1]
-        if payload:
-            (process.out if seq == process.stdio else process.err).extend(payload)
-            return
-        check(seq == process.stdio, "an EOF on a stderr seq")
-        process.eof = True
-        self._forget(process)
-        if process.key is None:
-            self.exit_due = process
+    def on_tty(self, frame):
+        seq, payload = frame.seq, frame.payload
+        if self.on_tty_frame:
+            self.on_tty_frame(seq, payload)
+        process, self.exit_due = self.exit_due, None
+        if not process:
+            check(self.streams[seq], f"a frame of {len(payload)} bytes on {seq}: {payload[:80]!r}")
+            process = self.streams[seq][-1]
+        had_ended = process.eof
+        process.receive(seq, payload)
+        if process.eof and not had_ended:
+            self._forget(process)
+            if process.key is None:
+                self.exit_due = process
 
     def _forget(self, process):
         """Its seqs are no longer its own."""
@@ -354,15 +309,16 @@ class Host:
 
     def send(self, code, payload=b"", step=None):
         """A command, not waited for."""
-        cmd = Command(code)
-        self.commands.append(cmd)
-        self.control.send(command(code, payload), step)
+        (cmd,) = self.send_raw(command(code, payload), 1, step)
+        cmd.code = code
         return cmd
 
     def send_raw(self, data, replies, step=None):
         """Bytes that are none of our well-formed commands, and how many replies they deserve."""
-        cmds = [Command(None) for _ in range(replies)]
-        self.commands.extend(cmds)
+        cmds = [host.Reply(None) for _ in range(replies)]
+        for cmd in cmds:
+            cmd.on_there = self._answered
+        self.replies.extend(cmds)
         self.control.send(data, step)
         return cmds
 
@@ -416,12 +372,11 @@ class Host:
 
     def expect_process(self, container, spec, out=None, err=None):
         """The process of that description, whose command is about to be sent."""
-        key = (container, spec["id"]) if spec.get("id") else None
-        process = Process(self, key, spec["stdio"], spec.get("stderr", 0), out, err)
+        process = Process(self, container, spec, out, err)
         for seq in {process.stdio, process.stderr} - {0}:
             self.streams[seq].append(process)
-        if key:
-            self.by_key.setdefault(key, process)  # an id in use stays the living one's
+        if process.key:
+            self.by_key.setdefault(process.key, process)  # an id in use stays the living one's
         return process
 
     def run(self, container, args, **process):
@@ -453,9 +408,9 @@ class Host:
     def settle(self):
         """In step: PING is answered, and the NEXTs add up to what was written."""
         self.ping()
-        self.wait_for(lambda: self.taken == self.control.written,
-                      f"NEXTs that sum up to {self.control.written}")
-        check(not self.commands, f"{len(self.commands)} commands without a reply")
+        self.wait_for(lambda: self.control.taken == self.control.sent,
+                      f"NEXTs that sum up to {self.control.sent}")
+        check(not self.replies, f"{len(self.replies)} commands without a reply")
 
     def finish(self):
         """Ends what the test left running, and sees every end told."""
@@ -474,4 +429,4 @@ class Host:
         self.settle()
         self.wait_for(self.has_no_process, "the end of every process")
         self.settle()
-        check(not self.tty_frames.pending, "half a tty frame at rest")
+        check(not self.tty.decoder.pending, "half a tty frame at rest")

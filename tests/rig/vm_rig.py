@@ -16,10 +16,11 @@ import subprocess
 import tempfile
 import time
 
+from fakeproxy import vm as qemu
 from rig import pace, vsock
 from rig.inspect import Inspected
 from rig.rootfs import BUSYBOX
-from rig.scripts import ROOT, load_script
+from rig.scripts import ROOT
 
 APPLETS = ("sh", "cat", "grep", "id", "ls", "mkdir", "mount", "rm", "sleep", "true",
            "unshare", "wc")
@@ -75,9 +76,6 @@ DEBIAN_WORDS = "systemd.mask=serial-getty@ttyS0.service systemd.show_status=0"
 
 # What the agent listens at over vsock.
 VSOCK_PORTS = {"control": 2718, "tty": 2719}
-
-
-run_qemu = load_script("run-qemu")
 
 
 def build_initrd(directory, *options, start="init"):
@@ -146,7 +144,7 @@ class Templates:
             start = time.monotonic()
             while "READY" not in (console := vm.console()):
                 if not vm.is_running():
-                    raise run_qemu.VmError(f"the guest ended: {console}{vm.output()}")
+                    raise qemu.VmError(f"the guest ended: {console}{vm.output()}")
                 time.sleep(0.05)
             pace.saw("boot", time.monotonic() - start)
             vm.qmp("stop")
@@ -189,13 +187,13 @@ class VmGuest(Inspected):
         if transport == "vsock" and vsock_cid:
             words.append(f"hyperstart.vsock={vsock_cid}")
         # With neither there is nothing: transport=None.
-        options = {"transport": transport} if transport in run_qemu.TRANSPORTS else {"ports": {}}
+        options = {"transport": transport} if transport in qemu.TRANSPORTS else {"ports": {}}
         if start == "service":
             arguments = ["-drive", f"file={DEBIAN},format=raw,if=virtio,snapshot=on", *arguments]
             words.append(DEBIAN_WORDS)
 
         def make(more):
-            return run_qemu.Vm(initrd=initrd, share=share.directory, tag=tag, accel=accel,
+            return qemu.Vm(initrd=initrd, share=share.directory, tag=tag, accel=accel,
                                append=" ".join(words), arguments=[*arguments, *more], **options)
         self.before = ""  # written to the console before this guest began
         if (transport, start) == ("virtio", "init") and level in ("info", "debug") and \

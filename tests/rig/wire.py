@@ -1,47 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The wire: command numbers, and fake-proxy's frames and decoders, which take nothing but frames
-that the page allows."""
+"""The wire as the tests know it: fake-proxy's numbers, frames and decoders, which take nothing but
+frames that the page allows."""
 
-import enum
 import json
 
-from rig.scripts import load_script
+from fakeproxy import wire
 
-proxy = load_script("fake-proxy")
-ControlFrame, TtyFrame = proxy.ControlFrame, proxy.TtyFrame
-control_decoder, tty_decoder = proxy.control_decoder, proxy.tty_decoder
-TTY_FRAME_MAX = proxy.TTY_FRAME_MAX
+Code, ControlFrame, TtyFrame = wire.Code, wire.ControlFrame, wire.TtyFrame
+control_decoder, tty_decoder = wire.control_decoder, wire.tty_decoder
+TTY_FRAME_MAX = wire.TTY_FRAME_MAX
 TTY_HEADER = TtyFrame.HEADER.size
-
-
-class Code(enum.IntEnum):
-    GETVERSION = 0
-    STARTPOD = 1
-    GETPOD = 2
-    DESTROYPOD = 4
-    EXECCMD = 6
-    READY = 8
-    ACK = 9
-    ERROR = 10
-    WINSIZE = 11
-    PING = 12
-    NEXT = 14
-    WRITEFILE = 15
-    READFILE = 16
-    NEWCONTAINER = 17
-    KILLCONTAINER = 18
-    ONLINECPUMEM = 19
-    SETUPINTERFACE = 20
-    SETUPROUTE = 21
-    REMOVECONTAINER = 22
-    PSCONTAINER = 23
-    PROCESSASYNCEVENT = 23  # the same number, from the guest
-    SIGNALPROCESS = 24
-    DELETEINTERFACE = 25
-
-
-class Violation(AssertionError):
-    """The agent sent what no host may be sent."""
+Violation = wire.ProtocolError
 
 
 def command(code, payload=b""):

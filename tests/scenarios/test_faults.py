@@ -81,7 +81,7 @@ def afterwards(guest, was_ready):
     What the agent holds in between, with nothing but a pod: fds and children."""
     host = Host(guest, 20)
     host.ready = was_ready
-    host._tty_frame = lambda seq, payload: None
+    host.on_tty = lambda frame: None
     # It takes one host at a time. (The line that told of the old one may be what failed.)
     gone = lambda: all(guest.log.count(f"port {port}: host gone") for port in ("control", "tty"))
     host.wait_for(lambda: guest.has_ended() or gone(), "the old host's end", closing=True)
@@ -189,7 +189,7 @@ def say(guest, commands, ready, seconds=20):
     for command in commands:
         host = Host(guest, seconds)
         host.ready = ready
-        host._tty_frame = lambda seq, payload: None
+        host.on_tty = lambda frame: None
         try:
             host.connect()
             host.wait_ready()

@@ -62,7 +62,7 @@ def test_nexts_add_up_in_the_middle_of_a_message(host):
     cmds = host.send_raw(b"", replies=1)
     for at in range(0, len(raw), 512):
         host.control.send(raw[at : at + 512])
-        host.wait_for(lambda: host.taken == host.control.written and not host.control.chunks,
+        host.wait_for(lambda: host.control.taken == host.control.sent and not host.control.chunks,
                       "NEXTs for what was written")
     host.reply_to(cmds[0])
     assert cmds[0].kind == Code.ERROR
@@ -115,7 +115,7 @@ def test_commands_of_every_size_are_taken(pod, box, size):
 
 def test_an_announced_command_that_never_comes_costs_nothing_but_the_wait(host):
     host.control.send(struct.pack(">II", Code.STARTPOD, 16 << 20) + b"{")
-    host.wait_for(lambda: not host.control.chunks and host.taken == host.control.written,
+    host.wait_for(lambda: not host.control.chunks and host.control.taken == host.control.sent,
                   "NEXTs for what was written")
     gone = host.guest.log.count("port control: host gone")
     host.disconnect_control()

@@ -15,8 +15,9 @@ import subprocess
 
 import pytest
 
+from fakeproxy.wire import FRAME_MAX
 from rig.scripts import ROOT
-from rig.wire import ControlFrame, Code, control_decoder, proxy, tty_decoder
+from rig.wire import Code, control_decoder, tty_decoder
 
 
 def as_many_bytes(ours, recorded):
@@ -95,7 +96,7 @@ DIFFERENCES = {
 
 def recorded(name):
     """What happened in its order: (what, …)."""
-    decoders = {"ctl": control_decoder(), "tty": tty_decoder(proxy.FRAME_MAX)}
+    decoders = {"ctl": control_decoder(), "tty": tty_decoder(FRAME_MAX)}
     for line in (ROOT / f"tests/golden/{name}.txt").read_text().splitlines():
         _, channel, direction, length, text = line.split()
         data = bytes.fromhex(text)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The three hosts as they are: scripts/fake-proxy plays cc21 (two versions of it), cc30 and runv, each
+"""The three hosts as they are, rig/hosts.py: cc21 (two versions of it), cc30 and runv, each
 from READY to power-off, each choking on what it really chokes on."""
 
 import contextlib
@@ -10,10 +10,12 @@ import struct
 
 import pytest
 
+from fakeproxy.host import CommandError, HostTimeout, Port
+from fakeproxy.wire import ProtocolError, go_json
+from rig.hosts import HOSTS, Life
 from rig.scripts import ROOT
-from rig.wire import Code, ControlFrame, TtyFrame, control_decoder, proxy
+from rig.wire import Code, ControlFrame, TtyFrame, control_decoder
 
-HOSTS = proxy.HOSTS
 each_host = pytest.mark.parametrize("name", [
     pytest.param(name, marks=pytest.mark.options(fresh=True, tag=host.SHARE))
     for name, host in HOSTS.items()])
@@ -81,7 +83,7 @@ def test_a_whole_life(played, name):
     steps = []
     try:
         played.host.begin(played.rig.timeout)
-        proxy.Life(played.host, "box", "rootfs", steps.append).play()
+        Life(played.host, "box", "rootfs", steps.append).play()
     except Exception as error:
         raise AssertionError(f"after {steps}: {error}") from error
     played.host.await_power_off()
@@ -97,7 +99,7 @@ def test_the_network_commands(played):
     address = host.exec("box", ["ip", "addr", "show", "lo"], stdin=False)
     assert host.await_exit(address) == 0 and b" 10.9.9.9/24 " in address.out
     host.call(Code.SETUPROUTE, {"routes": [{"dest": "10.9.8.0/24", "device": "lo"}]})
-    with pytest.raises(proxy.CommandError, match="deleteinterface: interface 'lo' is no PCI device"):
+    with pytest.raises(CommandError, match="deleteinterface: interface 'lo' is no PCI device"):
         host.call(Code.DELETEINTERFACE, {"device": "lo"})
     host.signal(process, 9)
     assert host.await_exit(process) == 137
@@ -113,7 +115,7 @@ def test_the_power_stays_until_cc30_has_its_ack_and_a_moment_longer(played, name
     host.destroy()
     assert not played.guest.has_ended()
     # A host that does not hang up has the whole grace: nothing is closed before.
-    with pytest.raises(proxy.HostTimeout):
+    with pytest.raises(HostTimeout):
         host.run_until(lambda: False, 1, "nothing")
     host.await_power_off()
     assert played.guest.wait_end(played.rig) == "power-off"
@@ -150,7 +152,7 @@ def test_commands_of_every_size_arrive_whole_and_are_counted_exactly(played):
     # Over ISA serial, runv's window comes to 12 KB a second.
     sizes = 511, 512, 513, 1023, 1024, 1025, 20_000 if played.guest.transport == "isa" else 200_000
     for size in sizes:
-        described = proxy.go_json({"container": "box", "file": "/tmp/file"})
+        described = go_json({"container": "box", "file": "/tmp/file"})
         data = bytes(n * size % 251 for n in range(size - len(described) -
                                                    ControlFrame.HEADER.size))
         before = host.control.sent
@@ -162,7 +164,7 @@ def test_commands_of_every_size_arrive_whole_and_are_counted_exactly(played):
     for size in sizes:
         spec = {"pad": "", "container": "box", "process": {
             "id": f"size-{size}", "stdio": 1 << 40, "stderr": 1 << 41, "args": ["/no/such"]}}
-        spec["pad"] = "x" * (size - ControlFrame.HEADER.size - len(proxy.go_json(spec)))
+        spec["pad"] = "x" * (size - ControlFrame.HEADER.size - len(go_json(spec)))
         refused, ping = host.command(Code.EXECCMD, spec), host.command(Code.PING)
         host.await_reply(ping, played.rig.timeout * 3)
         assert refused.error == ("execcmd: container 'box': exec '/no/such': "
@@ -208,13 +210,13 @@ def test_an_end_that_came_while_no_host_was_there_is_told_to_the_next(played):
     host = played.begin()
     process = played.container(["sh", "-c", "read x; exit 6"])
     port, nobody = host.control, socket.socketpair()
-    host.control = proxy.Port(nobody[0], control_decoder())
+    host.control = Port(nobody[0], control_decoder())
     seen = played.guest.log.count("port control: host gone")
     port.connection.close()
     played.rig.wait_log("port control: host gone", seen + 1)
     host.write_stdin(process, b"\n")
     host.run_until(lambda: process.eof, played.rig.timeout, "its EOF")
-    host.control = proxy.Port(played.guest.connect_control(), control_decoder(), host.WINDOW)
+    host.control = Port(played.guest.connect_control(), control_decoder(), host.WINDOW)
     host.ready = not played.guest.greets
     host.begin(played.rig.timeout)
     assert host.await_exit(process) == 6
@@ -284,7 +286,7 @@ only_host = pytest.mark.only("host", "the profiles themselves, no agent")
     ("runv", [next_frame(0)], "before READY"),
 ])
 def test_a_profile_chokes_on_anything_before_ready(name, frames, complaint):
-    with pytest.raises(proxy.ProtocolError, match=complaint):
+    with pytest.raises(ProtocolError, match=complaint):
         Agent(name).says(*frames)
 
 
@@ -326,7 +328,7 @@ def err(process, data=b""):
 def test_a_profile_chokes_on_what_its_host_chokes_on(name, frames, complaint):
     agent = Agent(name)
     process = agent.begins()
-    with pytest.raises(proxy.ProtocolError, match=complaint):
+    with pytest.raises(ProtocolError, match=complaint):
         for frame in frames(process):
             agent.says(frame)
 
@@ -355,7 +357,7 @@ def test_runv_stands_still_when_the_nexts_are_off_by_one(wrong):
     agent.host.command(Code.PING, b"x" * 1000)
     agent.host.step(1)
     sent = agent.host.control.sent
-    with pytest.raises((proxy.HostTimeout, proxy.ProtocolError)):
+    with pytest.raises((HostTimeout, ProtocolError)):
         agent.says(next_frame(512 + wrong))
         agent.host.run_until(lambda: agent.host.control.sent > sent, 0.2, "the window")
 

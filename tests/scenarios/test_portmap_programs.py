@@ -12,10 +12,11 @@ import time
 
 import pytest
 
+import test_network_input
 from rig import pace
 from rig.wire import Code
-from test_network_input import net  # noqa: F401  a fixture
 
+net = test_network_input.net  # a fixture
 pytestmark = pytest.mark.only("host", "programs of the test's own in the daemon's mount namespace")
 
 SCRIPT = """#!/bin/sh

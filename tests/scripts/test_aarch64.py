@@ -7,8 +7,10 @@ from contextlib import suppress
 
 import pytest
 
+from fakeproxy.host import Disconnected, Host
+from fakeproxy.vm import Vm
 from rig import pace
-from rig.scripts import ROOT, load_script
+from rig.scripts import ROOT
 
 OUT = ROOT / "build/aarch64"
 PRODUCT = OUT / "musl/hyperstart"
@@ -59,13 +61,12 @@ def test_a_fault_of_the_agent_tells_where_and_by_which_build(tmp_path):
     initrd = tmp_path / "initrd.cpio"
     subprocess.run([ROOT / "scripts/build-initrd", "--kernel", OUT / "kernel", "--init", PRODUCT,
                     "--add", f"bin={OUT}/rootfs/bin", initrd], check=True)
-    fake_proxy, run_qemu = load_script("fake-proxy"), load_script("run-qemu")
-    with run_qemu.Vm(arch="aarch64", kernel=OUT / "kernel/vmlinux", initrd=initrd,
-                     share=OUT / "rootfs") as vm:
-        host = fake_proxy.Host(vm.connect("control"), vm.connect("tty"))
+    with Vm(arch="aarch64", kernel=OUT / "kernel/vmlinux", initrd=initrd,
+            share=OUT / "rootfs") as vm:
+        host = Host(vm.connect("control"), vm.connect("tty"))
         host.begin(pace.scaled(MAKE_SECONDS))
         host.start_pod("pod")
-        with suppress(fake_proxy.Disconnected):  # before its ACK or behind it
+        with suppress(Disconnected):  # before its ACK or behind it
             host.exec("hyperstart", ["/bin/sh", "-c", "kill -SEGV 1"])
         assert vm.wait_shutdown_reason(pace.scaled(MAKE_SECONDS)) == "guest-shutdown"
         notes = subprocess.run(["readelf", "-n", PRODUCT], check=True, text=True,

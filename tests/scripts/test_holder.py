@@ -6,9 +6,8 @@ import socket
 
 import pytest
 
-from rig.scripts import load_script
-
-proxy = load_script("fake-proxy")
+from fakeproxy.holder import FAILURE, REQUEST, Client, Holder
+from fakeproxy.wire import Code, ControlFrame, TtyFrame, control_decoder, go_json
 
 
 class Guest:
@@ -17,11 +16,11 @@ class Guest:
     def __init__(self, directory):
         self.control, control = socket.socketpair()
         self.tty, tty = socket.socketpair()
-        self.decoder = proxy.control_decoder()
+        self.decoder = control_decoder()
         self.commands = []
         share = directory / "share"
         share.mkdir()
-        self.holder = proxy.Holder(control, tty, directory, share)
+        self.holder = Holder(control, tty, directory, share)
         self.holder.ready = True
         self.holder.listener = socket.socket()
 
@@ -36,12 +35,12 @@ class Guest:
                 continue
             for frame in self.decoder.feed(data):
                 self.commands.append(frame.code)
-                self.control.sendall(proxy.ControlFrame(proxy.ACK).build())
+                self.control.sendall(ControlFrame(Code.ACK).build())
 
     def write(self, process, data):
         """As output of the process, while the holder takes it."""
         self.tty.setblocking(False)
-        frame = proxy.TtyFrame(process.stdio, data).build()
+        frame = TtyFrame(process.stdio, data).build()
         while frame:
             try:
                 frame = frame[self.tty.send(frame):]
@@ -53,8 +52,7 @@ class Guest:
         self.write(process, b"")
         event = {"container": process.container, "process": process.ident, "event": "finished",
                  "status": code}
-        self.control.sendall(
-            proxy.ControlFrame(proxy.PROCESSASYNCEVENT, proxy.go_json(event)).build())
+        self.control.sendall(ControlFrame(Code.PROCESSASYNCEVENT, go_json(event)).build())
         self.turn()
 
 
@@ -64,21 +62,20 @@ class User:
     def __init__(self, guest):
         self.guest = guest
         self.connection, theirs = socket.socketpair()
-        self.client = proxy.Client(theirs, guest.holder)
+        self.client = Client(theirs, guest.holder)
         guest.holder.sources.append(self.client)
 
     def run(self, **fields):
         request = {"do": "run", "name": "box", "rootfs": None, "detach": False, "remove": False,
                    "args": ["sh"], "envs": [], "workdir": None, "user": None, "size": None,
                    "stdin": False} | fields
-        self.connection.sendall(
-            proxy.ControlFrame(proxy.REQUEST, json.dumps(request).encode()).build())
+        self.connection.sendall(ControlFrame(REQUEST, json.dumps(request).encode()).build())
         self.guest.turn()
 
     def answers(self):
         self.connection.setblocking(False)
         return {frame.code: frame.payload
-                for frame in proxy.control_decoder().feed(self.connection.recv(1 << 20))}
+                for frame in control_decoder().feed(self.connection.recv(1 << 20))}
 
 
 @pytest.fixture
@@ -108,11 +105,11 @@ def test_a_client_that_went_with_much_unread_holds_up_nobody(guest):
 def test_a_run_that_cannot_be_is_told_and_leaves_no_vm_behind(guest, fields, complaint):
     user = User(guest)
     user.run(**fields)
-    failure = json.loads(user.answers()[proxy.FAILURE])
+    failure = json.loads(user.answers()[FAILURE])
     assert complaint in failure["text"]
     assert failure["code"] == 125
     assert not guest.holder.containers
-    assert guest.commands[-1] == proxy.DESTROYPOD
+    assert guest.commands[-1] == Code.DESTROYPOD
 
 
 def test_a_run_that_cannot_be_leaves_the_others_alone(guest):
@@ -120,7 +117,7 @@ def test_a_run_that_cannot_be_leaves_the_others_alone(guest):
     users[0].run()
     users[1].run()  # that name again
     users[2].run(name="other", args=["\udcff"])
-    assert guest.commands == [proxy.NEWCONTAINER]
+    assert guest.commands == [Code.NEWCONTAINER]
     assert list(guest.holder.containers) == ["box"]
 
 

@@ -7,8 +7,10 @@ import sys
 
 import pytest
 
+from fakeproxy import vm
+from fakeproxy.commands import container_path
 from rig import pace
-from rig.scripts import ROOT, load_script
+from rig.scripts import ROOT
 
 SECONDS = 10
 
@@ -28,15 +30,14 @@ def test_in_another_users_directory_nothing_is_written(tmp_path):
 
 
 def test_a_comma_in_a_name_is_no_option_of_qemus(tmp_path, monkeypatch):
-    run_qemu = load_script("run-qemu")
     place, share = tmp_path / "a,b", tmp_path / "c,readonly=on"
     place.mkdir()
     share.mkdir()
     words = []
-    monkeypatch.setattr(run_qemu.subprocess, "Popen",
+    monkeypatch.setattr(vm.subprocess, "Popen",
                         lambda command, **_: words.extend(command) or sys.exit())
     with pytest.raises(SystemExit):
-        run_qemu.Vm(directory=place, share=share, accel="tcg").start()
+        vm.Vm(directory=place, share=share, accel="tcg").start()
     assert f"file,id=console,path={tmp_path}/a,,b/console.log" in words
     assert f"local,id=share,path={tmp_path}/c,,readonly=on,security_model=none,multidevs=remap" \
         in words
@@ -76,4 +77,4 @@ def test_what_no_initrd_can_hold_is_named_and_not_waited_for(tmp_path):
     ("page", None),
 ])
 def test_a_path_in_a_container_is_one_whatever_its_name(text, found):
-    assert load_script("fake-proxy").container_path(text) == found
+    assert container_path(text) == found

@@ -217,7 +217,7 @@ def test_a_lane_that_takes_too_long_keeps_what_has_been_run(tmp_path, monkeypatc
         "import time\n\ndef test_fast():\n    pass\n\ndef test_bad():\n    assert False\n\n"
         "def test_slow():\n    time.sleep(1000)\n")
     (tmp_path / "Makefile").write_text(
-        f"lane:\n\tPYTHONPATH={ROOT}/tests {sys.executable} -m pytest -p no:cacheprovider "
+        f"lane:\n\tPYTHONPATH={ROOT}/tests:{ROOT}/scripts {sys.executable} -m pytest -p no:cacheprovider "
         "--junitxml=lane.xml test_lane.py\n")
     step = check.Scenarios("lane")
     step.run()

@@ -235,6 +235,9 @@ def test_a_tool_that_was_stopped_is_raw_again(machine):
     with Tmux(machine) as terminal:
         modes = terminal.modes()
         enter_box(terminal)
+        # A shell at its prompt asks the terminal where the cursor is: bash would get the answer.
+        terminal.run(FOREGROUND)
+        terminal.await_line("running")
         os.kill(child_of(terminal.pid), signal.SIGSTOP)
         terminal.await_line("ready>")
         terminal.run("clear; fg")

@@ -18,7 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+TESTS = Path(__file__).resolve().parent.parent
+sys.path[:0] = map(str, (TESTS, TESTS.parent / "scripts"))
 
 from rig import pace  # noqa: E402
 from rig.host import Host  # noqa: E402

@@ -1,0 +1,1 @@
+../../tests/rig/hosts.py
