@@ -94,7 +94,7 @@ class HostGuest(Inspected):
         if self.cgroup:
             (self.dir / "cgroup").mkdir()
             args.append(f"--cgroup={self.dir}/cgroup")
-        self.deadline = deadline and pace.scaled(deadline)
+        self.deadline = deadline and pace.late(deadline)
         if deadline:
             args.append(f"--deadline={self.deadline}")
         if api:

@@ -39,10 +39,10 @@ def factor():
 
 
 def scaled(seconds):
-    """A time that was found there: a limit for what hangs, or the deadline of an agent."""
+    """The limit of what hangs."""
     return seconds * factor()
 
 
 def late(seconds):
-    """A time that the agent itself promises, and the slack that this machine needs."""
+    """A time that the agent itself keeps, or that is its deadline, and the slack that this machine needs."""
     return seconds + SLACK * (factor() - 1)

@@ -174,7 +174,7 @@ class VmGuest(Inspected):
         self.transport, self.start = transport, start
         self.greets = transport == "vsock"
         words = [f"hyperstart.log={level}"]
-        self.deadline = deadline and pace.scaled(deadline)
+        self.deadline = deadline and pace.late(deadline)
         if deadline:
             words.append(f"hyperstart.deadline={self.deadline}")
         if api:

@@ -105,8 +105,9 @@ class Rig:
         return Host(guest, 120 if self.is_vm else 20)
 
     def take(self, key, options):
-        deadline = pace.scaled(options.get("deadline", 0))  # it has to be long enough still
-        if self.kept and self.kept[0] == key and (self.kept[1].guest.deadline or 0) >= deadline:
+        deadline = options.get("deadline")
+        if self.kept and self.kept[0] == key and (
+                not deadline or pace.late(deadline) <= self.kept[1].guest.deadline):
             host = self.kept[1]
             self.kept = None
             return host
