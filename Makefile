@@ -10,7 +10,7 @@
 #   make dist     what is committed, as build/hyperstart-VERSION.tar.gz
 #
 # Parts of check: lint unit fuzz host-rig host-service vm-rig vm-isa vm-vsock vm-service script-tests chaos.
-# Also: format, bench, soak, faults, coverage, clean.
+# Also: format, bench, soak, faults, coverage, programs, clean.
 
 MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 .SUFFIXES:
@@ -167,6 +167,9 @@ boot_initrd := $(if $(KERNEL),build/$(KERNEL)-kernel/initrd.cpio,$(O)/initrd.cpi
 
 build/debian.ext4: scripts/get-debian | build/setup-service
 	@scripts/get-debian $@
+
+build/programs.ext4: scripts/get-debian | build/setup-service
+	@scripts/get-debian $@ curl nginx openssh-server postgresql-15 redis-server
 
 # CMD and ROOTFS reach the script as they were typed: no second reading of $ by make, no shell.
 override export CMD := $(value CMD)
@@ -354,6 +357,10 @@ vm-service: $(rig) build/initrd.cpio build/debian.ext4
 
 host-service: $(rig)
 	$(call scenarios,hosts.py exits.py agents_own_place.py) --rig=host --start=service
+
+.PHONY: programs
+programs: $(rig) build/initrd.cpio build/programs.ext4
+	$(PYTEST) tests/programs --rig=vm --junitxml=build/check/programs.xml $(ARGS)
 
 LINTS := format layers clang tidy cppcheck python shell spelling
 .PHONY: lint $(LINTS:%=lint-%)
