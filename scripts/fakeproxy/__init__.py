@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fake proxy: what plays the host of small VMs. Top down: `wire` (frames and their decoders), `host`
-(a host's side of a session), `vm` (QEMU); then the tool that scripts/fake-proxy is: `holder` keeps a VM
-and its two ports, `terminal` is the holder's client, `commands` are what a user types. protocol.h and
-hosts.py lie elsewhere in the tree, and are installed beside the rest.
-"""
+"""The fake proxy plays the host of small VMs. `wire` has the frames and their decoders, `host` a
+host's side of a session, `vm` a guest in QEMU. The rest is the tool scripts/fake-proxy: `holder`
+keeps a VM and its two ports, `terminal` is a client of the holder, `commands` has the command line.
+
+protocol.h and hosts.py are links into the tree; `make install` copies what they lead to."""

@@ -339,6 +339,8 @@ def names_of_containers(words):
 
 # --- The command line -----------------------------------------------------------------------------
 
+SUMMARY = "Runs containers in small VMs: starts a VM, is its host, and the terminal of what runs " \
+    "in it."
 EXAMPLES = """\
 examples:
   fake-proxy run -it --rm build/rootfs sh         a VM with a shell in it, and both end together
@@ -376,8 +378,7 @@ def file(text):
 
 
 def build_parser():
-    parser = Parser(prog="fake-proxy", description="Runs containers in small VMs: starts a VM, is its "
-                    "host, and the terminal of what runs in it.", epilog=EXAMPLES,
+    parser = Parser(prog="fake-proxy", description=SUMMARY, epilog=EXAMPLES,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command_name", required=True, metavar="COMMAND",
                                      parser_class=Parser)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who holds a VM, and serves whoever wants something of it. The two ports of a VM take one connection
-each, so each VM has a holder: a process of the tool that `run` leaves behind, and that every further
-command talks to."""
+"""The holder of a VM. Each of the VM's two ports takes one connection, so each VM has a holder: a
+process of the tool that `run` leaves behind, and that every further command talks to."""
 
 import itertools
 import json
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common import say
-from fakeproxy.host import (CommandError, Disconnected, HostTimeout, NamedHost, Port, Source)
+from fakeproxy.host import CommandError, Disconnected, HostTimeout, NamedHost, Port, Source
 from fakeproxy.vm import Vm
 from fakeproxy.wire import FRAME_MAX, Code, ControlFrame, ProtocolError, control_decoder
 
@@ -340,7 +339,8 @@ class Holder(NamedHost):
                                               "signal": int(signal.SIGKILL)})
         else:
             self.command(Code.SIGNALPROCESS, {"container": process.container,
-                                              "process": process.ident, "signal": int(signal.SIGHUP)})
+                                              "process": process.ident,
+                                              "signal": int(signal.SIGHUP)})
 
     def destroy_soon(self):
         if not self.destroying:

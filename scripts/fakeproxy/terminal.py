@@ -18,8 +18,8 @@ from pathlib import Path
 
 import common
 from common import say
-from fakeproxy.holder import (CODE, COMMAND, FAILURE, REQUEST, RESIZE, SIGNAL, STARTED, STDERR, STDIN,
-                              STDOUT, STEP, TAKEN, ToolError, write_all)
+from fakeproxy.holder import (CODE, COMMAND, FAILURE, REQUEST, RESIZE, SIGNAL, STARTED, STDERR,
+                              STDIN, STDOUT, STEP, TAKEN, ToolError, write_all)
 from fakeproxy.host import Disconnected, Port, Source
 from fakeproxy.wire import ControlFrame, control_decoder, go_json
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A guest in QEMU, in whose directory are what scripts/run-qemu --help names."""
+"""A guest in QEMU; `scripts/run-qemu --help` names what is in its directory."""
 
 import json
 import os

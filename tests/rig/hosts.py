@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The three hosts as they are, and the life that each of them leads. The tool has them, too: they are
-installed in its package."""
+"""The three hosts as they are, and the life that each of them leads. `fake-proxy session` plays them,
+too, so they are installed in its package."""
 
 import itertools
 import signal

@@ -82,7 +82,8 @@ def floods(host):
 
 def taken(host):
     """Waits until the agent has the command: what is on its way may go with the host."""
-    host.wait_for(lambda: not host.control.chunks and host.control.taken == host.control.sent, "its NEXT")
+    host.wait_for(lambda: not host.control.chunks and host.control.taken == host.control.sent,
+                  "its NEXT")
 
 
 def test_processes_that_ignore_sigterm_are_killed_and_told_before_the_ack(pod):
