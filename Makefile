@@ -26,9 +26,8 @@ ROOMS := format version number clock file log error arena queue uevent module wr
 	control mux address privilege spec report cgroup cgroup_limits device_filter child child_path child_user \
 	child_mount child_device child_copy child_volume child_sysctl child_seccomp child_privileges child_etc \
 	child_rootfs child_unmount child_cgroup child_exec child_clock child_netlink child_network_state child_route \
-	child_network child_portmap child_pod child_files child_hotplug child_ps_columns child_ps_table \
-	child_ps spawn worker process devpts container_cgroup container portmap \
-	containers pod commands daemon transport boot main
+	child_network child_portmap child_pod child_files child_hotplug child_ps spawn worker process devpts \
+	container_cgroup container portmap containers pod commands daemon transport boot main
 
 # What each unit test links beside itself and what is common.
 common := format number clock file
@@ -62,8 +61,7 @@ UNIT_child_path := child_path
 UNIT_portmap := portmap arena log error
 UNIT_child_sysctl := child_sysctl child report queue error
 UNIT_child_user := child_user child_path child report queue error
-UNIT_child_ps := cgroup child_cgroup child_ps child_ps_table child_ps_columns child_user child_mount child_path child report \
-	queue json_scan error
+UNIT_child_ps := cgroup child_cgroup child_ps child_user child_mount child_path child report queue json_scan error
 UNIT_boot := version writeback transport loop log module uevent error
 UNIT_module := module
 UNIT_child_exec := child_cgroup cgroup child_rootfs child_etc child_volume child_device child_copy child_mount child_sysctl \
@@ -93,7 +91,7 @@ UNIT_LDFLAGS_json := -Wl,--wrap=malloc,--wrap=calloc
 FUZZ_json := spec address privilege json json_scan arena error
 FUZZ_control := control port loop queue arena log error
 FUZZ_path := child_copy child_path
-FUZZ_ps := child_ps_table child_ps_columns json_scan error
+FUZZ_ps := $(UNIT_child_ps)
 FUZZ_netlink := child_network_state child_netlink address error
 FUZZ_address := $(network)
 FUZZ_tty := watch mux port loop queue log error
