@@ -276,7 +276,7 @@ static size_t read_string(int fd, char *to, size_t size)
 
 void child_ps_main(const void *child_ps)
 {
-	bool *listed = calloc(PID_LIMIT, 1); /* the kernel may list one twice that comes and goes */
+	char *listed = calloc(PID_LIMIT, 1); /* the kernel may list one twice that comes and goes */
 	static char passwd[256 * KIB];
 	char *text = malloc(RESULT_MAX);
 	const struct child_ps *ps = child_ps;
@@ -298,7 +298,7 @@ void child_ps_main(const void *child_ps)
 		die_errno("list processes");
 	pids = child_cgroup_pids(ps->cgroup, &count);
 	for (size_t i = 0; i < count; i++)
-		listed[pids[i] % PID_LIMIT] = true;
+		listed[pids[i] % PID_LIMIT] = 1;
 	/* However many there are, none is left out: their lines are cut instead. */
 	line_max = RESULT_MAX / (count + 1) < PS_LINE_MAX ? RESULT_MAX / (count + 1) : PS_LINE_MAX;
 	if (!ps->json) {
@@ -309,7 +309,7 @@ void child_ps_main(const void *child_ps)
 			process.passwd_length = read_string(fd, passwd, sizeof(passwd));
 		length = ps_line(&asked, NULL, text, line_max);
 	}
-	for (bool *at = listed; (at = memchr(at, true, (size_t)(listed + PID_LIMIT - at))); at++) {
+	for (char *at = listed; (at = memchr(at, 1, (size_t)(listed + PID_LIMIT - at))); at++) {
 		process.pid = (int)(at - listed);
 		format(text + length, 16, length ? ",%d" : "[%d", process.pid);
 		if (ps->json) {
