@@ -24,8 +24,8 @@ struct walk {
 	unsigned steps; /* that were made */
 	/* The cgroup `name` of `parent`, open as `fd`; those below it were shown before. */
 	void (*show)(struct walk *walk, int parent, const char *name, int fd);
-	void (*visit)(void *context, pid_t pid);
-	void *context;
+	pid_t *pids;
+	size_t count;
 };
 
 static bool step(struct walk *walk)
@@ -75,7 +75,7 @@ static void show_processes(struct walk *walk, int parent, const char *name, int 
 			}
 			/* 0 is one that lives in none below ours. */
 			if (pid > 0 && step(walk))
-				walk->visit(walk->context, pid);
+				walk->pids[walk->count++] = pid;
 			pid = 0;
 		}
 		if (walk->steps >= STEPS_MAX)
@@ -86,33 +86,24 @@ static void show_processes(struct walk *walk, int parent, const char *name, int 
 	fd_close(&fd);
 }
 
-void child_cgroup_visit(int cgroup, void (*visit)(void *context, pid_t pid), void *context)
+const pid_t *child_cgroup_pids(int cgroup, size_t *count)
 {
-	struct walk walk = {.show = show_processes, .visit = visit, .context = context};
+	static pid_t pids[STEPS_MAX];
+	struct walk walk = {.show = show_processes, .pids = pids};
 
 	cgroup_walk(&walk, cgroup, ".", CGROUP_DEPTH_MAX);
-}
-
-struct pids {
-	pid_t pid[STEPS_MAX];
-	size_t count;
-};
-
-static void pid_list(void *context, pid_t pid)
-{
-	struct pids *pids = context;
-
-	pids->pid[pids->count++] = pid;
+	*count = walk.count;
+	return pids;
 }
 
 void child_cgroup_signal(const void *child_cgroup_signal)
 {
 	const struct child_cgroup_signal *plan = child_cgroup_signal;
-	static struct pids pids;
+	size_t count;
+	const pid_t *pids = child_cgroup_pids(plan->cgroup, &count);
 
-	child_cgroup_visit(plan->cgroup, pid_list, &pids);
-	while (pids.count > 0)
-		kill(pids.pid[--pids.count], plan->signal);
+	while (count > 0)
+		kill(pids[--count], plan->signal);
 	report_done(NULL, 0);
 }
 

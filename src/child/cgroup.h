@@ -7,6 +7,7 @@
 #define CHILD_CGROUP_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <sys/types.h>
 
 /* The caller becomes a member. The kernel lets nobody in where the container has handed a controller
@@ -15,9 +16,9 @@
  * itself, and in the namespace that it was in. */
 bool child_cgroup_join(int cgroup, pid_t beside);
 
-/* Tells every process in it and below by its pid in our PID namespace; one that comes and goes, or is
- * moved, perhaps twice or not. Ends in the end, however fast others fork. */
-void child_cgroup_visit(int cgroup, void (*visit)(void *context, pid_t pid), void *context);
+/* Lists every process in it and below by its pid in our PID namespace, in static memory; one that
+ * starts, ends or is moved meanwhile perhaps twice or not. Ends however fast others fork. */
+const pid_t *child_cgroup_pids(int cgroup, size_t *count);
 
 struct child_cgroup_signal {
 	int cgroup;

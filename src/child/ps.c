@@ -1,232 +1,330 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* PSCONTAINER: what runs in a container, as ps shows it. */
+/* PSCONTAINER: what runs in a container, as ps(1) shows it, or its pids as JSON. */
 #include "child/ps.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <sys/auxv.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/sysinfo.h>
-#include <time.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/format.h"
+#include "base/number.h"
 #include "base/queue.h"
 #include "child/cgroup.h"
 #include "child/child.h"
 #include "child/mount.h"
 #include "child/path.h"
-#include "child/ps_table.h"
 #include "child/user.h"
 #include "limits.h"
+#include "spec/json.h"
 
-/* Each of so many still gets a line of 127 bytes. */
-#define PIDS_MAX   32768u
 #define PID_LIMIT  (1 << 22) /* the kernel's, for any machine with 64 bits */
-#define PASSWD_MAX (256 * KIB)
+#define CELL_MAX   128u
+#define HEADER_MAX 255u
+#define NUMBER_MAX (1L << 48) /* larger ones are cut to this: products of them do not overflow */
+#define MONTHS     "JanFebMarAprMayJunJulAugSepOctNovDec"
+#define TICKS      100 /* a second, whatever the kernel's HZ is: USER_HZ */
 
-struct pids {
-	pid_t pid[PIDS_MAX];
-	size_t count;
-};
+/* What a column shows: a number, first the fields of stat after its letter, see proc(5); */
+enum { PPID, PGID, SID, TTY, TTY_PGID, UTIME = 10, STIME, NICE = 15, THREADS, START = 18, VSZ };
+enum { RSS = VSZ + 1, PID, UID, TIME, ELAPSED, PCPU, PMEM, C, NUMBERS };
+/* or a text. */
+enum { BSDTIME = NUMBERS, USER, STAT, COMM, ARGS };
 
-/* The names of the container's users. */
-struct names {
-	char *passwd; /* NULL: none */
-	size_t length;
-	struct child_user last; /* the one asked for last */
-};
+/* The columns of -f and u. */
+#define FORMAT_FULL "user=UID,pid,ppid,c,stime,tty=TTY,time,cmd"
+#define FORMAT_USER "user,pid,%cpu,%mem,vsz,rss,tty=TTY,stat,stime=START,bsdtime,command"
 
-static void *allocate(size_t size)
+static const struct ps_column {
+	const char *name, *header;
+	int8_t width; /* at least; negative: to the left */
+	uint8_t value;
+} columns[] = {{"pid", "PID", 5, PID}, {"ppid", "PPID", 5, PPID}, {"uid", "UID", 5, UID},
+	{"user", "USER", -8, USER}, {"tty", "TT", -8, TTY}, {"stat", "STAT", -4, STAT},
+	{"stime", "STIME", -5, START}, {"time", "TIME", 8, TIME}, {"bsdtime", "TIME", 6, BSDTIME},
+	{"c", "C", 2, C}, {"pcpu", "%CPU", 4, PCPU}, {"%cpu", "%CPU", 4, PCPU},
+	{"pmem", "%MEM", 4, PMEM}, {"%mem", "%MEM", 4, PMEM}, {"rss", "RSS", 5, RSS},
+	{"vsz", "VSZ", 6, VSZ}, {"nlwp", "NLWP", 4, THREADS}, {"comm", "COMMAND", -15, COMM},
+	{"args", "COMMAND", -27, ARGS}, {"command", "COMMAND", -27, ARGS},
+	{"cmd", "CMD", -27, ARGS}, {0}};
+
+/* A list of "column" and "column=header". */
+static int format_add(struct ps_format *format, const char *list, struct error *err)
 {
-	void *p = malloc(size);
+	while (*(list += strspn(list, ", ")) != '\0') {
+		const struct ps_column *column = columns;
+		size_t length = strcspn(list, "=, ");
 
-	if (!p)
-		die("list processes: out of memory");
-	return p;
-}
-
-/* As many bytes as there are and fit; those before an error count. */
-static size_t read_all(int fd, char *to, size_t size)
-{
-	size_t length = 0;
-	ssize_t n = 1;
-
-	while (n > 0 && length < size) {
-		n = io_read(fd, to + length, size - length);
-		if (n > 0)
-			length += (size_t)n;
+		while (column->name &&
+			(strncmp(column->name, list, length) != 0 || column->name[length] != '\0'))
+			column++;
+		if (!column->name || format->count == PS_COLUMNS_MAX)
+			return error_set(err, EINVAL, "ps: %s column '%.*s'",
+				column->name ? "surplus" : "unknown", (int)length, list);
+		format->fields[format->count++] = (struct ps_field){
+			column, list[length] == '=' ? &list[length + 1] : column->header};
+		list += strcspn(list, ", ");
 	}
-	return length;
+	return 0;
 }
 
-/* A bit for each pid there may be: the kernel may list one twice that comes and goes. */
-struct listed {
-	uint8_t bits[PID_LIMIT / 8];
-	pid_t last;
-};
-
-static void pid_list(void *context, pid_t pid)
+int ps_format_parse(struct ps_format *format, const char *const *psargs, struct error *err)
 {
-	struct listed *listed = context;
+	const char *implied = FORMAT_FULL;
 
-	pid %= PID_LIMIT;
-	listed->bits[pid / 8] |= (uint8_t)(1u << pid % 8);
-	if (pid > listed->last)
-		listed->last = pid;
-}
+	format->count = 0;
+	for (; psargs && *psargs; psargs++) {
+		const char *option = *psargs, *letters = option + (*option == '-');
+		/* ps itself takes -aux for aux; its other -u selects a user. */
+		bool is_unix = letters > option && strncmp(letters, "aux", 3) != 0;
+		size_t known = strspn(letters, is_unix ? "eAafxw" : "auxw");
+		const char *list = letters + known;
 
-static void pids_read(int cgroup, struct pids *pids)
-{
-	static struct listed listed;
-
-	child_cgroup_visit(cgroup, pid_list, &listed);
-	pids->count = 0;
-	for (pid_t pid = 1; pid <= listed.last; pid++) {
-		if (!(listed.bits[pid / 8] & 1u << pid % 8))
+		if (memchr(letters, is_unix ? 'f' : 'u', known))
+			implied = is_unix ? FORMAT_FULL : FORMAT_USER;
+		if ((*list != '\0' && *list != 'o') || strcmp(option, "-") == 0)
+			return error_set(err, EINVAL, "ps: unknown option '%s'", option);
+		if (*list == '\0')
 			continue;
-		if (pids->count == PIDS_MAX)
-			die("list processes: more than %u", PIDS_MAX);
-		pids->pid[pids->count++] = pid;
+		if (*++list == '\0' && psargs[1])
+			list = *++psargs;
+		if (list[strspn(list, ", ")] == '\0')
+			return error_set(
+				err, EINVAL, "ps: option '%s' without a list of columns", option);
+		if (format_add(format, list, err) < 0)
+			return -1;
 	}
+	return format->count > 0 ? 0 : format_add(format, implied, err);
 }
 
-static _Noreturn void report_json(const struct pids *pids)
+static bool numbers_read(const struct ps_process *p, long n[NUMBERS])
 {
-	size_t size = pids->count * sizeof("-2147483648,") + sizeof("[]"), length = 1;
-	char *text = allocate(size);
+	/* "pid (comm) state number…": only comm may contain further parentheses. A newline in the name
+	 * is escaped in status. */
+	const char *open = strchr(p->stat, '('), *at = strrchr(p->stat, ')');
+	const char *uid = file_line(p->status, strlen(p->status), "Uid:\t");
+	uint64_t number;
 
-	text[0] = '[';
-	for (size_t i = 0; i < pids->count; i++)
-		length += (size_t)format(
-			text + length, size - length, "%s%d", i > 0 ? "," : "", pids->pid[i]);
-	text[length++] = ']';
-	report_done(text, length);
-}
+	if (!open || !at || at < open || strlen(at) < 4 || !uid ||
+		!number_take(&uid, UINT32_MAX, &number) || *uid++ != '\t' ||
+		!number_take(&uid, UINT32_MAX, &number))
+		return false;
+	n[UID] = (long)number; /* effective; the real one comes first */
+	at += 3;
+	for (int i = 0; i <= RSS; i++) {
+		bool is_negative = strncmp(at, " -", 2) == 0;
 
-/* From here on "/" is the container's: passwd may be anything, and ps does not fail for it. */
-static void names_read(struct names *names, int mount_ns)
-{
-	int root = child_mount_enter(mount_ns);
-	int fd = child_path_open(root, "etc/passwd", O_RDONLY | O_NONBLOCK | O_NOCTTY);
-	struct stat st;
-
-	*names = (struct names){.last.uid = (uid_t)-1}; /* nobody has that one */
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-		return;
-	names->passwd = allocate(PASSWD_MAX);
-	names->length = read_all(fd, names->passwd, PASSWD_MAX);
-}
-
-/* NULL where there is none. */
-static const char *names_find(struct names *names, uid_t uid)
-{
-	struct child_user *user = &names->last;
-
-	if (user->uid != uid) {
-		user->uid = uid;
-		user->name[0] = '\0';
-		if (names->passwd)
-			passwd_find(names->passwd, names->length, NULL, user);
+		at += strspn(at, " -");
+		if (!number_take(&at, UINT64_MAX, &number))
+			return false;
+		n[i] = (number < NUMBER_MAX ? (long)number : NUMBER_MAX) * (is_negative ? -1 : 1);
 	}
-	return user->name[0] ? user->name : NULL;
+	n[PID] = p->pid;
+	n[VSZ] /= 1024;
+	n[RSS] *= getpagesize() / KIB;
+	n[PMEM] = n[RSS] * 1000 / (long)(p->machine.totalram / KIB);
+	n[TIME] = (n[UTIME] + n[STIME]) / TICKS;
+	n[ELAPSED] = p->machine.uptime - n[START] / TICKS;
+	/* Of one CPU, over all of its life. */
+	n[PCPU] = n[ELAPSED] > 0 ? (n[UTIME] + n[STIME]) * 1000 / TICKS / n[ELAPSED] : 0;
+	n[C] = n[PCPU] < 990 ? n[PCPU] / 10 : 99;
+	return true;
 }
 
-static size_t procfs_read(int directory, const char *name, char *to, size_t size)
+/* Returns `cell`, of CELL_MAX bytes, or a longer text. */
+static const char *value_text(int value, const struct ps_process *p, const long *n, char *cell)
 {
-	int fd = openat(directory, name, O_RDONLY | O_CLOEXEC);
-	size_t length;
+	const char *comm = strchr(p->stat, '(') + 1, *end = strrchr(p->stat, ')');
+	const char *zombie = end[2] == 'Z' ? " <defunct>" : "";
+	int length = (int)(end - comm);
+	long number = n[value < NUMBERS ? value : TIME];
+	unsigned int pts = major((dev_t)n[TTY]) - 136; /* to 143: admin-guide/devices.txt */
+	time_t start = p->now - n[ELAPSED];
+	struct child_user user;
+	struct tm then;
 
-	if (fd < 0)
+	switch (value) {
+	case USER:
+		user.uid = (uid_t)n[UID];
+		format(cell, CELL_MAX, "%ld", n[UID]);
+		if (passwd_find(p->passwd, p->passwd_length, NULL, &user))
+			format(cell, CELL_MAX, strlen(user.name) > 8 ? "%.7s+" : "%s", user.name);
+		break;
+	case PCPU:
+	case PMEM:
+		format(cell, CELL_MAX, "%ld.%ld", number / 10, number % 10);
+		break;
+	case TTY: /* a container has no other terminals */
+		if (pts > 7)
+			return "?";
+		format(cell, CELL_MAX, "pts/%u", pts * 256 + minor((dev_t)number));
+		break;
+	case STAT:
+		format(cell, CELL_MAX, "%.1s%s%s%s%s%s", end + 2, n[NICE] < 0 ? "<" : "",
+			n[NICE] > 0 ? "N" : "", n[SID] == p->pid ? "s" : "",
+			n[THREADS] > 1 ? "l" : "", n[TTY_PGID] == n[PGID] ? "+" : "");
+		break;
+	case BSDTIME:
+		format(cell, CELL_MAX, "%ld:%02ld", number / 60, number % 60);
+		break;
+	case TIME:
+		length = number < 86400 ? 0 : format(cell, CELL_MAX, "%ld-", number / 86400);
+		format(cell + length, CELL_MAX - (size_t)length, "%02ld:%02ld:%02ld",
+			number / 3600 % 24, number / 60 % 60, number % 60);
+		break;
+	case START: /* the hour of today, or the day, by UTC */
+		gmtime_r(&start, &then);
+		if (n[ELAPSED] <= p->now % 86400)
+			format(cell, CELL_MAX, "%02d:%02d", then.tm_hour, then.tm_min);
+		else
+			format(cell, CELL_MAX, "%.3s%02d", &MONTHS[3 * then.tm_mon], then.tm_mday);
+		break;
+	case ARGS:
+	case COMM:
+		if (value == ARGS && p->args[0] != '\0')
+			return p->args;
+		format(cell, CELL_MAX, value == ARGS ? "[%.*s]%s" : "%.*s%s", length, comm, zombie);
+		break;
+	default:
+		format(cell, CELL_MAX, "%ld", number);
+	}
+	/* Without a word the columns behind it would move: comm can be empty. */
+	return cell[0] ? cell : "?";
+}
+
+/* Not what moves the cursor, begins a line, or turns the direction of writing. */
+static bool is_printable(const char *at, size_t length)
+{
+	uint32_t c = (unsigned char)*at & (length > 1 ? 0x7fu >> length : 0x7fu);
+
+	for (size_t i = 1; i < length; i++)
+		c = c << 6 | ((unsigned char)at[i] & 0x3f);
+	return length > 0 && c >= ' ' && (c < 0x7f || c > 0x9f) && (c < 0x2028 || c > 0x202e) &&
+		(c < 0x2066 || c > 0x2069);
+}
+
+size_t ps_line(
+	const struct ps_format *format, const struct ps_process *process, char *text, size_t size)
+{
+	char line[PS_COLUMNS_MAX * (HEADER_MAX + 1) + PS_LINE_MAX], *at = line, cell[CELL_MAX];
+	size_t length, total = 0;
+	long n[NUMBERS];
+
+	if (process && !numbers_read(process, n))
 		return 0;
-	length = read_all(fd, to, size);
-	close(fd);
+	for (size_t i = 0; i < format->count; i++) {
+		const struct ps_field *field = &format->fields[i];
+		size_t width = (size_t)abs(field->column->width);
+		const char *from = field->header, *end;
+		bool is_last = i + 1 == format->count;
+
+		for (length = 0; length < HEADER_MAX && !strchr(", ", from[length]);)
+			length++;
+		end = at + (length > width ? length : width);
+		if (process) {
+			from = value_text(field->column->value, process, n, cell);
+			length = strlen(from);
+		}
+		total += length;
+		while (field->column->width > 0 && at + length < end)
+			*at++ = ' ';
+		/* Hosts split all columns but the last at white space; Unicode has more than ASCII. */
+		for (size_t one;
+			length > 0 && (is_last || field->column->value < COMM || at < end);) {
+			one = utf8_length(from, from + length);
+			if (!is_printable(from, one) || (one > 1 && !is_last))
+				*at++ = '?';
+			else
+				at = mempcpy(at, *from == ' ' && !is_last ? "_" : from, one);
+			one += one == 0;
+			from += one;
+			length -= one;
+		}
+		for (bool more = !is_last; more; more = at <= end)
+			*at++ = ' ';
+	}
+	if (total == 0)
+		return 0;
+	*at = '\n';
+	length = (size_t)(at - line) < size ? (size_t)(at - line) : size - 1;
+	while (((unsigned char)line[length] & 0xc0) == 0x80) /* not within a character */
+		length--;
+	memcpy(text, line, length);
+	text[length] = '\n';
+	return length + 1;
+}
+
+/* One read takes all that fits of a regular file; NULs in it become blanks. Closes the fd. */
+static size_t read_string(int fd, char *to, size_t size)
+{
+	ssize_t n = io_read(fd, to, size - 1);
+	size_t length = n > 0 ? (size_t)n : 0;
+
+	fd_close(&fd);
+	while (length > 0 && to[length - 1] == '\0')
+		length--;
+	to[length] = '\0';
+	for (size_t i = 0; i < length; i++)
+		to[i] = to[i] ? to[i] : ' ';
 	return length;
-}
-
-/* One process's line; 0 when it is gone. */
-static size_t process_line(int proc, pid_t pid, struct names *names,
-	const struct ps_format *columns, const struct ps_machine *machine, char *line, size_t size)
-{
-	char name[16], stat[1024], status[8192], args[PS_LINE_MAX];
-	struct ps_process process = {.machine = machine, .args = args};
-	bool is_there;
-	int directory;
-
-	/* By one fd: no other process that has got the pid meanwhile. */
-	format(name, sizeof(name), "%d", pid);
-	directory = openat(proc, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (directory < 0)
-		return 0;
-	is_there =
-		ps_stat_parse(stat, procfs_read(directory, "stat", stat, sizeof(stat)), &process) &&
-		ps_status_parse(
-			status, procfs_read(directory, "status", status, sizeof(status)), &process);
-	process.args_length =
-		procfs_read(directory, "cmdline", args, size < sizeof(args) ? size : sizeof(args));
-	close(directory);
-	if (!is_there)
-		return 0;
-	process.user = names_find(names, (uid_t)process.uid);
-	return ps_format_line(columns, &process, line, size);
-}
-
-static void machine_read(struct ps_machine *machine)
-{
-	struct timespec uptime;
-	struct sysinfo info;
-
-	if (clock_gettime(CLOCK_BOOTTIME, &uptime) < 0 || sysinfo(&info) < 0)
-		die_errno("read the clock and the memory's size");
-	*machine = (struct ps_machine){
-		.now = time(NULL),
-		.uptime = uptime.tv_sec,
-		.ticks = (int64_t)getauxval(AT_CLKTCK),
-		.page_kib = (int64_t)getauxval(AT_PAGESZ) / KIB,
-		.memory_kib = (int64_t)(info.totalram / KIB * info.mem_unit),
-	};
-}
-
-static _Noreturn void report_table(
-	const struct child_ps *ps, const struct ps_format *format, const struct pids *pids)
-{
-	int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	/* However many there are, none is left out: their lines are cut instead. */
-	size_t line_max = RESULT_MAX / (pids->count + 1), length;
-	char *text = allocate(RESULT_MAX);
-	struct ps_machine machine;
-	struct names names;
-
-	if (proc < 0)
-		die_errno("open '/proc'");
-	if (line_max > PS_LINE_MAX)
-		line_max = PS_LINE_MAX;
-	machine_read(&machine);
-	names_read(&names, ps->mount_ns);
-	length = ps_format_heading(format, text, line_max);
-	for (size_t i = 0; i < pids->count; i++)
-		length += process_line(
-			proc, pids->pid[i], &names, format, &machine, text + length, line_max);
-	report_done(text, length);
 }
 
 void child_ps_main(const void *child_ps)
 {
+	char *listed = calloc(PID_LIMIT, 1); /* the kernel may list one twice that comes and goes */
+	static char passwd[256 * KIB];
+	char *text = malloc(RESULT_MAX);
 	const struct child_ps *ps = child_ps;
-	struct pids *pids = allocate(sizeof(*pids));
-	struct ps_format format;
+	int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC), fd;
+	struct ps_process process = {.now = time(NULL), .passwd = passwd};
+	size_t count, length = 0, line_max;
+	struct ps_format asked;
+	const pid_t *pids;
 	struct error err;
+	struct stat st;
 
-	if (!ps->json && ps_format_parse(&format, ps->psargs, &err) < 0)
+	if (!ps->json && ps_format_parse(&asked, ps->psargs, &err) < 0)
 		die_error(&err);
 	if (ps->cgroup < 0)
 		die("list processes: the container has no cgroup");
 	/* The container must not look into it: its memory is the agent's. */
-	if (prctl(PR_SET_DUMPABLE, 0) < 0)
+	if (!listed || !text || proc < 0 || sysinfo(&process.machine) < 0 ||
+		prctl(PR_SET_DUMPABLE, 0) < 0)
 		die_errno("list processes");
-	pids_read(ps->cgroup, pids);
+	pids = child_cgroup_pids(ps->cgroup, &count);
+	for (size_t i = 0; i < count; i++)
+		listed[pids[i] % PID_LIMIT] = 1;
+	/* However many there are, none is left out: their lines are cut instead. */
+	line_max = RESULT_MAX / (count + 1) < PS_LINE_MAX ? RESULT_MAX / (count + 1) : PS_LINE_MAX;
+	if (!ps->json) {
+		/* "/" becomes the container's: its passwd may be anything, and ps does not fail for it. */
+		fd = child_path_open(child_mount_enter(ps->mount_ns), "etc/passwd",
+			O_RDONLY | O_NONBLOCK | O_NOCTTY);
+		if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+			process.passwd_length = read_string(fd, passwd, sizeof(passwd));
+		length = ps_line(&asked, NULL, text, line_max);
+	}
+	for (char *at = listed; (at = memchr(at, 1, (size_t)(listed + PID_LIMIT - at))); at++) {
+		process.pid = (int)(at - listed);
+		format(text + length, 16, length ? ",%d" : "[%d", process.pid);
+		if (ps->json) {
+			length += strlen(text + length);
+			continue;
+		}
+		/* By one fd: no other process that has got the pid meanwhile. */
+		fd = openat(proc, text + length + 1, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		read_string(openat(fd, "stat", O_RDONLY), process.stat, sizeof(process.stat));
+		read_string(openat(fd, "status", O_RDONLY), process.status, sizeof(process.status));
+		read_string(openat(fd, "cmdline", O_RDONLY), process.args, sizeof(process.args));
+		fd_close(&fd);
+		length += ps_line(&asked, &process, text + length, line_max);
+	}
 	if (ps->json)
-		report_json(pids);
-	report_table(ps, &format, pids);
+		length += (size_t)format(text + length, sizeof("[]"), length ? "]" : "[]");
+	report_done(text, length);
 }

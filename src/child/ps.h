@@ -1,9 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* PSCONTAINER: what runs in a container, as ps shows it. */
+/* PSCONTAINER: what runs in a container, as ps(1) shows it, or its pids as JSON. */
 #ifndef CHILD_PS_H
 #define CHILD_PS_H
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <sys/sysinfo.h>
+#include <time.h>
+
+#include "base/error.h"
+
+#define PS_LINE_MAX    4096u
+#define PS_COLUMNS_MAX 64u
 
 struct child_ps {
 	int cgroup; /* the container's; its cgroup.procs lists the processes, by the agent's pids */
@@ -15,5 +23,38 @@ struct child_ps {
 /* Worker: report_done() with the text. die() names a psarg that is not understood. The argument is
  * a struct child_ps. */
 _Noreturn void child_ps_main(const void *child_ps);
+
+/* Its parts, which are pure functions. */
+
+struct ps_format {
+	size_t count;
+	struct ps_field {
+		const struct ps_column *column;
+		const char *header; /* up to a comma or blank; borrowed from psargs */
+	} fields[PS_COLUMNS_MAX];
+};
+
+/* The columns that psargs ask for: those of -ef if they name none. All processes of the container
+ * are listed: an option that selects more than one's own changes nothing, any other is an error.
+ * 0, or -1 with err, which names the argument. */
+int ps_format_parse(struct ps_format *format, const char *const *psargs, struct error *err);
+
+/* A process, and what is needed to compute its times and shares. The container may have chosen the
+ * texts. */
+struct ps_process {
+	time_t now;
+	struct sysinfo machine;
+	const char *passwd; /* the container's, of that length */
+	size_t passwd_length;
+	int pid;
+	char stat[1024], status[8192]; /* of /proc/PID, strings */
+	char args[PS_LINE_MAX + 4];    /* cmdline, with blanks between the arguments */
+};
+
+/* Writes the line of a process or, for NULL, the heading: UTF-8 without control characters, cut to
+ * `size` bytes (at least 1) with its newline. In all columns but the last a value is one word.
+ * Returns its length, 0 for a process that has gone or a heading without text. */
+size_t ps_line(
+	const struct ps_format *format, const struct ps_process *process, char *text, size_t size);
 
 #endif

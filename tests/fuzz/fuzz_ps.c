@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "child/ps_table.h"
+#include "child/ps.h"
 #include "spec/json.h"
 
 #define SEPARATOR "\n--\n"
@@ -66,37 +66,43 @@ static size_t words(const char *line, size_t length)
 	return count;
 }
 
-static const struct ps_machine machine = {1772445600, 864000, 100, 4, 1024 * 1024};
-
 static void check_format(
 	const struct ps_format *format, const struct ps_process *process, size_t size)
 {
-	static char long_line[PS_LINE_MAX * 4];
+	static char long_line[PS_LINE_MAX * 8];
 	char *line = malloc(size);
-	size_t length = ps_format_heading(format, line, size);
+	struct ps_format counted = *format, last;
+	struct error err;
+	size_t length = ps_line(format, NULL, line, size);
 
 	if (length > 0)
 		check_line(line, length, size);
-	length = ps_format_line(format, process, line, size);
-	check_line(line, length, size);
+	length = ps_line(format, process, line, size);
+	if (length > 0)
+		check_line(line, length, size);
 	free(line);
 
 	/* A number as the last column: then each is one word, none is missing. */
-	if (format->count < PS_COLUMNS_MAX) {
-		struct ps_format counted = *format;
-
-		counted.fields[counted.count++] =
-			(struct ps_field){.column = ps_column_find("pid", 3)};
-		length = ps_format_line(&counted, process, long_line, sizeof(long_line));
+	if (length > 0 && format->count < PS_COLUMNS_MAX) {
+		assert(ps_format_parse(&last, (const char *const[]){"-opid=", NULL}, &err) == 0);
+		counted.fields[counted.count++] = last.fields[0];
+		length = ps_line(&counted, process, long_line, sizeof(long_line));
 		check_line(long_line, length, sizeof(long_line));
-		assert(length == sizeof(long_line) || words(long_line, length) == counted.count);
+		assert(words(long_line, length) == counted.count);
 	}
+}
+
+static void text_set(char *text, size_t size, const char *part, size_t length)
+{
+	length = length < size ? length : size - 1;
+	memcpy(text, part, length);
+	text[length] = '\0';
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static struct ps_process process;
 	const char *at = (const char *)data, *end = at + size, *psargs[ARGS_MAX + 1];
-	struct ps_process process = {.machine = &machine, .user = "web", .uid = 33};
 	struct ps_format format;
 	struct error err = {.text = ""};
 	char *arguments, *stat, *status, *args;
@@ -104,20 +110,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size == 0)
 		return 0;
+	process.now = 1772445600;
+	process.machine.uptime = 864000;
+	process.machine.totalram = 1 << 30;
+	process.passwd = "web:x:1000:1000::/:\n";
+	process.passwd_length = strlen(process.passwd);
+	process.pid = 5054;
 	line_size = 1 + (size_t)(unsigned char)*at++ * 17;
 	arguments = part_next(&at, end, &length);
 	arguments_split(arguments, psargs);
 	stat = part_next(&at, end, &length);
-	if (ps_stat_parse(stat, length, &process)) {
-		assert(process.comm > stat && process.comm_length < length);
-	} else {
-		process = (struct ps_process){
-			.machine = &machine, .comm = stat, .comm_length = length};
-	}
+	text_set(process.stat, sizeof(process.stat), stat, length);
 	status = part_next(&at, end, &length);
-	ps_status_parse(status, length, &process);
-	args = part_next(&at, end, &process.args_length);
-	process.args = args;
+	text_set(process.status, sizeof(process.status), status, length);
+	args = part_next(&at, end, &length);
+	text_set(process.args, sizeof(process.args), args, length);
 
 	if (ps_format_parse(&format, psargs, &err) < 0) {
 		assert(err.code != 0 && err.text[0] != '\0');

@@ -116,12 +116,6 @@ static void as_child(void (*main)(const void *), const void *plan)
 	assert_int_equal(status, 0);
 }
 
-static void count_one(void *context, pid_t pid)
-{
-	(void)pid;
-	++*(unsigned *)context;
-}
-
 /* Made by who may mount. */
 static void those_below_it_are_seen_signalled_and_removed(void **state)
 {
@@ -129,8 +123,9 @@ static void those_below_it_are_seen_signalled_and_removed(void **state)
 	int cgroup = make_cgroup(&err), below = cgroup_create(cgroup, "one", &err), status;
 	const struct child_cgroup_signal signal = {cgroup, SIGKILL};
 	const struct child_cgroup_remove remove = {parent, name};
+	const pid_t *listed;
 	pid_t pids[2];
-	unsigned seen = 0;
+	size_t count;
 
 	(void)state;
 	assert_true(below >= 0);
@@ -138,8 +133,10 @@ static void those_below_it_are_seen_signalled_and_removed(void **state)
 	close(cgroup_create(cgroup, ".three", &err));
 	pids[0] = put_in(below);
 	pids[1] = put_in(cgroup);
-	child_cgroup_visit(cgroup, count_one, &seen);
-	assert_int_equal(seen, 2);
+	listed = child_cgroup_pids(cgroup, &count);
+	assert_int_equal(count, 2);
+	assert_int_equal(listed[0], pids[0]);
+	assert_int_equal(listed[1], pids[1]);
 	as_child(child_cgroup_remove, &remove);
 	assert_int_equal(faccessat(parent, name, F_OK, 0), 0);
 	assert_int_equal(faccessat(below, "two", F_OK, 0), -1);
