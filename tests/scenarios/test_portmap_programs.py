@@ -7,6 +7,7 @@ what is behind its end goes well; `calls` keeps what each was given.
 
 import os
 import pathlib
+import re
 import subprocess
 import time
 
@@ -123,16 +124,16 @@ def test_rules_that_are_none_need_no_program(programs):
 @pytest.mark.parametrize("plan, reason, undone", [
     (["fail"], "iptables-restore: line 2 failed", False),  # whoever says it
     (["ok", "fail"], "iptables-restore: line 2 failed", True),
-    (["ok", "rave"], "iptables-restore: ????", True),
+    (["ok", "rave"], r"iptables-restore: \?\?\?\?", True),
     (["ok", "die"], "iptables-restore: failed without a word", True),
-    (["hang"], "iptables-save: not done in 1000 ms", False),
-    (["ok", "hang", "hang"], "iptables-restore: not done in 1000 ms", False),
+    (["hang"], r"iptables-save: not done in \d+ ms", False),
+    (["ok", "hang", "hang"], r"iptables-restore: not done in \d+ ms", False),
 ])
 def test_whatever_they_do_leaves_no_trace(net, tmp_path, plan, reason, undone):
     programs, before, start = Programs(net.host, tmp_path), net.state(), time.monotonic()
     programs.plan(*plan)
     text = net.host.error(*programs.start_pod(interfaces=[INTERFACE]))
-    assert reason in text and text.isprintable()
+    assert re.search(reason, text) and text.isprintable()
     assert time.monotonic() - start < net.host.guest.deadline
     assert net.state() == before
     assert programs.calls()[2:] == ([UNDO + SAVED, UNDO + EMPTY_NAT] if undone else
