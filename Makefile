@@ -328,7 +328,7 @@ soak: $(rig)
 	@tests/soak/soak.py $(ARGS)
 
 .PHONY: script-tests
-script-tests: all build/rootfs | build/setup-test
+script-tests: all build/rootfs build/unit/test_json | build/setup-test
 	$(PYTEST) tests/scripts --junitxml=build/check/script-tests.xml $(ARGS)
 
 # Two at once: a guest waits more than it works.

@@ -340,10 +340,12 @@ static int decode_map(const struct decoder *d, const jsmntok_t *object, void **o
 	for (int i = 0; i < object->size; i++, name = token_next(d, name + 1)) {
 		struct json_member *member = &members[*count];
 
-		if (check_name(d, name) < 0 || decode_string(d, name, &member->name) < 0)
+		if (check_name(d, name) < 0)
 			return -1;
 		if (token_is(d, name + 1, "null"))
 			continue;
+		if (decode_string(d, name, &member->name) < 0)
+			return -1;
 		if (decode_string(d, name + 1, &member->value) < 0)
 			return refuse_in(d, member->name);
 		(*count)++;

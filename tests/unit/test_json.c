@@ -716,9 +716,73 @@ static void a_leading_value_ends_before_the_bytes_behind_it(void **state)
 		assert_int_equal(json_span(rows[i].text, strlen(rows[i].text)), rows[i].end);
 }
 
+/* --- For tests/scripts/test_json.py ----------------------------------------------------------- */
+
+static void print_string(const char *string)
+{
+	printf(string ? "'" : "null");
+	for (; string && *string; string++)
+		printf("%02x", (unsigned char)*string);
+	printf(" ");
+}
+
+static void print_leaf(const struct leaf *leaf)
+{
+	print_string(leaf->name);
+	print_string(leaf->text);
+	printf("%llu ", (unsigned long long)leaf->number);
+}
+
+static void print_tree(const struct tree *t)
+{
+	size_t strings_count = 0;
+
+	print_string(t->string);
+	while (t->strings && t->strings[strings_count])
+		strings_count++;
+	printf("%d %zu ", t->strings != NULL, strings_count);
+	for (size_t i = 0; i < strings_count; i++)
+		print_string(t->strings[i]);
+	printf("%llu %u %d %d ", (unsigned long long)t->u64, t->u32, t->number, t->flag);
+	print_leaf(&t->inside);
+	printf("%d ", t->pointed != NULL);
+	print_leaf(t->pointed ? t->pointed : &(struct leaf){0});
+	printf("%zu ", t->leaves_count);
+	for (size_t i = 0; i < t->leaves_count; i++)
+		print_leaf(&t->leaves[i]);
+	printf("%zu ", t->map_count);
+	for (size_t i = 0; i < t->map_count; i++) {
+		print_string(t->map[i].name);
+		print_string(t->map[i].value);
+	}
+	printf("\n");
+}
+
+/* A line for each text of stdin, a length and a newline before each: what is decoded, or "error". */
+static int answer(void)
+{
+	size_t length;
+
+	while (scanf("%zu%*c", &length) == 1) {
+		char *text = malloc(length);
+		struct tree out;
+
+		if (fread(text, 1, length, stdin) != length)
+			return 1;
+		arena_init(&arena, MESSAGE_ARENA_MAX);
+		if (decode_bytes(&tree_schema, text, length, &out) < 0)
+			printf("error\n");
+		else
+			print_tree(&out);
+		arena_free(&arena);
+		free(text);
+	}
+	return 0;
+}
+
 #define test_with_arena(test) cmocka_unit_test_setup_teardown(test, arena_setup, arena_teardown)
 
-int main(void)
+int main(int argc, char *argv[])
 {
 	const struct CMUnitTest tests[] = {
 		test_with_arena(every_kind_of_field_is_stored),
@@ -758,5 +822,8 @@ int main(void)
 		cmocka_unit_test(a_leading_value_ends_before_the_bytes_behind_it),
 	};
 
+	(void)argv;
+	if (argc > 1)
+		return answer();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
