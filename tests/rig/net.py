@@ -16,6 +16,8 @@ import socket
 import struct
 import threading
 
+from rig import pace
+
 ECHO_PORT = 7
 TIMEOUT = 20
 SEGMENT = 1000
