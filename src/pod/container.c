@@ -54,12 +54,6 @@ bool container_is_running(const struct container *container)
 	return container->is_agent || process_is_running(&container->init);
 }
 
-bool container_is_empty(const struct container *container)
-{
-	return (container->is_agent || process_is(&container->init, PROCESS_REPORTED)) &&
-		list_is_empty(&container->execs) && container->cgroup.fd < 0;
-}
-
 struct process *container_find_process(struct container *container, const char *id)
 {
 	if (container->init.id && strcmp(container->init.id, id) == 0)
@@ -89,18 +83,21 @@ static void kill_process(struct process *process)
 		process_cancel(process, "the container is stopped");
 }
 
-bool container_is_quiet(const struct container *container)
+enum container_state container_state(const struct container *container)
 {
+	const struct process *init = &container->init;
+
+	if (process_is_running(init))
+		return CONTAINER_RUNS;
 	list_for_each (it, after, &container->execs)
 		if (process_is_running(&list_entry(it, struct exec, node)->process))
-			return false;
-	return container->is_agent || !container_is_running(container);
-}
-
-bool container_is_dead(const struct container *container)
-{
-	/* As long as there is a cgroup the kernel has not said that nobody is in it. */
-	return container_is_quiet(container) && container->cgroup.fd < 0;
+			return CONTAINER_RUNS;
+	if (container->cgroup.fd >= 0) /* it goes with the last process */
+		return CONTAINER_QUIET;
+	if (!list_is_empty(&container->execs) ||
+		(!container->is_agent && !process_is(init, PROCESS_REPORTED)))
+		return CONTAINER_DEAD;
+	return spawn_is_busy(&container->worker) ? CONTAINER_LEAVES : CONTAINER_AT_REST;
 }
 
 static void kill_group(const struct container *container)
@@ -141,7 +138,7 @@ static void release(struct container *container, bool is_unmounted)
 
 void container_free(struct container *container, bool is_unmounted)
 {
-	assert(container_is_empty(container));
+	assert(container_state(container) == CONTAINER_AT_REST);
 	release(container, is_unmounted);
 }
 
@@ -241,16 +238,12 @@ static void container_leave(struct container *container)
 		leave_later(container);
 }
 
-bool container_is_leaving(const struct container *container)
-{
-	return spawn_is_busy(&container->worker);
-}
-
 /* A start that failed is told when nothing of it is left. */
 static void container_settle(struct container *container)
 {
 	if (container->cgroup.fd < 0 &&
-		(container->has_failed || (container->is_removed && container_is_empty(container))))
+		(container->has_failed ||
+			(container->is_removed && container_state(container) >= CONTAINER_LEAVES)))
 		container_leave(container);
 }
 

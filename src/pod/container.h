@@ -21,6 +21,15 @@ struct container_setting {
 /* No container has needed it yet; -1: the kernel has none. */
 #define DEVICE_FILTER_UNTRIED (-2)
 
+/* How far a container is on its way to its end. */
+enum container_state {
+	CONTAINER_RUNS,    /* a process that was started in it runs */
+	CONTAINER_QUIET,   /* none does; the kernel has yet to say that no other process is in it */
+	CONTAINER_DEAD,    /* no process is left in it; ends are to be reported */
+	CONTAINER_LEAVES,  /* all are reported; a child is at work to remove it */
+	CONTAINER_AT_REST, /* nothing happens to it any more */
+};
+
 struct container {
 	struct list node; /* in containers->list */
 	const struct container_setting *setting;
@@ -62,15 +71,8 @@ int container_exec(struct container *container, const struct process_spec *spec,
 
 /* Its first process has not exited; the agent's own is always running. */
 bool container_is_running(const struct container *container);
-/* No process that was started in it runs. */
-bool container_is_quiet(const struct container *container);
-/* No process is left in it, none of ours that was started and no other. */
-bool container_is_dead(const struct container *container);
-/* No process is left in it, none of ours and no other, and all ends were told. */
-bool container_is_empty(const struct container *container);
-
-/* Empty or not: a child is at work to remove it. */
-bool container_is_leaving(const struct container *container);
+/* How far it is. */
+enum container_state container_state(const struct container *container);
 
 /* Its process with that id, or NULL. */
 struct process *container_find_process(struct container *container, const char *id);

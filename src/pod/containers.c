@@ -198,32 +198,15 @@ void containers_kill(struct containers *containers)
 		container_kill(list_entry(it, struct container, node));
 }
 
-static bool is_at_rest(const struct container *container)
+enum container_state containers_state(const struct containers *containers)
 {
-	return container_is_empty(container) && !container_is_leaving(container);
-}
+	enum container_state least = CONTAINER_AT_REST, state;
 
-static bool all(const struct containers *containers, bool (*are)(const struct container *))
-{
-	list_for_each (it, after, &containers->list)
-		if (!are(list_entry(it, struct container, node)))
-			return false;
-	return true;
-}
-
-bool containers_are_quiet(const struct containers *containers)
-{
-	return all(containers, container_is_quiet);
-}
-
-bool containers_are_dead(const struct containers *containers)
-{
-	return all(containers, container_is_dead);
-}
-
-bool containers_are_at_rest(const struct containers *containers)
-{
-	return all(containers, is_at_rest);
+	list_for_each (it, after, &containers->list) {
+		state = container_state(list_entry(it, struct container, node));
+		least = state < least ? state : least;
+	}
+	return least;
 }
 
 size_t containers_settle(struct containers *containers, int mount_ns[CONTAINERS_MAX])
@@ -233,7 +216,7 @@ size_t containers_settle(struct containers *containers, int mount_ns[CONTAINERS_
 	list_for_each (it, after, &containers->list) {
 		struct container *container = list_entry(it, struct container, node);
 
-		if (!is_at_rest(container)) {
+		if (container_state(container) < CONTAINER_AT_REST) {
 			list_remove(&container->node);
 			container_remove(container, NULL, NULL);
 		} else if (container->mount_ns >= 0) {

@@ -33,12 +33,8 @@ struct container *containers_find(struct containers *containers, const char *id,
 void containers_terminate(struct containers *containers, bool are_told);
 void containers_kill(struct containers *containers);
 
-/* No process that was started runs. */
-bool containers_are_quiet(const struct containers *containers);
-/* No process is left. */
-bool containers_are_dead(const struct containers *containers);
-/* Nor has any one of which the end is to be told, or a child at work to remove it. */
-bool containers_are_at_rest(const struct containers *containers);
+/* How far the last of them is. */
+enum container_state containers_state(const struct containers *containers);
 
 /* Those that are not at rest are of no pod any more; each goes when it comes to rest. Returns how many
  * mount namespaces the others have. */

@@ -201,7 +201,7 @@ static void terminate_all(struct pod *pod)
 	bool are_told = signal.cgroup >= 0;
 	struct error err;
 
-	if (are_told && !containers_are_quiet(&pod->containers) &&
+	if (are_told && containers_state(&pod->containers) == CONTAINER_RUNS &&
 		spawn_fork(pod->setting.table->spawner, &pod->worker, &plan, &err) < 0) {
 		log_warn("pod: SIGTERM: %s", err.text);
 		are_told = false;
@@ -224,7 +224,7 @@ void pod_destroy(struct pod *pod)
 static bool is_dead(const struct pod *pod)
 {
 	return !init_is_alive(pod) && !spawn_is_busy(&pod->worker) &&
-		containers_are_dead(&pod->containers);
+		containers_state(&pod->containers) >= CONTAINER_DEAD;
 }
 
 /* What was written by now is the host's that waits for it: cc's takes the ACK for leave to stop QEMU. So
@@ -245,7 +245,7 @@ void pod_pump(struct pod *pod)
 	struct error err;
 
 	if (pod->state == POD_TERMINATING &&
-		(pod->is_impatient || containers_are_quiet(&pod->containers)))
+		(pod->is_impatient || containers_state(&pod->containers) > CONTAINER_RUNS))
 		kill_all(pod);
 	if (pod->state == POD_KILLING && (pod->is_impatient || is_dead(pod))) {
 		if (pod->is_impatient)
@@ -253,7 +253,7 @@ void pod_pump(struct pod *pod)
 		be_patient(pod, POD_TELLING, TELL_MS);
 	}
 	if (pod->state == POD_TELLING &&
-		(pod->is_impatient || containers_are_at_rest(&pod->containers))) {
+		(pod->is_impatient || containers_state(&pod->containers) == CONTAINER_AT_REST)) {
 		if (pod->is_impatient)
 			log_warn("pod: nobody reads how its processes ended");
 		release(pod);
