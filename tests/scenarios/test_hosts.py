@@ -12,6 +12,7 @@ import pytest
 
 from fakeproxy.host import CommandError, HostTimeout, Port
 from fakeproxy.wire import ProtocolError, go_json
+from rig import pace
 from rig.hosts import HOSTS, Life
 from rig.scripts import ROOT
 from rig.wire import Code, ControlFrame, TtyFrame, control_decoder
@@ -32,6 +33,8 @@ class Played:
             self.guest.share.fill(self.guest.share.directory)
         self.host = HOSTS[name](self.guest.connect_control(), self.guest.connect_tty())
         self.host.seconds = guest_host.timeout
+        self.host.PING_SECONDS = pace.late(self.host.PING_SECONDS)
+        self.host.DESTROY_SECONDS = pace.late(self.host.DESTROY_SECONDS)
 
     def begin(self):
         self.host.begin(self.rig.timeout)

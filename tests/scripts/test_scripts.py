@@ -6,6 +6,7 @@ import hashlib
 import os
 import pty
 import random
+import re
 import select
 import shutil
 import struct
@@ -223,3 +224,30 @@ def test_a_lane_that_takes_too_long_keeps_what_has_been_run(tmp_path, monkeypatc
     step.run()
     assert step.passed == 1
     assert step.failed == ["test_lane::test_bad", "lane (ended with stopped, as it said nothing for 20 s)"]
+
+
+def test_two_that_share_a_lane_run_each_module_once(tmp_path):
+    (tmp_path / "conftest.py").symlink_to(ROOT / "tests/conftest.py")
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared/test_b").touch()  # the other one is there already
+    for name in "abc":
+        (tmp_path / f"test_{name}.py").write_text(f"def test_{name}():\n    pass\n")
+
+    def run(*options):
+        result = subprocess.run(
+            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", *options], cwd=tmp_path, text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "tests")}, capture_output=True, check=True)
+        return re.findall(r"::test_(.) PASSED", result.stdout)
+    assert run("--shared=shared", "--backward") == ["c", "a"]
+    assert run("--shared=shared") == []
+    assert run() == ["a", "b", "c"]
+
+
+def test_a_machine_that_was_slow_a_moment_ago_has_more_time(monkeypatch):
+    monkeypatch.setattr(pace, "_seen", {"loop": 1.4})
+    assert (pace.scaled(10), pace.late(10)) == (10, 10)
+    pace.saw("boot", 4 * pace.IDLE["boot"])
+    assert (pace.scaled(10), pace.late(10)) == (40, 16)
+    for factor in 2, 2, 1:
+        pace.saw("boot", pace.IDLE["boot"])
+        assert pace.factor() == factor
