@@ -36,7 +36,7 @@ UNIT_LDFLAGS_child_copy := -Wl,--wrap=getxattr
 UNIT_LDFLAGS_child_exec := -Wl,--wrap=child_path_open
 UNIT_LDFLAGS_module := -Wl,--wrap=syscall,--wrap=open
 UNIT_LDFLAGS_mux := -Wl,--wrap=memmove
-UNIT_LDFLAGS_child_network_state := -Wl,--wrap=sendto,--wrap=recvfrom
+UNIT_LDFLAGS_child_journal := -Wl,--wrap=sendto,--wrap=recvfrom
 UNIT_LDFLAGS_json := -Wl,--wrap=malloc,--wrap=calloc
 
 # Seconds of `make chaos`, and of `make fuzz` for each fuzzer.

@@ -1,45 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rtnetlink: one request, one answer, and the kernel's own words when it refuses. */
+/* rtnetlink: one request, one answer, and the kernel's own words when it refuses; links, looked up. */
 #include "child/netlink.h"
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
+#include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 
 #include "base/file.h"
 #include "base/invariant.h"
 
 /* The kernel fills its datagrams up to the size that it has seen us receive with. */
-#define ANSWER_BYTES 32768
+#define DATAGRAM_MAX 32768
 
 /* --- Bytes ------------------------------------------------------------------------------------ */
-
-/* The bytes come from the kernel, but nothing rests on that. */
-const void *netlink_find_in(
-	const uint8_t *bytes, size_t length, uint16_t type, size_t least, size_t *found)
-{
-	while (length >= NLA_HDRLEN) {
-		const struct nlattr *attribute = (const void *)bytes;
-		size_t step = NLA_ALIGN(attribute->nla_len);
-
-		if (attribute->nla_len < NLA_HDRLEN || attribute->nla_len > length)
-			return NULL;
-		if ((attribute->nla_type & NLA_TYPE_MASK) == type &&
-			attribute->nla_len >= NLA_HDRLEN + least) {
-			if (found)
-				*found = attribute->nla_len - NLA_HDRLEN;
-			return bytes + NLA_HDRLEN;
-		}
-		if (step >= length)
-			return NULL;
-		bytes += step;
-		length -= step;
-	}
-	return NULL;
-}
 
 const void *netlink_head(const struct nlmsghdr *message, size_t size)
 {
@@ -50,22 +28,36 @@ const void *netlink_head(const struct nlmsghdr *message, size_t size)
 const void *netlink_find(
 	const struct nlmsghdr *message, size_t head, uint16_t type, size_t least, size_t *length)
 {
-	size_t skip = NLMSG_HDRLEN + NLMSG_ALIGN(head);
+	size_t at = NLMSG_HDRLEN + NLMSG_ALIGN(head);
 
-	if (message->nlmsg_len < skip)
-		return NULL;
-	return netlink_find_in(
-		(const uint8_t *)message + skip, message->nlmsg_len - skip, type, least, length);
+	while (at + NLA_HDRLEN <= message->nlmsg_len) {
+		const struct nlattr *attribute = (const void *)((const uint8_t *)message + at);
+
+		if (attribute->nla_len < NLA_HDRLEN || attribute->nla_len > message->nlmsg_len - at)
+			return NULL;
+		if ((attribute->nla_type & NLA_TYPE_MASK) == type &&
+			attribute->nla_len >= NLA_HDRLEN + least) {
+			if (length)
+				*length = attribute->nla_len - NLA_HDRLEN;
+			return (const uint8_t *)attribute + NLA_HDRLEN;
+		}
+		at += NLA_ALIGN(attribute->nla_len);
+	}
+	return NULL;
+}
+
+static enum netlink_progress unreadable(struct error *err)
+{
+	error_set(err, EPROTO, "unreadable answer of the kernel");
+	return NETLINK_REFUSED;
 }
 
 /* err from an errno and the extended ACK's text, which reads on as ours do: "Nexthop has invalid
  * gateway." becomes "nexthop has invalid gateway: network is unreachable". */
-static void refuse(
-	const struct nlmsghdr *message, size_t head, int code, bool explained, struct error *err)
+static void refuse(const struct nlmsghdr *message, size_t head, int code, struct error *err)
 {
 	size_t length = 0;
-	const char *words =
-		explained ? netlink_find(message, head, NLMSGERR_ATTR_MSG, 1, &length) : NULL;
+	const char *words = netlink_find(message, head, NLMSGERR_ATTR_MSG, 1, &length);
 	char text[128] = "";
 
 	if (words) {
@@ -82,45 +74,24 @@ static void refuse(
 		memmove(err->text, err->text + 2, strlen(err->text + 2) + 1); /* ": " */
 }
 
-/* An NLMSG_ERROR: an ACK where its errno is 0. Behind it stands the request, or just its header when
- * the kernel cut it, then the attributes. */
-static enum netlink_progress parse_error(const struct nlmsghdr *message, struct error *err)
-{
-	const struct nlmsgerr *answer = netlink_head(message, sizeof(*answer));
-	size_t head = sizeof(*answer);
-
-	if (!answer) {
-		error_set(err, EPROTO, "unreadable answer of the kernel");
-		return NETLINK_REFUSED;
-	}
-	if (answer->error == 0)
-		return NETLINK_DONE;
-	if (!(message->nlmsg_flags & NLM_F_CAPPED) && answer->msg.nlmsg_len > NLMSG_HDRLEN)
-		head += NLMSG_ALIGN(answer->msg.nlmsg_len) - NLMSG_HDRLEN;
-	refuse(message, head, answer->error < 0 && answer->error > -4096 ? -answer->error : EPROTO,
-		message->nlmsg_flags & NLM_F_ACK_TLVS, err);
-	return NETLINK_REFUSED;
-}
-
-/* The end of a dump, which may have failed under way. */
-static enum netlink_progress parse_done(
+/* NLMSG_ERROR or NLMSG_DONE, the end of a dump: 0 or a negative errno, then the attributes. In an
+ * NLMSG_ERROR the request's header stands between the two. */
+static enum netlink_progress parse_end(
 	const struct nlmsghdr *message, bool is_interrupted, struct error *err)
 {
-	const int *result = netlink_head(message, sizeof(*result));
+	size_t head = message->nlmsg_type == NLMSG_ERROR ? sizeof(struct nlmsgerr) : sizeof(int);
+	const int *result = netlink_head(message, head);
 
-	if (!result || *result >= 0) {
-		if (!is_interrupted)
-			return NETLINK_DONE;
-		error_set(err, EINTR, "it changed while it was read");
-		return NETLINK_REFUSED;
-	}
-	refuse(message, sizeof(*result), *result > -4096 ? -*result : EPROTO,
-		message->nlmsg_flags & NLM_F_ACK_TLVS, err);
+	if (!result)
+		return unreadable(err);
+	if (*result == 0)
+		return is_interrupted ? NETLINK_INTERRUPTED : NETLINK_DONE;
+	refuse(message, head, *result < 0 && *result > -4096 ? -*result : EPROTO, err);
 	return NETLINK_REFUSED;
 }
 
 enum netlink_progress netlink_parse(
-	const void *bytes, size_t length, struct netlink_answer *answer, struct error *err)
+	struct netlink *netlink, const void *bytes, size_t length, struct error *err)
 {
 	const uint8_t *at = bytes;
 
@@ -128,21 +99,20 @@ enum netlink_progress netlink_parse(
 		const struct nlmsghdr *message = (const void *)at;
 		size_t step;
 
-		if (message->nlmsg_len < NLMSG_HDRLEN || message->nlmsg_len > length) {
-			error_set(err, EPROTO, "unreadable answer of the kernel");
-			return NETLINK_REFUSED;
-		}
-		if (message->nlmsg_seq == answer->sequence) {
-			if (message->nlmsg_flags & NLM_F_DUMP_INTR)
-				answer->is_interrupted = true;
-			if (message->nlmsg_type == NLMSG_ERROR)
-				return parse_error(message, err);
-			if (message->nlmsg_type == NLMSG_DONE)
-				return parse_done(message, answer->is_interrupted, err);
-			if (message->nlmsg_type >= NLMSG_MIN_TYPE && answer->visit)
-				answer->visit(answer->context, message);
-		}
+		if (message->nlmsg_len < NLMSG_HDRLEN || message->nlmsg_len > length)
+			return unreadable(err);
 		step = NLMSG_ALIGN(message->nlmsg_len);
+		if (message->nlmsg_seq == netlink->sequence) {
+			netlink->is_interrupted |= message->nlmsg_flags & NLM_F_DUMP_INTR;
+			if (message->nlmsg_type == NLMSG_ERROR || message->nlmsg_type == NLMSG_DONE)
+				return parse_end(message, netlink->is_interrupted, err);
+			if (netlink->length + step + NLMSG_HDRLEN > NETLINK_ANSWER_MAX) {
+				error_set(err, ENOMEM, NETLINK_FULL);
+				return NETLINK_REFUSED;
+			}
+			memcpy(netlink->answer + netlink->length, message, message->nlmsg_len);
+			netlink->length += step;
+		}
 		if (step >= length)
 			break;
 		at += step;
@@ -169,46 +139,43 @@ int netlink_open(struct netlink *netlink, struct error *err)
 {
 	const int on = 1;
 
-	netlink->sequence = 0;
-	netlink->fd = netlink_socket(0, err);
+	*netlink = (struct netlink){
+		.fd = netlink_socket(0, err),
+		.answer = malloc(NETLINK_ANSWER_MAX),
+	};
 	if (netlink->fd < 0)
 		return -1;
-	/* Without them an errno is all that is told. */
+	if (!netlink->answer)
+		return error_memory(err);
+	/* Without the first an errno is all that is told, without the second the request is, too. */
 	setsockopt(netlink->fd, SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof(on));
 	setsockopt(netlink->fd, SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof(on));
 	return 0;
 }
 
-static struct nlmsghdr *header_of(struct netlink_request *request)
-{
-	return (struct nlmsghdr *)request->bytes;
-}
-
 void netlink_begin(struct netlink_request *request, uint16_t type, uint16_t flags, const void *head,
 	size_t length)
 {
-	memset(request, 0, sizeof(*request));
-	*header_of(request) = (struct nlmsghdr){
-		.nlmsg_len = (uint32_t)(NLMSG_HDRLEN + NLMSG_ALIGN(length)),
-		.nlmsg_type = type,
-		.nlmsg_flags = flags | NLM_F_REQUEST,
+	*request = (struct netlink_request){
+		.header.nlmsg_len = (uint32_t)(NLMSG_HDRLEN + NLMSG_ALIGN(length)),
+		.header.nlmsg_type = type,
+		.header.nlmsg_flags = flags | NLM_F_REQUEST,
 	};
-	memcpy(request->bytes + NLMSG_HDRLEN, head, length);
+	memcpy(request->body, head, length);
 }
 
 void netlink_put(struct netlink_request *request, uint16_t type, const void *data, size_t length)
 {
-	struct nlmsghdr *header = header_of(request);
 	const struct nlattr attribute = {
 		.nla_len = (uint16_t)(NLA_HDRLEN + length),
 		.nla_type = type,
 	};
-	uint8_t *to = request->bytes + header->nlmsg_len;
+	uint8_t *to = request->body + request->header.nlmsg_len - NLMSG_HDRLEN;
 
-	assert(header->nlmsg_len + NLA_HDRLEN + NLA_ALIGN(length) <= sizeof(request->bytes));
+	request->header.nlmsg_len += (uint32_t)(NLA_HDRLEN + NLA_ALIGN(length));
+	assert(request->header.nlmsg_len <= sizeof(*request));
 	memcpy(to, &attribute, sizeof(attribute));
 	memcpy(to + NLA_HDRLEN, data, length);
-	header->nlmsg_len += (uint32_t)(NLA_HDRLEN + NLA_ALIGN(length));
 }
 
 /* One datagram of the kernel's. A container may send to this socket, too: that is not heard. */
@@ -229,54 +196,83 @@ static ssize_t receive(int fd, void *bytes, size_t size)
 	return n;
 }
 
-static int exchange(struct netlink *netlink, struct netlink_request *request,
-	netlink_visitor *visit, void *context, struct error *err)
+int netlink_ask(struct netlink *netlink, struct nlmsghdr *request, struct error *err)
 {
 	const struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
-	_Alignas(NLMSG_ALIGNTO) uint8_t datagram[ANSWER_BYTES];
-	struct netlink_answer answer = {
-		.sequence = ++netlink->sequence,
-		.visit = visit,
-		.context = context,
-	};
-	struct nlmsghdr *header = header_of(request);
-	enum netlink_progress progress = NETLINK_MORE;
+	_Alignas(NLMSG_ALIGNTO) uint8_t datagram[DATAGRAM_MAX];
+	enum netlink_progress progress;
 
-	header->nlmsg_seq = answer.sequence;
-	if (sendto(netlink->fd, header, header->nlmsg_len, 0, (const struct sockaddr *)&kernel,
-		    sizeof(kernel)) < 0)
-		return error_errno(err, "netlink: send");
-	while (progress == NETLINK_MORE) {
-		ssize_t n = receive(netlink->fd, datagram, sizeof(datagram));
+	request->nlmsg_flags |= NLM_F_ACK;
+	do {
+		netlink->length = 0;
+		netlink->is_interrupted = false;
+		request->nlmsg_seq = ++netlink->sequence;
+		if (sendto(netlink->fd, request, request->nlmsg_len, 0,
+			    (const struct sockaddr *)&kernel, sizeof(kernel)) < 0)
+			return error_errno(err, "netlink: send");
+		do {
+			ssize_t n = receive(netlink->fd, datagram, sizeof(datagram));
 
-		if (n < 0)
-			return error_errno(err, "netlink: receive");
-		progress = netlink_parse(datagram, (size_t)n, &answer, err);
-	}
+			if (n < 0)
+				return error_errno(err, "netlink: receive");
+			progress = netlink_parse(netlink, datagram, (size_t)n, err);
+		} while (progress == NETLINK_MORE);
+	} while (progress == NETLINK_INTERRUPTED);
+	*(struct nlmsghdr *)(netlink->answer + netlink->length) =
+		(struct nlmsghdr){.nlmsg_len = NLMSG_HDRLEN, .nlmsg_type = NLMSG_DONE};
 	return progress == NETLINK_DONE ? 0 : -1;
 }
 
-int netlink_ask(struct netlink *netlink, struct netlink_request *request, struct error *err)
+int netlink_dump(struct netlink *netlink, uint16_t type, struct error *err)
 {
-	header_of(request)->nlmsg_flags |= NLM_F_ACK;
-	return exchange(netlink, request, NULL, NULL, err);
-}
-
-int netlink_dump(struct netlink *netlink, struct netlink_request *request, netlink_visitor *visit,
-	void *context, struct error *err)
-{
-	return exchange(netlink, request, visit, context, err);
-}
-
-int netlink_return(struct netlink *netlink, const struct nlmsghdr *message, uint16_t type,
-	uint16_t flags, struct error *err)
-{
+	/* Of any family: the head of each type begins with it, and is no longer than this one. */
+	const struct ifinfomsg head = {.ifi_family = AF_UNSPEC};
 	struct netlink_request request;
 
-	if (message->nlmsg_len > sizeof(request.bytes))
-		return error_set(
-			err, EMSGSIZE, "netlink: a message of %u bytes", message->nlmsg_len);
-	netlink_begin(&request, type, flags, (const uint8_t *)message + NLMSG_HDRLEN,
-		message->nlmsg_len - NLMSG_HDRLEN);
-	return netlink_ask(netlink, &request, err);
+	netlink_begin(&request, type, NLM_F_DUMP, &head, sizeof(head));
+	return netlink_ask(netlink, &request.header, err);
+}
+
+/* --- Links ------------------------------------------------------------------------------------ */
+
+bool network_link_parse(
+	const struct nlmsghdr *message, const uint8_t *mac, struct network_link *link)
+{
+	const struct ifinfomsg *head = netlink_head(message, sizeof(*head));
+	size_t name_length, mac_length = 0;
+	const char *name = netlink_find(message, sizeof(*head), IFLA_IFNAME, 1, &name_length);
+	const uint8_t *has = netlink_find(message, sizeof(*head), IFLA_ADDRESS, 1, &mac_length);
+	const uint32_t *mtu = netlink_find(message, sizeof(*head), IFLA_MTU, sizeof(*mtu), NULL);
+
+	if (!head || !name || name_length > IFNAMSIZ || !mtu ||
+		(mac && (mac_length != MAC_BYTES || memcmp(mac, has, MAC_BYTES) != 0)))
+		return false;
+	*link = (struct network_link){
+		.index = head->ifi_index,
+		.is_up = head->ifi_flags & IFF_UP,
+		.mtu = *mtu,
+	};
+	memcpy(link->name, name, name_length - 1);
+	return true;
+}
+
+int network_link_find(struct netlink *netlink, const char *name, const uint8_t *mac,
+	struct network_link *link, struct error *err)
+{
+	const struct ifinfomsg head = {.ifi_index = name || mac ? 0 : link->index};
+	const uint32_t without_counters = RTEXT_FILTER_SKIP_STATS;
+	struct netlink_request request;
+
+	netlink_begin(&request, RTM_GETLINK, mac ? NLM_F_DUMP : 0, &head, sizeof(head));
+	netlink_put(&request, IFLA_EXT_MASK, &without_counters, sizeof(without_counters));
+	if (name && strlen(name) >= IFNAMSIZ)
+		return error_set(err, ENODEV, "no such device");
+	if (name)
+		netlink_put(&request, IFLA_IFNAME, name, strlen(name) + 1);
+	if (netlink_ask(netlink, &request.header, err) < 0)
+		return -1;
+	for_each_message (message, netlink->answer)
+		if (network_link_parse(message, mac, link))
+			return 0;
+	return error_set(err, ENODEV, "no such device");
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rtnetlink: one request, one answer, and the kernel's own words when it refuses. */
+/* rtnetlink: one request, one answer, and the kernel's own words when it refuses; links, looked up. */
 #ifndef CHILD_NETLINK_H
 #define CHILD_NETLINK_H
 
+#include <net/if.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -10,19 +11,31 @@
 #include <linux/netlink.h>
 
 #include "base/error.h"
+#include "spec/address.h"
+
+/* More than the network of any guest takes. malloc leaves the pages untouched that nobody needs. */
+#define NETLINK_ANSWER_MAX (2 * MIB)
+#define NETLINK_FULL       "the network's state takes too much memory"
 
 struct netlink {
 	int fd; /* owned */
 	uint32_t sequence;
+	/* The answer to the last request: messages, and NLMSG_DONE behind them. Their lengths were
+	 * checked. */
+	uint8_t *answer; /* owned, malloc */
+	size_t length;
+	bool is_interrupted; /* the objects changed while they were read */
 };
 
-/* A message to be sent; begins with a struct nlmsghdr. */
+#define for_each_message(message, first)                                                    \
+	for (struct nlmsghdr *message = (void *)(first); message->nlmsg_type != NLMSG_DONE; \
+		message = (void *)((uint8_t *)message + NLMSG_ALIGN(message->nlmsg_len)))
+
+/* A message to be sent. */
 struct netlink_request {
-	_Alignas(NLMSG_ALIGNTO) uint8_t bytes[4096];
+	struct nlmsghdr header;
+	uint8_t body[240];
 };
-
-/* Sees a message of an answer; its length was checked. */
-typedef void netlink_visitor(void *context, const struct nlmsghdr *message);
 
 /* A socket that is a member of these RTMGRP_* `groups`. The fd, or -1 with err. */
 int netlink_socket(unsigned groups, struct error *err);
@@ -36,33 +49,35 @@ void netlink_begin(struct netlink_request *request, uint16_t type, uint16_t flag
 /* Adds an attribute. Asserts that there is room: what is longer has been refused before. */
 void netlink_put(struct netlink_request *request, uint16_t type, const void *data, size_t length);
 
-/* Sends it and waits for its answer: 0, or -1 with err, whose code is the kernel's errno. */
-int netlink_ask(struct netlink *netlink, struct netlink_request *request, struct error *err);
-/* The same for a request with NLM_F_DUMP. EINTR: what was dumped changed meanwhile, and what was seen
- * may be neither what was nor what is. */
-int netlink_dump(struct netlink *netlink, struct netlink_request *request, netlink_visitor *visit,
-	void *context, struct error *err);
+/* Sends it and waits for the end of its answer: 0, or -1 with err, whose code is the kernel's errno. */
+int netlink_ask(struct netlink *netlink, struct nlmsghdr *request, struct error *err);
+/* All objects of a kind, as they are at one moment; `type` is RTM_GETADDR or the like. */
+int netlink_dump(struct netlink *netlink, uint16_t type, struct error *err);
 
-/* Sends a message that the kernel once told, as a request of another type. */
-int netlink_return(struct netlink *netlink, const struct nlmsghdr *message, uint16_t type,
-	uint16_t flags, struct error *err);
+struct network_link {
+	int index;
+	char name[IFNAMSIZ];
+	bool is_up;
+	uint32_t mtu;
+};
+
+/* By name, or by MAC where it is not NULL; with neither, the one of link->index. 0, or -1 with err, whose
+ * code is ENODEV where there is none. */
+int network_link_find(struct netlink *netlink, const char *name, const uint8_t *mac,
+	struct network_link *link, struct error *err);
 
 /* From here on pure functions over bytes. */
 
-enum netlink_progress { NETLINK_MORE, NETLINK_DONE, NETLINK_REFUSED };
+enum netlink_progress { NETLINK_MORE, NETLINK_DONE, NETLINK_INTERRUPTED, NETLINK_REFUSED };
 
-/* What is to become of the answer to the request numbered `sequence`. */
-struct netlink_answer {
-	uint32_t sequence;
-	netlink_visitor *visit; /* or NULL */
-	void *context;
-	bool is_interrupted; /* so far */
-};
-
-/* One received datagram, as far as it belongs to the answer. `bytes` is aligned for a struct
+/* One received datagram: what belongs to the answer is added to it. `bytes` is aligned for a struct
  * nlmsghdr. */
 enum netlink_progress netlink_parse(
-	const void *bytes, size_t length, struct netlink_answer *answer, struct error *err);
+	struct netlink *netlink, const void *bytes, size_t length, struct error *err);
+
+/* Is it a link, and with that MAC, unless NULL? */
+bool network_link_parse(
+	const struct nlmsghdr *message, const uint8_t *mac, struct network_link *link);
 
 /* The message's head of `size` bytes; NULL when the message is shorter. */
 const void *netlink_head(const struct nlmsghdr *message, size_t size);
@@ -71,8 +86,5 @@ const void *netlink_head(const struct nlmsghdr *message, size_t size);
  * when there is none. *length, unless NULL, is how long it is. */
 const void *netlink_find(
 	const struct nlmsghdr *message, size_t head, uint16_t type, size_t least, size_t *length);
-/* The same among `length` bytes of attributes, which are those of another one. */
-const void *netlink_find_in(
-	const uint8_t *bytes, size_t length, uint16_t type, size_t least, size_t *found);
 
 #endif

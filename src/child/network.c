@@ -2,8 +2,7 @@
 /* Interfaces, addresses and routes of the guest, set up as a host describes them.
  *
  * First all text is understood and every device is found, so that most of what a host may get wrong
- * is refused before anything has changed. What the kernel refuses later is undone by the state from
- * before.
+ * is refused before anything has changed. What the kernel refuses later is undone by the journal.
  */
 #include "child/network.h"
 
@@ -32,12 +31,12 @@ struct plan {
 	const struct interface_spec *spec;
 	uint8_t mac[MAC_BYTES];
 	struct network_link link;
+	bool is_order_kept; /* what restores the order of its addresses is in the journal */
 };
 
 struct set_up {
 	const struct child_network *network;
-	struct netlink *netlink;
-	struct network_state *before;
+	struct journal *journal;
 	struct plan *plans;   /* one for each interface */
 	struct route *routes; /* one for each route */
 	int events;           /* tells of new links; -1: not asked for yet */
@@ -123,46 +122,81 @@ static int parse_all(struct set_up *s, struct error *err)
 
 /* --- Devices ---------------------------------------------------------------------------------- */
 
+bool interface_address_is_told(
+	const struct interface_address *address, int index, const struct nlmsghdr *message)
+{
+	const struct ifaddrmsg *head = netlink_head(message, sizeof(*head));
+	size_t length = ip_length(address->address.family);
+	const void *local = netlink_find(message, sizeof(*head), IFA_LOCAL, length, NULL);
+
+	if (!local) /* IPv6 without a peer */
+		local = netlink_find(message, sizeof(*head), IFA_ADDRESS, length, NULL);
+	return head && local && head->ifa_family == address->address.family &&
+		head->ifa_prefixlen == address->prefix && head->ifa_index == (uint32_t)index &&
+		memcmp(local, address->address.bytes, length) == 0;
+}
+
+static bool has_address(struct set_up *s, int index, const struct interface_address *address)
+{
+	struct netlink *netlink = &s->journal->netlink;
+	struct error ignored;
+
+	if (netlink_dump(netlink, RTM_GETADDR, &ignored) == 0)
+		for_each_message (message, netlink->answer)
+			if (interface_address_is_told(address, index, message))
+				return true;
+	return false;
+}
+
 /* Nothing is left to be done about it on this link. */
-static bool is_done(
-	const struct network_state *state, const struct plan *plan, const struct network_link *link)
+static bool is_done(struct set_up *s, const struct plan *plan)
 {
 	const struct interface_spec *spec = plan->spec;
 	struct interface_address address;
 	struct error ignored;
 
-	if (spec->mtu && spec->mtu != link->mtu)
+	if (spec->mtu && spec->mtu != plan->link.mtu)
 		return false;
 	for (size_t i = 0; i <= spec->ip_addresses_count; i++)
 		if (interface_address_parse(address_at(spec, i), &address, &ignored) > 0 &&
-			(address.removed ||
-				!network_state_has_address(
-					state, link->index, &address.address, address.prefix)))
+			(address.removed || !has_address(s, plan->link.index, &address)))
 			return false;
 	return true;
 }
 
-static bool find_device(struct set_up *s, struct plan *plan)
+/* -1 with ENODEV: it is not there yet. */
+static int find_device(struct set_up *s, struct plan *plan, struct error *err)
 {
 	const struct interface_spec *spec = plan->spec;
+	struct netlink *netlink = &s->journal->netlink;
 
-	if (network_state_find(s->before, spec->device, plan->mac, &plan->link))
-		return true;
+	if (network_link_find(
+		    netlink, spec->device, spec->device ? NULL : plan->mac, &plan->link, err) == 0)
+		return 0;
 	/* The same command again: the device has its new name by now. */
-	return spec->device && spec->new_device_name &&
-		network_state_find(s->before, spec->new_device_name, NULL, &plan->link) &&
-		is_done(s->before, plan, &plan->link);
+	if (err->code == ENODEV && spec->device && spec->new_device_name &&
+		network_link_find(netlink, spec->new_device_name, NULL, &plan->link, err) == 0)
+		return is_done(s, plan) ? 0 : error_set(err, ENODEV, "no such device");
+	return -1;
 }
 
 /* Until some link has changed; -1 with err when nothing came in time. The kernel's word that a link
  * is there is not the uevent: that one comes before it can be found by its name. */
 static int await_event(struct set_up *s, struct error *err)
 {
-	struct pollfd poller = {.fd = s->events, .events = POLLIN};
+	struct pollfd poller = {.events = POLLIN};
 	uint64_t now = clock_now();
 	char ignored[8192];
-	int ready = poll(&poller, 1, now < s->until ? (int)(s->until - now) : 0);
+	int ready;
 
+	if (s->events < 0) {
+		/* At first just listening, so that none can come between a look and the wait. */
+		s->events = netlink_socket(RTMGRP_LINK, err);
+		(void)file_write("/sys/bus/pci/rescan", "1"); /* if there is such a bus */
+		return s->events < 0 ? -1 : 0;
+	}
+	poller.fd = s->events;
+	ready = poll(&poller, 1, now < s->until ? (int)(s->until - now) : 0);
 	if (ready < 0 && errno != EINTR)
 		return error_errno(err, "poll");
 	if (ready == 0)
@@ -172,45 +206,93 @@ static int await_event(struct set_up *s, struct error *err)
 	return 0;
 }
 
-/* Fills s->before, with the device in it. */
-static int await_device(struct set_up *s, struct plan *plan, struct error *err)
-{
-	if (find_device(s, plan))
-		return 0;
-	if (s->events < 0) {
-		/* Listening first, so that none can come between a look and the wait. */
-		s->events = netlink_socket(RTMGRP_LINK, err);
-		if (s->events < 0)
-			return -1;
-		(void)file_write("/sys/bus/pci/rescan", "1"); /* if there is such a bus */
-	}
-	for (;;) {
-		if (network_state_read(s->before, s->netlink, err) < 0)
-			return -1;
-		if (find_device(s, plan))
-			return 0;
-		if (await_event(s, err) < 0)
-			return -1;
-	}
-}
-
 static int await_devices(struct set_up *s, struct error *err)
 {
 	uint64_t wait = s->network->deadline_ms / 2; /* the packet filter may need the rest */
 
 	s->until = clock_now() + (wait < DEVICE_WAIT_MS ? wait : DEVICE_WAIT_MS);
-	if (network_state_read(s->before, s->netlink, err) < 0)
-		return -1;
 	for (size_t i = 0; i < s->network->interfaces_count; i++)
-		if (await_device(s, &s->plans[i], err) < 0)
-			return error_wrap(err, "interface '%s'", interface_name(s->plans[i].spec));
+		while (find_device(s, &s->plans[i], err) < 0)
+			if (err->code != ENODEV || await_event(s, err) < 0)
+				return error_wrap(
+					err, "interface '%s'", interface_name(s->plans[i].spec));
+	return 0;
+}
+
+/* --- Links ------------------------------------------------------------------------------------ */
+
+static void link_begin(struct netlink_request *request, int index, bool up, unsigned change)
+{
+	const struct ifinfomsg head = {
+		.ifi_index = index,
+		.ifi_flags = up ? IFF_UP : 0,
+		.ifi_change = change,
+	};
+
+	netlink_begin(request, RTM_NEWLINK, 0, &head, sizeof(head));
+}
+
+static int link_set_up(
+	struct journal *journal, const struct network_link *link, bool up, struct error *err)
+{
+	struct netlink_request request, inverse;
+
+	link_begin(&request, link->index, up, IFF_UP);
+	link_begin(&inverse, link->index, !up, IFF_UP);
+	if (journal_do(journal, &request, &inverse, err) < 0)
+		return error_wrap(err, "set %s", up ? "up" : "down");
+	return 0;
+}
+
+/* An attribute of `length` bytes: what it becomes, and what it is. */
+static int link_set(struct journal *journal, int index, uint16_t type, const void *to,
+	const void *from, size_t length, struct error *err)
+{
+	struct netlink_request request, inverse;
+
+	link_begin(&request, index, false, 0);
+	netlink_put(&request, type, to, length);
+	link_begin(&inverse, index, false, 0);
+	netlink_put(&inverse, type, from, length);
+	return journal_do(journal, &request, &inverse, err);
+}
+
+/* In two steps: to a name that no other has, for two may change places, and to the new one. Before Linux
+ * 6.2 only a link that is down can get one. */
+static int set_names(struct set_up *s, struct error *err)
+{
+	bool is_any = false;
+
+	for (int step = 0; step < 2; step++)
+		for (size_t i = 0; i < s->network->interfaces_count; i++) {
+			const struct network_link *link = &s->plans[i].link;
+			const char *name = s->plans[i].spec->new_device_name;
+			char names[3][IFNAMSIZ] = {""};
+
+			if (!name || strcmp(name, link->name) == 0)
+				continue;
+			is_any = true;
+			format(names[0], IFNAMSIZ, "%s", link->name);
+			format(names[1], IFNAMSIZ, "rename%d", link->index);
+			format(names[2], IFNAMSIZ, "%s", name);
+			if ((step == 0 && link->is_up &&
+				    link_set_up(s->journal, link, false, err) < 0) ||
+				link_set(s->journal, link->index, IFLA_IFNAME, names[step + 1],
+					names[step], IFNAMSIZ, err) < 0 ||
+				(step == 1 && link->is_up &&
+					link_set_up(s->journal, link, true, err) < 0))
+				return error_wrap(err, "interface '%s': new name '%s'", link->name,
+					names[step + 1]);
+		}
+	if (is_any)
+		journal_refill(s->journal);
 	return 0;
 }
 
 /* --- Interfaces ------------------------------------------------------------------------------- */
 
-static int change_address(struct netlink *netlink, const struct network_link *link,
-	const struct interface_address *address, unsigned prefix, struct error *err)
+static void address_begin(struct netlink_request *request, uint16_t type, int index,
+	const struct interface_address *address, unsigned prefix)
 {
 	const struct ip_address *ip = &address->address;
 	unsigned length = ip_length(ip->family);
@@ -219,57 +301,77 @@ static int change_address(struct netlink *netlink, const struct network_link *li
 		.ifa_prefixlen = (uint8_t)prefix,
 		/* Usable at once: nobody else on this wire has it. */
 		.ifa_flags = ip->family == AF_INET6 ? IFA_F_NODAD : 0,
-		.ifa_index = (uint32_t)link->index,
+		.ifa_index = (uint32_t)index,
 	};
-	struct netlink_request request;
 	uint8_t broadcast[4];
 
-	netlink_begin(&request, address->removed ? RTM_DELADDR : RTM_NEWADDR,
-		address->removed ? 0 : NLM_F_CREATE | NLM_F_EXCL, &head, sizeof(head));
-	netlink_put(&request, IFA_LOCAL, ip->bytes, length);
-	netlink_put(&request, IFA_ADDRESS, ip->bytes, length);
-	if (ip->family == AF_INET && prefix < 31 && !address->removed) {
+	netlink_begin(request, type, type == RTM_NEWADDR ? NLM_F_CREATE | NLM_F_EXCL : 0, &head,
+		sizeof(head));
+	netlink_put(request, IFA_LOCAL, ip->bytes, length);
+	netlink_put(request, IFA_ADDRESS, ip->bytes, length);
+	if (ip->family == AF_INET && prefix < 31 && type == RTM_NEWADDR) {
 		store_be32(broadcast, load_be32(ip->bytes) | UINT32_MAX >> prefix);
-		netlink_put(&request, IFA_BROADCAST, broadcast, sizeof(broadcast));
+		netlink_put(request, IFA_BROADCAST, broadcast, sizeof(broadcast));
 	}
-	return netlink_ask(netlink, &request, err);
 }
 
 static int add_address(struct set_up *s, const struct plan *plan,
 	const struct interface_address *address, struct error *err)
 {
-	struct network_state now = {0};
-	bool is_there;
+	struct netlink_request request, inverse;
 
-	if (change_address(s->netlink, &plan->link, address, address->prefix, err) == 0)
+	address_begin(&request, RTM_NEWADDR, plan->link.index, address, address->prefix);
+	address_begin(&inverse, RTM_DELADDR, plan->link.index, address, address->prefix);
+	if (journal_do(s->journal, &request, &inverse, err) == 0)
 		return 0;
 	if (err->code != EEXIST)
 		return -1;
 	/* Just this one, or one that stands in its way? */
-	is_there = network_state_read(&now, s->netlink, err) == 0 &&
-		network_state_has_address(
-			&now, plan->link.index, &address->address, address->prefix);
-	network_state_free(&now);
-	return is_there ? 0 : error_set(err, EEXIST, "it is there with another netmask");
+	return has_address(s, plan->link.index, address)
+		? 0
+		: error_set(err, EEXIST, "it is there with another netmask");
+}
+
+/* The first of a network's addresses is its own on the way out. So the inverse of a removal is that all
+ * IPv4 addresses go, before those that are kept are made again in their order. */
+static int push_order(struct journal *journal, int index, struct error *err)
+{
+	if (netlink_dump(&journal->netlink, RTM_GETADDR, err) < 0)
+		return -1;
+	for_each_message (message, journal->netlink.answer) {
+		const struct ifaddrmsg *head = netlink_head(message, sizeof(*head));
+
+		if (head && head->ifa_family == AF_INET && head->ifa_index == (uint32_t)index &&
+			journal_push(journal, RTM_DELADDR, head, message->nlmsg_len - NLMSG_HDRLEN,
+				err) < 0)
+			return -1;
+	}
+	return 0;
 }
 
 /* Without a mask: whatever it has. One that is not there is no error. */
-static int remove_address(struct set_up *s, const struct plan *plan,
+static int remove_address(struct set_up *s, struct plan *plan,
 	const struct interface_address *address, struct error *err)
 {
 	unsigned first = address->any_mask ? 0 : address->prefix;
 	unsigned last = address->any_mask ? ip_length(address->address.family) * 8 : first;
+	struct netlink_request request;
 
+	if (!plan->is_order_kept && push_order(s->journal, plan->link.index, err) < 0)
+		return -1;
+	plan->is_order_kept = true;
 	/* With the first of a network's addresses the kernel deletes the others, unless told not to. */
 	(void)file_write("/proc/sys/net/ipv4/conf/all/promote_secondaries", "1");
-	for (unsigned prefix = first; prefix <= last; prefix++)
-		if (change_address(s->netlink, &plan->link, address, prefix, err) < 0 &&
+	for (unsigned prefix = first; prefix <= last; prefix++) {
+		address_begin(&request, RTM_DELADDR, plan->link.index, address, prefix);
+		if (netlink_ask(&s->journal->netlink, &request.header, err) < 0 &&
 			err->code != EADDRNOTAVAIL)
 			return -1;
+	}
 	return 0;
 }
 
-static int set_addresses(struct set_up *s, const struct plan *plan, struct error *err)
+static int set_addresses(struct set_up *s, struct plan *plan, struct error *err)
 {
 	for (size_t i = 0; i <= plan->spec->ip_addresses_count; i++) {
 		const struct address_spec *spec = address_at(plan->spec, i);
@@ -286,53 +388,54 @@ static int set_addresses(struct set_up *s, const struct plan *plan, struct error
 	return 0;
 }
 
-static int set_names(struct set_up *s, struct error *err)
-{
-	size_t interfaces = s->network->interfaces_count, count = 0;
-	struct network_rename *renames = calloc(interfaces + 1, sizeof(*renames));
-	int rc = -1;
-
-	if (!renames)
-		return error_memory(err);
-	for (size_t i = 0; i < interfaces; i++) {
-		const char *name = s->plans[i].spec->new_device_name;
-
-		if (!name || strcmp(name, s->plans[i].link.name) == 0)
-			continue;
-		renames[count].link = s->plans[i].link;
-		format(renames[count++].to, IFNAMSIZ, "%s", name);
-	}
-	rc = network_links_rename(s->netlink, renames, count, err);
-	if (rc == 0 && count > 0)
-		network_state_refill(s->before, s->netlink);
-	free(renames);
-	return rc;
-}
-
-static int set_interface(struct set_up *s, const struct plan *plan, struct error *err)
+static int set_interface(struct set_up *s, struct plan *plan, struct error *err)
 {
 	const struct interface_spec *spec = plan->spec;
-	uint32_t mtu = spec->mtu;
+	struct network_link *link = &plan->link;
+	char accept_ra[64];
 
-	if (mtu && mtu != plan->link.mtu &&
-		network_link_set_mtu(s->netlink, &plan->link, mtu, err) < 0)
+	/* It has its new name by now. */
+	if (network_link_find(&s->journal->netlink, NULL, NULL, link, err) < 0)
 		return -1;
+	/* Pushed before the MTU's: a device that grows to IPv6's least MTU begins anew with the
+	 * kernel's own. */
+	format(accept_ra, sizeof(accept_ra), "/proc/sys/net/ipv6/conf/%s/accept_ra", link->name);
+	if (journal_push_file(s->journal, accept_ra, err) < 0)
+		return -1;
+	if (spec->mtu && spec->mtu != link->mtu &&
+		link_set(s->journal, link->index, IFLA_MTU, &spec->mtu, &link->mtu,
+			sizeof(link->mtu), err) < 0)
+		return error_wrap(err, "mtu %u", spec->mtu);
 	/* Who has addresses of a host's gets none, and no routes, from what else is on its wire
 	 * (CVE-2020-13401: a container that plays a router). Before it is up. */
 	if (spec->ip_addresses_count > 0 || spec->ip_single.ip_address)
-		network_link_set_accept_ra(
-			spec->new_device_name ? spec->new_device_name : plan->link.name, 0);
-	if (network_link_set_up(s->netlink, &plan->link, true, err) < 0)
+		(void)file_write(accept_ra, "0");
+	if (!link->is_up && link_set_up(s->journal, link, true, err) < 0)
 		return -1;
 	return set_addresses(s, plan, err);
 }
 
-static int set_interfaces(struct set_up *s, struct error *err)
+static int set_lo_up(struct set_up *s, struct error *err)
 {
+	static const struct interface_address address = {
+		.address = {.family = AF_INET, .bytes = {127, 0, 0, 1}},
+	};
+	struct netlink_request inverse;
 	struct network_link lo;
 
-	if (network_state_find(s->before, "lo", NULL, &lo) && !lo.is_up &&
-		network_link_set_up(s->netlink, &lo, true, err) < 0)
+	if (network_link_find(&s->journal->netlink, "lo", NULL, &lo, err) < 0 || lo.is_up)
+		return 0;
+	/* It gets this one when it goes up, and keeps it. */
+	address_begin(&inverse, RTM_DELADDR, lo.index, &address, 8);
+	if (journal_push(s->journal, RTM_DELADDR, inverse.body,
+		    inverse.header.nlmsg_len - NLMSG_HDRLEN, err) < 0)
+		return -1;
+	return link_set_up(s->journal, &lo, true, err);
+}
+
+static int set_interfaces(struct set_up *s, struct error *err)
+{
+	if (set_lo_up(s, err) < 0)
 		return error_wrap(err, "interface 'lo'");
 	if (set_names(s, err) < 0)
 		return -1;
@@ -344,24 +447,18 @@ static int set_interfaces(struct set_up *s, struct error *err)
 
 /* --- All of it -------------------------------------------------------------------------------- */
 
-int network_set_up(const struct child_network *network, struct network_state *before,
-	struct netlink *netlink, struct error *err)
+int network_set_up(const struct child_network *network, struct journal *journal, struct error *err)
 {
-	struct set_up s = {
-		.network = network,
-		.netlink = netlink,
-		.before = before,
-		.events = -1,
-	};
+	struct set_up s = {.network = network, .journal = journal, .events = -1};
 	int rc = -1;
 
-	if (parse_all(&s, err) < 0 || await_devices(&s, err) < 0)
+	if (parse_all(&s, err) < 0 || await_devices(&s, err) < 0 || journal_keep(journal, err) < 0)
 		goto out;
 	rc = set_interfaces(&s, err);
 	if (rc == 0)
-		rc = routes_add(s.routes, network->routes_count, netlink, err);
+		rc = routes_add(s.routes, network->routes_count, journal, err);
 	if (rc < 0)
-		network_state_restore(before, netlink);
+		journal_undo(journal);
 out:
 	free(s.plans);
 	free(s.routes);
@@ -371,12 +468,10 @@ out:
 
 void child_network_set_up(const void *child_network)
 {
-	struct network_state before = {0};
-	struct netlink netlink;
+	struct journal journal;
 	struct error err;
 
-	if (netlink_open(&netlink, &err) < 0 ||
-		network_set_up(child_network, &before, &netlink, &err) < 0)
+	if (journal_open(&journal, &err) < 0 || network_set_up(child_network, &journal, &err) < 0)
 		die_error(&err);
 	report_done(NULL, 0);
 }
@@ -405,23 +500,22 @@ static int pci_remove_open(const char *device)
 void child_network_remove(const void *device_spec)
 {
 	const char *device = ((const struct device_spec *)device_spec)->device;
-	struct network_state before = {0};
 	struct network_link link;
-	struct netlink netlink;
+	struct journal journal;
 	struct error err;
 	int fd;
 
-	if (netlink_open(&netlink, &err) < 0 || network_state_read(&before, &netlink, &err) < 0)
+	if (journal_open(&journal, &err) < 0 || journal_keep(&journal, &err) < 0)
 		die_error(&err);
-	if (!network_state_find(&before, device, NULL, &link))
-		die("interface '%s': no such device", device);
+	if (network_link_find(&journal.netlink, device, NULL, &link, &err) < 0)
+		die("interface '%s': %s", device, err.text);
 	fd = pci_remove_open(device);
-	if (network_link_set_up(&netlink, &link, false, &err) < 0)
+	if (link.is_up && link_set_up(&journal, &link, false, &err) < 0)
 		die("interface '%s': %s", device, err.text);
 	if (write(fd, "1", 1) < 0) {
 		int code = errno;
 
-		network_state_restore(&before, &netlink);
+		journal_undo(&journal);
 		errno = code;
 		die_errno("interface '%s': remove its PCI function", device);
 	}

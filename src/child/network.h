@@ -3,7 +3,7 @@
 #ifndef CHILD_NETWORK_H
 #define CHILD_NETWORK_H
 
-#include "child/network_state.h"
+#include "child/journal.h"
 #include "spec/spec.h"
 
 struct child_network {
@@ -15,10 +15,9 @@ struct child_network {
 };
 
 /* lo and the interfaces, then the routes, all or nothing: 0, or -1 with err and the network as it
- * was. `before` is filled, for network_state_restore(), should something else fail later. What is
- * there already is no error. */
-int network_set_up(const struct child_network *network, struct network_state *before,
-	struct netlink *netlink, struct error *err);
+ * was. What undoes it is in `journal`, which was opened, should something else fail later. What is there
+ * already is no error. */
+int network_set_up(const struct child_network *network, struct journal *journal, struct error *err);
 
 /* Worker of SETUPINTERFACE and SETUPROUTE: network_set_up(). The argument is a struct child_network. */
 _Noreturn void child_network_set_up(const void *child_network);
@@ -27,7 +26,7 @@ _Noreturn void child_network_set_up(const void *child_network);
  * device_spec. */
 _Noreturn void child_network_remove(const void *device_spec);
 
-/* The text of an address, a pure function. */
+/* An address, by pure functions. */
 
 struct interface_address {
 	bool removed;  /* it is to go … */
@@ -39,5 +38,8 @@ struct interface_address {
 /* 1 and *out, 0 when there is nothing to do, or -1 with err. */
 int interface_address_parse(
 	const struct address_spec *spec, struct interface_address *out, struct error *err);
+/* Does the kernel's message tell of this address, on the link `index`? */
+bool interface_address_is_told(
+	const struct interface_address *address, int index, const struct nlmsghdr *message);
 
 #endif

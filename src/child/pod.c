@@ -170,14 +170,8 @@ static void detach(const char *name)
 		die_errno("unmount the pod's %s", name);
 }
 
-/* How the network was, for child_pod_release(). */
-struct before {
-	size_t state_length;
-	uint8_t bytes[]; /* the state's messages, then the text for portmap_undo() */
-};
-
-/* All or nothing, and the last step: what fails before it leaves the network alone. Then the
- * worker's good end. */
+/* All or nothing, and the last step: what fails before it leaves the network alone. Then the worker's
+ * good end, with what undoes it: the journal, in front of it the text for portmap_undo(). */
 static _Noreturn void network_prepare(const struct child_pod *pod)
 {
 	const struct pod_spec *spec = pod->spec;
@@ -188,52 +182,35 @@ static _Noreturn void network_prepare(const struct child_pod *pod)
 		.routes_count = spec->routes_count,
 		.deadline_ms = pod->settings->deadline_ms,
 	};
-	struct network_state state = {0};
-	struct netlink netlink;
-	struct before *before;
 	uint32_t limit_ms = pod->settings->deadline_ms / 8;
 	char *undo = NULL;
-	size_t length, undo_length;
+	struct journal journal;
 	struct error err;
 
-	if (netlink_open(&netlink, &err) < 0 ||
-		network_set_up(&network, &state, &netlink, &err) < 0)
+	if (journal_open(&journal, &err) < 0 || network_set_up(&network, &journal, &err) < 0)
 		die_error(&err);
-	if ((spec->iptable_rules || spec->white_lists) &&
-		portmap_begin(spec->iptable_rules, spec->white_lists, limit_ms, &undo, &err) < 0) {
-		network_state_restore(&state, &netlink);
-		die_error(&err);
-	}
-	undo_length = undo ? strlen(undo) : 0;
-	length = sizeof(*before) + state.length + undo_length + 1;
-	before = calloc(1, length);
-	if (!before || length > RESULT_MAX) {
+	if (((spec->iptable_rules || spec->white_lists) &&
+		    portmap_begin(spec->iptable_rules, spec->white_lists, limit_ms, &undo, &err) <
+			    0) ||
+		journal_push(&journal, NLMSG_NOOP, undo ? undo : "", undo ? strlen(undo) + 1 : 1,
+			&err) < 0) {
 		portmap_undo(undo ? undo : "", limit_ms);
-		network_state_restore(&state, &netlink);
-		die("the network's state takes too much memory");
+		journal_undo(&journal);
+		die_error(&err);
 	}
-	before->state_length = state.length;
-	memcpy(before->bytes, state.messages, state.length);
-	if (undo)
-		memcpy(before->bytes + state.length, undo, undo_length);
-	report_done(before, length);
+	report_done(journal.bytes + journal.start, journal.end - journal.start);
 }
 
 static void network_restore(const struct child_pod *pod)
 {
-	struct before *before = pod->before;
-	const struct network_state state = {
-		.messages = before->bytes,
-		.length = before->state_length,
-	};
+	struct nlmsghdr *rules = pod->before;
 	struct netlink netlink;
 	struct error err;
 
-	portmap_undo(
-		(const char *)before->bytes + before->state_length, pod->settings->deadline_ms / 8);
+	portmap_undo(NLMSG_DATA(rules), pod->settings->deadline_ms / 8);
 	if (netlink_open(&netlink, &err) < 0)
 		die_error(&err);
-	network_state_restore(&state, &netlink);
+	journal_replay(&netlink, (void *)((uint8_t *)rules + NLMSG_ALIGN(rules->nlmsg_len)));
 }
 
 void child_pod_prepare(const void *child_pod)

@@ -7,31 +7,19 @@
 #include <string.h>
 
 #include <linux/rtnetlink.h>
-
-#include "child/network_state.h"
-
-/* The family that dest, gateway and src agree on. */
-static int route_family(const struct route *route, struct error *err)
+/* A route is of one family. */
+static int agree(
+	struct route *route, const struct ip_address *other, const char *what, struct error *err)
 {
-	int family = route->dest.address.family;
-
-	if (route->has_gateway) {
-		if (family != AF_UNSPEC && family != route->gateway.family)
-			return error_set(err, EINVAL, "gateway and destination do not match");
-		family = route->gateway.family;
-	}
-	if (route->has_src) {
-		if (family != AF_UNSPEC && family != route->src.family)
-			return error_set(err, EINVAL, "source and destination do not match");
-		family = route->src.family;
-	}
-	return family == AF_UNSPEC ? AF_INET : family;
+	if (route->dest.address.family == AF_UNSPEC)
+		route->dest.address.family = other->family;
+	return route->dest.address.family == other->family
+		? 0
+		: error_set(err, EINVAL, "%s and destination do not match", what);
 }
 
 int route_parse(const struct route_spec *spec, struct route *out, struct error *err)
 {
-	int family;
-
 	*out = (struct route){
 		.name = spec->dest ? spec->dest : "default",
 		.device = spec->device,
@@ -44,23 +32,20 @@ int route_parse(const struct route_spec *spec, struct route *out, struct error *
 		return -1;
 	if (!out->has_gateway && !out->device)
 		return error_set(err, EINVAL, "neither a gateway nor a device");
-	family = route_family(out, err);
-	if (family < 0)
+	if ((out->has_gateway && agree(out, &out->gateway, "gateway", err) < 0) ||
+		(out->has_src && agree(out, &out->src, "source", err) < 0))
 		return -1;
-	out->dest.address.family = family;
+	if (out->dest.address.family == AF_UNSPEC)
+		out->dest.address.family = AF_INET;
 	return 0;
 }
 
-static bool is_same_address(const struct ip_address *a, const struct ip_address *b)
-{
-	return a->family == b->family && memcmp(a->bytes, b->bytes, sizeof(a->bytes)) == 0;
-}
-
+/* None of the structs has padding. */
 static bool is_same_route(const struct route *a, const struct route *b)
 {
-	return a->dest.prefix == b->dest.prefix &&
-		is_same_address(&a->dest.address, &b->dest.address) &&
-		is_same_address(&a->gateway, &b->gateway) && is_same_address(&a->src, &b->src) &&
+	return memcmp(&a->dest, &b->dest, sizeof(a->dest)) == 0 &&
+		memcmp(&a->gateway, &b->gateway, sizeof(a->gateway)) == 0 &&
+		memcmp(&a->src, &b->src, sizeof(a->src)) == 0 &&
 		strcmp(a->device ? a->device : "", b->device ? b->device : "") == 0;
 }
 
@@ -92,8 +77,44 @@ struct route *routes_parse(const struct route_spec *specs, size_t count, struct 
 	return routes;
 }
 
-static int request_route(
-	struct netlink *netlink, const struct route *route, int index, struct error *err)
+/* Their first `bits` bits: the kernel drops what an IPv6 destination has behind them. */
+static bool is_same_network(const uint8_t *a, const uint8_t *b, unsigned bits)
+{
+	unsigned whole = bits / 8;
+
+	return memcmp(a, b, whole) == 0 &&
+		(bits % 8 == 0 || (a[whole] ^ b[whole]) >> (8 - bits % 8) == 0);
+}
+
+/* The value of an attribute; zeros when the route has none. */
+static const void *value(const struct nlmsghdr *message, uint16_t type, size_t length)
+{
+	static const uint8_t none[16];
+	const void *found = netlink_find(message, sizeof(struct rtmsg), type, length, NULL);
+
+	return found ? found : none;
+}
+
+bool route_is_told(const struct route *route, const struct nlmsghdr *message)
+{
+	const struct rtmsg *head = netlink_head(message, sizeof(*head));
+	const struct ip_network *dest = &route->dest;
+	unsigned length = ip_length(dest->address.family);
+
+	return head && head->rtm_table == RT_TABLE_MAIN && !(head->rtm_flags & RTM_F_CLONED) &&
+		head->rtm_family == dest->address.family && head->rtm_dst_len == dest->prefix &&
+		is_same_network(
+			value(message, RTA_DST, length), dest->address.bytes, dest->prefix) &&
+		memcmp(value(message, RTA_GATEWAY, length), route->gateway.bytes, length) == 0 &&
+		(route->index == 0 ||
+			memcmp(value(message, RTA_OIF, sizeof(int)), &route->index, sizeof(int)) ==
+				0) &&
+		(!route->has_src ||
+			memcmp(value(message, RTA_PREFSRC, length), route->src.bytes, length) == 0);
+}
+
+/* The request for a route; also, but for the type, the one that removes it. */
+static void route_begin(struct netlink_request *request, uint16_t type, const struct route *route)
 {
 	int family = route->dest.address.family;
 	const struct rtmsg head = {
@@ -106,74 +127,51 @@ static int request_route(
 		.rtm_type = RTN_UNICAST,
 	};
 	unsigned length = ip_length(family);
-	struct netlink_request request;
 
-	netlink_begin(&request, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &head, sizeof(head));
+	netlink_begin(request, type, NLM_F_CREATE | NLM_F_EXCL, &head, sizeof(head));
 	if (route->dest.prefix > 0)
-		netlink_put(&request, RTA_DST, route->dest.address.bytes, length);
+		netlink_put(request, RTA_DST, route->dest.address.bytes, length);
 	if (route->has_gateway)
-		netlink_put(&request, RTA_GATEWAY, route->gateway.bytes, length);
+		netlink_put(request, RTA_GATEWAY, route->gateway.bytes, length);
 	if (route->has_src)
-		netlink_put(&request, RTA_PREFSRC, route->src.bytes, length);
-	if (index)
-		netlink_put(&request, RTA_OIF, &index, sizeof(index));
-	return netlink_ask(netlink, &request, err);
+		netlink_put(request, RTA_PREFSRC, route->src.bytes, length);
+	if (route->index)
+		netlink_put(request, RTA_OIF, &route->index, sizeof(route->index));
 }
 
-static int route_add(const struct route *route, const struct network_state *before,
-	struct netlink *netlink, struct error *err)
+int routes_add(struct route *routes, size_t count, struct journal *journal, struct error *err)
 {
-	struct network_link link = {.index = 0};
-
-	if (route->device && !network_state_find(before, route->device, NULL, &link))
-		return error_set(err, ENODEV, "no such device '%s'", route->device);
-	if (network_state_has_route(before, &route->dest,
-		    route->has_gateway ? &route->gateway : NULL, link.index,
-		    route->has_src ? &route->src : NULL) ||
-		request_route(netlink, route, link.index, err) == 0)
-		return 0;
-	return err->code == EEXIST ? error_set(err, EEXIST, "there is another one") : -1;
-}
-
-/* What another route of the command may help against. */
-static bool is_unreachable(int code)
-{
-	return code == ENETUNREACH || code == EHOSTUNREACH;
-}
-
-/* One attempt at each that is not made. How many are left; -1 with err when one never will be. */
-static ssize_t add_some(struct route *routes, size_t count, const struct network_state *before,
-	struct netlink *netlink, struct error *err)
-{
-	ssize_t left = 0;
+	struct netlink *netlink = &journal->netlink;
+	struct netlink_request request, inverse;
+	struct network_link link;
 
 	for (size_t i = 0; i < count; i++) {
-		if (routes[i].is_made)
+		struct route *route = &routes[i];
+
+		if (!route->device)
 			continue;
-		routes[i].is_made = route_add(&routes[i], before, netlink, err) == 0;
-		if (routes[i].is_made)
-			continue;
-		error_wrap(err, "route to '%s'", routes[i].name);
-		if (!is_unreachable(err->code))
-			return -1;
-		left++;
+		if (network_link_find(netlink, route->device, NULL, &link, err) < 0)
+			return error_set(err, err->code, "route to '%s': no such device '%s'",
+				route->name, route->device);
+		route->index = link.index;
 	}
-	return left;
-}
-
-int routes_add(struct route *routes, size_t count, struct netlink *netlink, struct error *err)
-{
-	struct network_state before = {0};
-	ssize_t left = (ssize_t)count, last;
-
-	if (count == 0)
-		return 0;
-	if (network_state_read(&before, netlink, err) < 0)
+	if (count > 0 && netlink_dump(netlink, RTM_GETROUTE, err) < 0)
 		return -1;
-	do {
-		last = left;
-		left = add_some(routes, count, &before, netlink, err);
-	} while (left > 0 && left < last);
-	network_state_free(&before);
-	return left == 0 ? 0 : -1;
+	for (size_t i = 0; i < count; i++)
+		for_each_message (message, netlink->answer)
+			routes[i].is_made |= route_is_told(&routes[i], message);
+	/* The kernel takes no gateway that is itself reached by way of one: those without come first. */
+	for (int with_gateway = 0; with_gateway < 2; with_gateway++)
+		for (size_t i = 0; i < count; i++) {
+			if (routes[i].is_made || routes[i].has_gateway != with_gateway)
+				continue;
+			route_begin(&request, RTM_NEWROUTE, &routes[i]);
+			route_begin(&inverse, RTM_DELROUTE, &routes[i]);
+			if (journal_do(journal, &request, &inverse, err) == 0)
+				continue;
+			if (err->code == EEXIST)
+				error_set(err, EEXIST, "there is another one");
+			return error_wrap(err, "route to '%s'", routes[i].name);
+		}
+	return 0;
 }

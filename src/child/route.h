@@ -5,13 +5,14 @@
 
 #include <stdbool.h>
 
-#include "child/netlink.h"
+#include "child/journal.h"
 #include "spec/address.h"
 #include "spec/spec.h"
 
 struct route {
 	const char *name;   /* for messages: the destination as the host wrote it */
 	const char *device; /* NULL: whatever reaches the gateway */
+	int index;          /* the device's, once it is found; 0: none */
 	struct ip_network dest;
 	bool has_gateway, has_src;
 	struct ip_address gateway, src;
@@ -24,8 +25,11 @@ int route_parse(const struct route_spec *spec, struct route *out, struct error *
 /* All of a command's, malloc; NULL with err that names one that is wrong, or is given twice. */
 struct route *routes_parse(const struct route_spec *specs, size_t count, struct error *err);
 
+/* Does the kernel's message tell of this route? A pure function. */
+bool route_is_told(const struct route *route, const struct nlmsghdr *message);
+
 /* In whatever order they can be made: a gateway may be reached by a later one. One that is there
  * already is no error. 0, or -1 with err and some of them made. */
-int routes_add(struct route *routes, size_t count, struct netlink *netlink, struct error *err);
+int routes_add(struct route *routes, size_t count, struct journal *journal, struct error *err);
 
 #endif

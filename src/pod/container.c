@@ -233,9 +233,9 @@ static void container_leave(struct container *container)
 		request_await(&container->setting->table->request, &container->worker);
 	if (unmount(container, &err) == 0)
 		return;
-	unmounted(container, &err);
 	if (goes_by_itself)
 		leave_later(container);
+	unmounted(container, &err);
 }
 
 /* A start that failed is told when nothing of it is left. */

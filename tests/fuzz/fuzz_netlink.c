@@ -6,52 +6,51 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <linux/if_link.h>
+#include <linux/netlink.h>
 
-#include "child/network_state.h"
+#include "child/network.h"
+#include "child/route.h"
 
 #define SEQUENCE 0x01010101u
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* One message as a state of its own, in memory of just its size. */
-static void look(void *context, const struct nlmsghdr *message)
+/* A copy in memory of just its size. */
+static void look(const struct nlmsghdr *message)
 {
-	struct network_state state = {
-		.messages = malloc(message->nlmsg_len),
-		.length = message->nlmsg_len,
-	};
 	static const uint8_t mac[MAC_BYTES];
-	struct ip_network everything = {.address = {.family = AF_INET}};
+	static const struct interface_address address = {.address = {.family = AF_INET}};
+	static const struct route everything = {
+		.dest = {.address = {.family = AF_INET6}, .prefix = 3},
+		.index = 1,
+		.has_src = true,
+	};
+	struct nlmsghdr *copy = malloc(message->nlmsg_len);
 	struct network_link link;
-	int *count = context;
 
-	memcpy(state.messages, message, message->nlmsg_len);
-	if (network_state_find(&state, NULL, mac, &link))
+	memcpy(copy, message, message->nlmsg_len);
+	if (network_link_parse(copy, mac, &link) || network_link_parse(copy, NULL, &link))
 		assert(link.name[sizeof link.name - 1] == '\0');
-	network_state_find(&state, "lo", NULL, &link);
-	network_state_has_address(&state, 1, &everything.address, 8);
-	network_state_has_route(&state, &everything, NULL, 0, NULL);
-	network_state_free(&state);
-	++*count;
+	interface_address_is_told(&address, 1, copy);
+	route_is_told(&everything, copy);
+	free(copy);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static uint8_t answer[NETLINK_ANSWER_MAX];
+	struct netlink netlink = {.sequence = SEQUENCE, .answer = answer};
 	struct error err = {.text = ""};
 	uint8_t *datagram = malloc(size + 1); /* aligned, and a read behind it is seen */
 	enum netlink_progress progress;
-	int count = 0;
-	struct netlink_answer answer = {
-		.sequence = SEQUENCE,
-		.visit = look,
-		.context = &count,
-	};
 
 	memcpy(datagram, data, size);
-	progress = netlink_parse(datagram, size, &answer, &err);
+	progress = netlink_parse(&netlink, datagram, size, &err);
 	assert((progress == NETLINK_REFUSED) == (err.text[0] != '\0'));
-	assert((size_t)count <= size / NLMSG_HDRLEN);
+	assert(netlink.length <= NLMSG_ALIGN(size));
+	*(struct nlmsghdr *)(answer + netlink.length) = (struct nlmsghdr){.nlmsg_type = NLMSG_DONE};
+	for_each_message (message, answer)
+		look(message);
 	free(datagram);
 	return 0;
 }

@@ -245,6 +245,40 @@ def test_what_was_the_first_address_is_the_first_again(net):
     assert "default via 10.1.0.1" in net.ip("route")
 
 
+def test_an_ipv6_route_has_its_source_again(net):
+    """With the address the kernel takes just the source away."""
+    net.host.ack(Code.SETUPINTERFACE, {"device": "net1", "ipAddresses": [
+        {"ipAddress": "fd00:1::3", "netMask": "64"}]})
+    net.host.ack(Code.SETUPROUTE, {"routes": [
+        {"dest": "fd00:5::/64", "gateway": "fd00:1::1", "src": "fd00:1::3"}]})
+    before = net.state()
+    assert "src fd00:1::3" in net.ip("-6 route show fd00:5::/64")
+    net.host.error(Code.SETUPINTERFACE, {"device": "net1", "ipAddresses": [
+        {"ipAddress": "-fd00:1::3", "netMask": "64"}, {"ipAddress": "ff02::1", "netMask": "64"}]})
+    assert net.state() == before
+
+
+def test_a_link_that_is_down_keeps_its_addresses(net):
+    """What goes up for a command that fails goes down again, and then the kernel takes them away."""
+    net.ip("addr add fd00:7::1/64 dev net0 nodad")
+    net.ip("addr add 10.7.0.7/24 dev net0")
+    before = net.state()
+    assert "fd00:7::1/64" in str(before)
+    net.host.error(*addressed("ff02::1", "64"))
+    assert net.state() == before
+
+
+def test_a_loopback_is_as_it_was(host):
+    def lo():
+        text = subprocess.run(["nsenter", "-t", str(host.guest.pid), "-n", "ip", "addr", "show", "lo"],
+                              check=True, capture_output=True, text=True).stdout
+        return re.findall("<.*>|inet.*", text)
+    assert lo() == ["<LOOPBACK>"]
+    host.error(Code.STARTPOD, {"hostname": "pod", "routes": [{"dest": "10.1.0.0/16", "device": "lo"},
+                                                             {"gateway": "10.2.0.1"}]})
+    assert lo() == ["<LOOPBACK>"]
+
+
 @pytest.mark.parametrize("dest", ["fd00:8::/61", "fd00:8::77:1/61", "fd00:8::1", "10.8.0.0/15"])
 def test_a_route_that_is_there_is_no_error_however_it_was_written(net, dest):
     gateway = "fd00:1::1" if ":" in dest else "10.1.0.1"
