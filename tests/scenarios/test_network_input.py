@@ -333,7 +333,7 @@ def test_lo_is_up_in_every_pod(pod):
 ])
 def test_a_white_list_of_anything_else_is_refused(host, field, value, reason):
     text = host.error(Code.STARTPOD, {"portmappingWhiteLists": {field: value}})
-    assert text.startswith(f"startpod: portmappingWhiteLists: {reason}")
+    assert text.startswith(f"startpod: portmappingWhiteLists.{reason}")
 
 
 def test_empty_white_lists_map_nothing(host):
