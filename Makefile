@@ -10,7 +10,7 @@
 #   make dist     what is committed, as build/hyperstart-VERSION.tar.gz
 #
 # Parts of check: lint unit fuzz host-rig host-service vm-rig vm-isa vm-vsock vm-service script-tests chaos.
-# Also: format, bench, soak, faults, coverage, programs, clean.
+# Also: format, bench, profile, soak, faults, coverage, programs, clean.
 
 MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 .SUFFIXES:
@@ -93,7 +93,7 @@ UNIT := $(filter-out child_copy child_path child_ps child_user,$(UNIT))
 endif
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 PROG := $(patsubst tests/prog/%.c,%,$(wildcard tests/prog/*.c))
-BENCH := $(patsubst tests/bench/%.c,%,$(wildcard tests/bench/*.c))
+BENCH := $(patsubst tests/bench/%.c,%,$(filter-out %/profile.c,$(wildcard tests/bench/*.c))) profile.so agent
 C_SOURCES := $(ROOMS:%=src/%.c) $(wildcard tests/*/*.c)
 C_FILES := $(C_SOURCES) $(wildcard src/*.h src/*/*.h include/*.h)
 SHELL_SCRIPTS := .ci/run scripts/fake-proxy.bash scripts/setup
@@ -300,6 +300,18 @@ build/bench/%: tests/bench/%.c Makefile | build/kh
 	$(call say,CC)
 	$(Q)$(MUSL_CC) $(CPPFLAGS) $(MUSL_CFLAGS) $(DEPFLAGS) $(MUSL_LDFLAGS) -o $@ $<
 
+# For QEMU, that counts with it.
+build/bench/profile.so: tests/bench/profile.c Makefile | build/setup-build
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(Q)gcc $(CPPFLAGS) $(LANGUAGE) -O2 -shared -fPIC $(DEPFLAGS) -o $@ $<
+
+# The product with its symbols: the same addresses.
+build/bench/agent: $(ROOMS:%=build/musl/%.o) src/children.ld
+	@mkdir -p $(@D)
+	$(call say,LINK)
+	$(Q)$(MUSL_CC) $(filter-out -s,$(MUSL_LDFLAGS)) -Wl,-T,src/children.ld -o $@ $(filter %.o,$^)
+
 .PHONY: unit
 unit: $(UNIT:%=$(O)/unit/test_%)
 	@fail=0; for test in $^; do echo "# $$test"; CMOCKA_MESSAGE_OUTPUT=TAP $(UNIT_RUN) $$test || fail=1; done; exit $$fail
@@ -418,10 +430,16 @@ check-build: all $(rig) build/iptables $(UNIT:%=build/unit/test_%) $(FUZZ:%=buil
 check: | build/setup-build build/setup-run build/setup-test
 	@scripts/check
 
-.PHONY: bench
+# Where the instructions of one job go: WHAT=exec|newcontainer|startpod|boot|stdin|stdout.
+WHAT := exec
+
+.PHONY: bench profile
 bench: all $(rig) $(BENCH:%=build/bench/%) | build/setup-run
 	@scripts/bench
 	@$(PYTEST) tests/scenarios/test_storm.py --rig=vm -q -s
+
+profile: all $(BENCH:%=build/bench/%) | build/setup-run
+	@scripts/bench $(WHAT)
 
 .PHONY: clean
 clean:

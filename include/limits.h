@@ -24,6 +24,7 @@
  * token becomes at most one list element. */
 #define MESSAGE_ARENA_MAX (4 * MIB)
 #define JSON_TOKENS_MAX   32768u
+#define JSON_DEPTH_MAX    32u
 
 /* stdin that does not fit a process's pipe. */
 #define STDIN_QUEUE_BYTES (256 * KIB)

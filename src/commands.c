@@ -357,7 +357,9 @@ static void *decode(struct commands *commands, const struct command *command,
 		error_memory(err);
 		return NULL;
 	}
-	if (schema == &file_spec_schema && (span = json_span(text, length)) >= 0) {
+	if (schema == &file_spec_schema) {
+		if ((span = json_span(text, length, err)) < 0)
+			return NULL;
 		length = (size_t)span;
 		commands->data = message->payload + length;
 		commands->data_length = message->length - length;

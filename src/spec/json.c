@@ -3,7 +3,7 @@
  *
  * jsmn is lenient about punctuation, and what nobody reads is skipped as it takes it. What guards us is
  * checked where a value is used: that a name has one value, types, ranges, UTF-8, NUL. The walk is as deep
- * as the tables nest, whatever the text is. */
+ * as the tables nest, whatever the text is; how deep the text may nest is bounded before jsmn sees it. */
 #include "spec/json.h"
 
 #include <errno.h>
@@ -18,6 +18,8 @@
 #include "base/format.h"
 #include "base/invariant.h"
 #include "limits.h"
+
+#define SPACE " \t\r\n"
 
 struct decoder {
 	const char *text;
@@ -407,46 +409,68 @@ static int decode_value(
 	return rc;
 }
 
-ssize_t json_span(const char *text, size_t length)
+/* jsmn's own cut: a number or a word goes on up to one of these. */
+static bool ends_word(char c)
 {
-	bool in_string = false;
-	int depth = 0;
+	return c == ' ' || c == '\t' || c == '\r' || c == '\n' || c == ',' || c == ']' || c == '}';
+}
 
-	for (size_t i = 0; i < length; i++) {
-		if (in_string && text[i] == '\\')
-			i++;
-		else if (text[i] == '"')
-			in_string = !in_string;
-		else if (!in_string && (text[i] == '{' || text[i] == '['))
-			depth++;
-		else if (!in_string && (text[i] == '}' || text[i] == ']') && --depth <= 0)
-			return depth < 0 ? -1 : (ssize_t)i + 1;
+ssize_t json_span(const char *text, size_t length, struct error *err)
+{
+	unsigned int depth = 0;
+	size_t i;
+
+	for (i = 0; i < length; i++) {
+		const char c = text[i];
+
+		if (c == '{' || c == '[') {
+			if (++depth > JSON_DEPTH_MAX)
+				return error_set(err, EINVAL, "JSON nested deeper than %u levels",
+					JSON_DEPTH_MAX);
+		} else if (depth == 0 && !(c && strchr(SPACE, c))) {
+			break;
+		} else if (c == '}' || c == ']') {
+			if (--depth == 0)
+				return (ssize_t)i + 1;
+		} else if (c == '"') {
+			while (++i < length && text[i] != '"')
+				i += text[i] == '\\';
+		} else if (c != ':' && !ends_word(c)) {
+			while (i + 1 < length && !ends_word(text[i + 1]))
+				i++;
+		}
 	}
-	return -1;
+	return error_set(err, EINVAL, "malformed JSON at byte %zu", i < length ? i : length);
 }
 
 int json_decode(const struct json_schema *schema, const char *text, size_t length,
 	struct arena *arena, void *out, struct error *err)
 {
 	struct decoder d = {.text = text, .arena = arena, .err = err};
-	jsmntok_t *tokens = NULL;
+	ssize_t span = json_span(text, length, err);
+	jsmntok_t *tokens;
 	jsmn_parser parser;
+	size_t most;
 	int rc;
 
 	memset(out, 0, schema->size);
+	/* jsmn takes time quadratic in the depth: it is bounded before. */
+	if (span < 0)
+		return -1;
+	for (size_t i = (size_t)span; i < length; i++)
+		if (!text[i] || !strchr(SPACE, text[i]))
+			return error_set(err, EINVAL, "malformed JSON at byte %zu", i);
+	/* No text has more tokens, if it is JSON; those that are not used are never touched. */
+	most = (size_t)span / 2 < JSON_TOKENS_MAX ? (size_t)span / 2 + 1 : JSON_TOKENS_MAX;
+	tokens = malloc(most * sizeof(*tokens));
+	if (!tokens)
+		return error_memory(err);
 	jsmn_init(&parser);
-	rc = length ? jsmn_parse(&parser, text, length, NULL, 0) : 0;
-	if (rc > (int)JSON_TOKENS_MAX)
-		return error_set(err, EINVAL, "more than %u names and values", JSON_TOKENS_MAX);
-	if (rc > 0 && parser.pos == length) {
-		tokens = malloc((size_t)rc * sizeof(*tokens));
-		if (!tokens)
-			return error_memory(err);
-		jsmn_init(&parser);
-		rc = jsmn_parse(&parser, text, length, tokens, (unsigned int)rc);
-		d.end = tokens + rc;
-	}
-	if (rc <= 0 || parser.pos < length || token_next(&d, tokens) != d.end)
+	rc = jsmn_parse(&parser, text, (size_t)span, tokens, (unsigned int)most);
+	d.end = tokens + rc;
+	if (rc == JSMN_ERROR_NOMEM && most == JSON_TOKENS_MAX)
+		rc = error_set(err, EINVAL, "more than %u names and values", JSON_TOKENS_MAX);
+	else if (rc <= 0 || token_next(&d, tokens) != d.end)
 		rc = error_set(err, EINVAL, "malformed JSON at byte %u", parser.pos);
 	else if ((rc = decode_object(&d, schema, tokens, out)) < 0 && err->text[0] == ':')
 		memmove(err->text, err->text + 2, strlen(err->text) - 1);

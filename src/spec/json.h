@@ -142,8 +142,9 @@ struct json_field {
 int json_decode(const struct json_schema *schema, const char *text, size_t length,
 	struct arena *arena, void *out, struct error *err);
 
-/* Where the object that `text` begins with ends; anything may stand behind it. -1: it does not end. */
-ssize_t json_span(const char *text, size_t length);
+/* Where the object or array that `text` begins with ends; anything may stand behind it. Or -1 with err: it
+ * begins with none, it does not end, or it is nested too deep. */
+ssize_t json_span(const char *text, size_t length, struct error *err);
 
 /* Length of the UTF-8 character at `at` (< end), 1 to 4, or 0 where there is none: no overlong forms,
  * no surrogates, nothing above U+10FFFF. */

@@ -6,9 +6,9 @@
  *     bare out PORT PROGRAM ARG…      relays the program's stdout to the port until it ends
  *     bare in PORT BYTES PROGRAM ARG… relays so much from the port to the program's stdin
  *     bare echo PORT TIMES            answers 8 bytes with 8, a line for each time
- * All but exec print what was run for it: the relays and the echo by themselves, a container and a
- * pod with their child, until it has begun. As PID 1, without arguments: writes READY to the first
- * port.
+ * Each calls count_turn() where the count begins and ends: for the relays and the echo without
+ * children, for a container and a pod with the child until it has begun. As PID 1, without
+ * arguments: writes READY to the first port.
  */
 #include <errno.h>
 #include <poll.h>
@@ -34,13 +34,15 @@ static _Noreturn void fail(const char *what)
 	_exit(1);
 }
 
-static void print(uint64_t count)
+/* See profile.c. */
+static void count_turn(void)
 {
-	printf("%llu\n", (unsigned long long)count);
+	getppid();
 }
 
 static void run_exec(char *program, int times)
 {
+	count_turn();
 	while (times-- > 0) {
 		pid_t pid = fork();
 		int status;
@@ -52,15 +54,7 @@ static void run_exec(char *program, int times)
 		if (waitpid(pid, &status, 0) != pid || status != 0)
 			fail(program);
 	}
-}
-
-/* What this process and its children have run, which is a cgroup of their own. */
-static uint64_t count_all(void)
-{
-	char text[256];
-
-	text_read("/sys/fs/cgroup/bare/cpu.stat", text, sizeof(text));
-	return strtoull(text + strlen("usage_usec "), NULL, 10) * 1000;
+	count_turn();
 }
 
 static void check(int rc, const char *what)
@@ -109,7 +103,7 @@ static void container_begin(const char *root)
 }
 
 /* Counts until the child has closed `begun`, by its execve or itself, and kills it. */
-static void count_child(uint64_t before, pid_t pid, const int begun[2])
+static void count_child(pid_t pid, const int begun[2])
 {
 	char nothing;
 
@@ -117,16 +111,16 @@ static void count_child(uint64_t before, pid_t pid, const int begun[2])
 	if (pid < 0 || read(begun[0], &nothing, 1) != 0)
 		fail("begin");
 	usleep(50000); /* until it rests */
-	print(count_all() - before);
+	count_turn();
 	kill(pid, SIGKILL);
 }
 
 static void run_container(const char *root, char **argv)
 {
-	uint64_t before = count_all();
 	int begun[2], in[2];
 	pid_t pid;
 
+	count_turn();
 	if (pipe2(begun, O_CLOEXEC) < 0 || pipe2(in, O_CLOEXEC) < 0)
 		fail("pipe");
 	pid = fork();
@@ -136,18 +130,19 @@ static void run_container(const char *root, char **argv)
 		execve(argv[0], argv, (char *[]){NULL});
 		fail(argv[0]);
 	}
-	count_child(before, pid, begun);
+	count_child(pid, begun);
 }
 
 static void run_pod(const char *tag)
 {
-	uint64_t before = count_all();
 	int begun[2];
 	pid_t pid;
 
+	count_turn();
 	if (pipe2(begun, O_CLOEXEC) < 0)
 		fail("pipe");
 	mkdir("/share", 0755);
+	/* As child_pod.c does. */
 	check(mount(tag, "/share", "9p", 0,
 		      "trans=virtio,version=9p2000.L,cache=mmap,msize=131072"),
 		"mount the share");
@@ -163,7 +158,7 @@ static void run_pod(const char *tag)
 		for (;;)
 			pause();
 	}
-	count_child(before, pid, begun);
+	count_child(pid, begun);
 }
 
 /* Starts a program with one end of a pipe as its fd `std`; returns the other. */
@@ -220,19 +215,19 @@ static ssize_t port_read(int port)
 static void run_out(int port, char **argv)
 {
 	int from = pipe_start(argv, STDOUT_FILENO);
-	uint64_t before = count_own();
 	ssize_t n;
 
+	count_turn();
 	while ((n = read(from, block, sizeof(block))) > 0)
 		port_write(port, block, (size_t)n);
-	print(count_own() - before);
+	count_turn();
 }
 
 static void run_in(int port, unsigned long bytes, char **argv)
 {
 	int to = pipe_start(argv, STDIN_FILENO);
-	uint64_t before = count_own();
 
+	count_turn();
 	while (bytes > 0) {
 		ssize_t n = port_read(port);
 
@@ -240,18 +235,15 @@ static void run_in(int port, unsigned long bytes, char **argv)
 			fail("write the pipe");
 		bytes -= (unsigned long)n;
 	}
-	print(count_own() - before);
+	count_turn();
 }
 
 static void run_echo(int port, int times)
 {
-	while (times-- > 0) {
-		/* From rest to rest, as the agent's PING is counted. */
-		uint64_t before = count_own();
-
+	count_turn();
+	while (times-- > 0)
 		port_write(port, block, (size_t)port_read(port));
-		print(count_own() - before);
-	}
+	count_turn();
 }
 
 static _Noreturn void run_ready(void)

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the benchmark's programs share. Counts are on-CPU nanoseconds, and those are instructions:
- * under -icount shift=0 the guest's clock gains one with each. */
+/* What the benchmark's programs share. */
 #ifndef BENCH_H
 #define BENCH_H
 
@@ -10,17 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
-
-/* What this process has run so far. */
-static inline uint64_t count_own(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 /* The start of a file as a string; empty where it cannot be read. */
 static inline void text_read(const char *path, char *text, size_t size)

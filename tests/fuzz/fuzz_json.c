@@ -62,6 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct error err = {.text = ""};
 	const struct json_schema *schema;
 	struct arena arena;
+	struct error ignored;
 	ssize_t span;
 	void *spec;
 	char *text;
@@ -74,7 +75,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	arena_init(&arena, MESSAGE_ARENA_MAX);
 	schema = schemas[data[0] % COUNT(schemas)];
 	spec = malloc(schema->size);
-	span = json_span(text, size - 1);
+	span = json_span(text, size - 1, &ignored);
 	assert(span < 0 || (size_t)span <= size - 1);
 	if (json_decode(schema, text, size - 1, &arena, spec, &err) < 0) {
 		assert(err.code != 0 && err.text[0] != '\0');

@@ -485,10 +485,10 @@ static void only_an_object_is_decoded(void **state)
 	assert_refused("", "malformed JSON at byte 0");
 	assert_refused("  ", "malformed JSON at byte 2");
 	assert_refused("null", "malformed JSON at byte 0");
-	assert_refused("\"\"", "expected object");
+	assert_refused("\"\"", "malformed JSON at byte 0");
 	assert_refused("42", "malformed JSON at byte 0");
 	assert_refused(" [{}] ", "expected object");
-	assert_refused("{} {}", "malformed JSON at byte 5");
+	assert_refused("{} {}", "malformed JSON at byte 3");
 	assert_refused("{}]", "malformed JSON at byte 2");
 }
 
@@ -591,6 +591,28 @@ static char *repeat(const char *head, const char *body, size_t count, const char
 		to = stpcpy(to, body);
 	strcpy(to, tail);
 	return text;
+}
+
+static void nesting_is_bounded(void **state)
+{
+	/* jsmn takes the first quote for a part of a number: it hides no brackets. */
+	static const char *const heads[] = {"{\"x\":", "{\"x\":[1\" ", "{\"x\":[\"\\\"\", "};
+	struct tree out;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
+		char *deep = repeat(heads[i], "[", JSON_DEPTH_MAX, "");
+
+		assert_int_equal(decode_bytes(&tree_schema, deep, strlen(deep), &out), -1);
+		assert_string_equal(err.text, "JSON nested deeper than 32 levels");
+		free(deep);
+	}
+	char *most = repeat("{\"x\":", "[", JSON_DEPTH_MAX - 1, "");
+	char *text = repeat(most, "]", JSON_DEPTH_MAX - 1, "}");
+
+	assert_int_equal(decode_bytes(&tree_schema, text, strlen(text), &out), 0);
+	free(most);
+	free(text);
 }
 
 static void a_million_brackets_are_refused(void **state)
@@ -713,7 +735,7 @@ static void a_leading_value_ends_before_the_bytes_behind_it(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		assert_int_equal(json_span(rows[i].text, strlen(rows[i].text)), rows[i].end);
+		assert_int_equal(json_span(rows[i].text, strlen(rows[i].text), &err), rows[i].end);
 }
 
 /* --- For tests/scripts/test_json.py ----------------------------------------------------------- */
@@ -814,6 +836,7 @@ int main(int argc, char *argv[])
 		test_with_arena(what_is_no_json_is_refused),
 		test_with_arena(what_is_json_is_taken),
 		test_with_arena(every_text_cut_short_is_refused),
+		test_with_arena(nesting_is_bounded),
 		test_with_arena(a_million_brackets_are_refused),
 		test_with_arena(tokens_are_bounded),
 		test_with_arena(the_largest_messages_take_no_time),
