@@ -10,7 +10,7 @@
 #   make dist     what is committed, as build/hyperstart-VERSION.tar.gz
 #
 # Parts of check: lint unit fuzz host-rig host-service vm-rig vm-isa vm-vsock vm-service script-tests chaos.
-# Also: format, bench, profile, soak, faults, coverage, programs, clean.
+# Also: format, bench, profile, soak, faults, coverage, programs, mutants, size, clean.
 
 MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 .SUFFIXES:
@@ -41,6 +41,9 @@ UNIT_LDFLAGS_json := -Wl,--wrap=malloc,--wrap=calloc
 
 # Seconds of `make chaos`, and of `make fuzz` for each fuzzer.
 SECONDS := 60
+# Which changes `make mutants` tries, and how many.
+SEED := 1
+COUNT := 150
 
 PYTHON := /usr/bin/python3
 # No .pyc files in the tree, no pytest cache.
@@ -440,6 +443,14 @@ bench: all $(rig) $(BENCH:%=build/bench/%) | build/setup-run
 
 profile: all $(BENCH:%=build/bench/%) | build/setup-run
 	@scripts/bench $(WHAT)
+
+.PHONY: size
+size: build/musl/hyperstart
+	@scripts/size
+
+.PHONY: mutants
+mutants: all $(rig)
+	@scripts/mutants $(SEED) $(COUNT)
 
 .PHONY: clean
 clean:

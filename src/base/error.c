@@ -32,12 +32,11 @@ static void text_append(char *text, const char *more)
 	format(text + used, ERROR_TEXT_MAX - used, "%s", more);
 }
 
-int error_vset(struct error *err, int code, const char *fmt, va_list args)
+void error_vset(struct error *err, int code, const char *fmt, va_list args)
 {
 	err->code = code;
 	vformat(err->text, sizeof(err->text), fmt, args);
 	text_trim(err->text);
-	return -1;
 }
 
 int error_set(struct error *err, int code, const char *fmt, ...)
@@ -74,7 +73,7 @@ const char *error_reason(int code, char text[ERROR_REASON_MAX])
 	return text;
 }
 
-int error_verrno(struct error *err, const char *fmt, va_list args)
+void error_verrno(struct error *err, const char *fmt, va_list args)
 {
 	size_t why;
 
@@ -87,7 +86,6 @@ int error_verrno(struct error *err, const char *fmt, va_list args)
 	if (err->text[why] && islower((unsigned char)err->text[why + 1]))
 		err->text[why] = (char)tolower((unsigned char)err->text[why]);
 	text_trim(err->text);
-	return -1;
 }
 
 int error_errno(struct error *err, const char *fmt, ...)

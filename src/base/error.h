@@ -17,12 +17,12 @@ struct error {
  * that does not fit is cut at a character. */
 int error_set(struct error *err, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
-int error_vset(struct error *err, int code, const char *fmt, va_list args);
+void error_vset(struct error *err, int code, const char *fmt, va_list args);
 
 /* For a call that has just failed: its errno, and behind the text ": " and what that means. Returns
  * -1. */
 int error_errno(struct error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-int error_verrno(struct error *err, const char *fmt, va_list args);
+void error_verrno(struct error *err, const char *fmt, va_list args);
 
 /* What an errno means, as strerror() has it; or where musl has no text "EUCLEAN (117)", or in `text` its
  * number. */

@@ -117,9 +117,14 @@ def test_a_container_opens_no_device_of_the_guest(pod, box, guarded):
     assert "c:1:11" in shell(pod, box.name, OPEN.format("c:1:11")).split()
 
 
+def nulls(count):
+    return [{"source": "/dev/null", "path": f"/dev/null{number}", "absolutePath": True}
+            for number in range(count)]
+
+
 def test_a_container_opens_the_devices_that_its_host_names(pod):
     name = f"kmsg{pod.fresh_seq()}"
-    fsmap = [{"source": "/dev/kmsg", "path": "/dev/log", "absolutePath": True}]
+    fsmap = [*nulls(63), {"source": "/dev/kmsg", "path": "/dev/log", "absolutePath": True}]
     pod.newcontainer(name, ["sleep", "100000"], capabilities=USUAL,
                      container={"fsmap": fsmap}).started()
     everything = sets(*[CAPABILITIES] * 4, NONE)  # the kernel itself asks for CAP_SYSLOG
@@ -133,10 +138,8 @@ def test_a_container_opens_the_devices_that_its_host_names(pod):
 @pytest.mark.parametrize("capabilities, refused", [(USUAL, True), (None, False)],
                          ids=["limited", "unlimited"])
 def test_only_a_container_that_is_limited_has_a_limit_of_devices(pod, capabilities, refused):
-    fsmap = [{"source": "/dev/null", "path": f"/dev/null{number}", "absolutePath": True}
-             for number in range(65)]
     process = pod.newcontainer(f"many{pod.fresh_seq()}", ["true"], capabilities=capabilities,
-                               container={"fsmap": fsmap})
+                               container={"fsmap": nulls(65)})
     if refused:
         assert "fsmap '/dev/null64': more than 64 devices" in process.refused()
     else:

@@ -251,3 +251,58 @@ def test_a_machine_that_was_slow_a_moment_ago_has_more_time(monkeypatch):
     for factor in 2, 2, 1:
         pace.saw("boot", pace.IDLE["boot"])
         assert pace.factor() == factor
+
+
+SOURCE = """\
+/* Two
+ * lines. */
+static const char *text = "/* none */"; /* what it says */
+
+static int zero(void)
+{
+	return 0 + sizeof("1 < 2"); // 3 < 4
+}
+
+void longer(void)
+{
+	/* Calls. */
+	zero();
+
+	zero();
+}
+"""
+
+
+def tree_with(tmp_path, *scripts):
+    for directory in "scripts", "include", "src/low", "build/musl":
+        (tmp_path / directory).mkdir(parents=True)
+    for name in "common.py", *scripts:
+        shutil.copy(ROOT / "scripts" / name, tmp_path / "scripts")
+    (tmp_path / "src/low/file.c").write_text(SOURCE)
+
+
+def test_size_counts_code_comments_and_functions_by_folder(tmp_path):
+    tree_with(tmp_path, "size")
+    (tmp_path / "include/file.h").write_text("int zero(void);\n")
+    (tmp_path / "Makefile").write_text("all:\n")
+    (tmp_path / "build/musl/hyperstart").write_bytes(bytes(1234))
+    printed = subprocess.run([tmp_path / "scripts/size"], check=True, text=True, capture_output=True)
+    rows = [line.split() for line in printed.stdout.splitlines()]
+    # files, lines, code, comments, functions, the median of their bodies, the longest
+    assert ["src/low", "1", "16", "10", "3", "2", "2", "4"] in rows
+    assert ["include", "1", "1", "1", "0", "0", "0", "0"] in rows
+    assert ["all", "2", "17", "11", "3", "2", "2", "4"] in rows
+    assert "Makefile: 1 lines" in printed.stdout
+    assert "binary: 1,234 bytes; RSS at READY: unknown" in printed.stdout
+
+
+def test_a_mutant_is_one_change_of_a_statement_and_a_seed_always_has_the_same(tmp_path, monkeypatch):
+    mutants = load_script("mutants")
+    tree_with(tmp_path)
+    monkeypatch.setattr(mutants, "ROOT", tmp_path)
+    changes = list(mutants.changes(7))
+    assert changes == list(mutants.changes(7))
+    at = [(number, new.strip()) for _, number, _, new in changes]
+    assert sorted(at) == [
+        (7, 'return 0 - sizeof("1 < 2"); // 3 < 4'), (7, 'return 1 + sizeof("1 < 2"); // 3 < 4'),
+        (13, ";"), (15, ";")]

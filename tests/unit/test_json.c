@@ -414,7 +414,8 @@ static void nul_and_half_surrogates_are_refused(void **state)
 	assert_refused("{\"string\":\"\\ud83d\"}", "string: half a surrogate pair in a string");
 	assert_refused(
 		"{\"string\":\"\\ud83d.\\udc33\"}", "string: half a surrogate pair in a string");
-	assert_refused("{\"string\":\"\\udc33\"}", "string: half a surrogate pair in a string");
+	assert_refused("{\"string\":\"\\udc00\"}", "string: half a surrogate pair in a string");
+	assert_refused("{\"string\":\"\\udfff\"}", "string: half a surrogate pair in a string");
 	assert_refused(
 		"{\"string\":\"\\ud83d\\ud83d\"}", "string: half a surrogate pair in a string");
 	assert_refused(
