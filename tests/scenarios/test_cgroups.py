@@ -130,7 +130,8 @@ def test_however_many_cgroups_a_container_makes_it_holds_up_nobody(pod, nest):
     process.wait()
     pod.ack(Code.REMOVECONTAINER, {"container": process.name}, timeout=20)
     assert pod.guest.look(pod, 'ls -d "$CGROUP"/pod/c-nest* 2>/dev/null') == []
-    assert making <= 5 * idle, (making, idle)
+    # A look at all of them in the loop is a hundred times as long; other work on the machine is not.
+    assert making <= 20 * idle, (making, idle)
 
 
 @pytest.mark.options(fresh=True)

@@ -33,7 +33,7 @@ def test_a_random_schedule_has_the_outcome_that_the_model_says(pod, seed):
         print(*schedule.trace[-LAST:], f"make host-rig ARGS='--seed={seed} -k model'", sep="\n")
         raise
     pod.wait_seen(lambda: not pod.guest.zombies(pod), "no zombies")
-    pod.wait_seen(lambda: pod.guest.stat(pod).fds == fds, f"{fds} descriptors, as before")
+    pod.wait_seen(lambda: pod.guest.stat(pod).fds <= fds, f"{fds} descriptors, as before")
     pod.ack(Code.DESTROYPOD)
     pod.disconnect()  # then no grace
     assert pod.guest.wait_end(pod) == "power-off"
