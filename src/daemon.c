@@ -86,32 +86,6 @@ static void pump(void *context)
 		timer_set(&daemon->loop, &daemon->grace, GRACE_MS);
 }
 
-static int open_ports(struct daemon *daemon, struct error *err)
-{
-	const struct settings *settings = daemon->settings;
-	const struct control_options control = {
-		.loop = &daemon->loop,
-		.fd = settings->control_fd,
-		.listening = settings->listening,
-		.peer_cid = settings->peer_cid,
-		.ready_again = settings->ready_again,
-		.payload_max = commands_payload_max,
-		.on_command = run_command,
-		.on_cut = cut_command,
-		.on_hangup = control_gone,
-	};
-	const struct mux_options mux = {
-		.loop = &daemon->loop,
-		.fd = settings->tty_fd,
-		.listening = settings->listening,
-		.peer_cid = settings->peer_cid,
-	};
-
-	if (control_open(&daemon->control, &control, err) < 0)
-		return -1;
-	return mux_open(&daemon->mux, &mux, err);
-}
-
 static void watch_begin(const void *watch)
 {
 	report_alive();
@@ -165,6 +139,13 @@ int daemon_run(struct settings *settings, struct error *err)
 				.mux = &daemon.mux,
 				.spawner = &daemon.spawner,
 			},
+		.control =
+			{
+				.payload_max = commands_payload_max,
+				.on_command = run_command,
+				.on_cut = cut_command,
+				.on_hangup = control_gone,
+			},
 		.commands = {.table = &daemon.processes, .pod = &daemon.pod},
 	};
 
@@ -174,7 +155,8 @@ int daemon_run(struct settings *settings, struct error *err)
 	process_table_init(&daemon.processes);
 	if (loop_open(&daemon.loop, err) < 0 ||
 		spawner_open(&daemon.spawner, &daemon.loop, err) < 0 ||
-		open_ports(&daemon, err) < 0)
+		control_open(&daemon.control, &daemon.loop, settings, err) < 0 ||
+		mux_open(&daemon.mux, &daemon.loop, settings, err) < 0)
 		return -1;
 	control_pump(&daemon.control); /* READY */
 	if (settings->after_ready)

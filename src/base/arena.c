@@ -84,6 +84,11 @@ char *arena_strndup(struct arena *arena, const char *text, size_t length)
 	return copy;
 }
 
+char *arena_strdup(struct arena *arena, const char *text)
+{
+	return arena_strndup(arena, text, strlen(text));
+}
+
 void arena_free(struct arena *arena)
 {
 	while (arena->blocks) {

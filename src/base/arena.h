@@ -25,6 +25,8 @@ void *arena_calloc(struct arena *arena, size_t count, size_t size);
 
 /* `length` bytes and a NUL. */
 char *arena_strndup(struct arena *arena, const char *text, size_t length);
+/* A whole string. */
+char *arena_strdup(struct arena *arena, const char *text);
 
 /* Frees all of it; the arena is empty and usable again. */
 void arena_free(struct arena *arena);

@@ -102,11 +102,11 @@ void child_device_find(const struct child_device *device, char path[DEVICE_PATH_
 
 static int device_mount(struct mount_plan *plan)
 {
-	int fd = child_mount_make(plan);
+	int fd = mount_make(plan);
 
 	if (fd < 0 && errno == ENODEV) {
 		module_load_for(plan->type);
-		fd = child_mount_make(plan);
+		fd = mount_make(plan);
 	}
 	return fd;
 }

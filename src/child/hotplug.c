@@ -6,12 +6,13 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/sysinfo.h>
+#include <time.h>
 
 #include "base/file.h"
 #include "base/format.h"
+#include "base/number.h"
 #include "child/cgroup_limits.h"
 #include "child/child.h"
-#include "child/clock.h"
 
 /* ENOENT, no such hardware, is no failure. */
 static void sysfs_write(const char *path, const char *text)
@@ -53,6 +54,20 @@ static void bring_online(const char *directory, const char *name)
 	/* The boot CPU has no such file where it cannot be taken off. */
 	if (file_read(path, state, sizeof(state)) > 0 && state[0] == '0')
 		sysfs_write(path, "1");
+}
+
+void child_clock_set(void)
+{
+	char text[32];
+	const char *at = text;
+	uint64_t seconds;
+	struct timespec now = {0};
+
+	if (file_read("/sys/class/rtc/rtc0/since_epoch", text, sizeof(text)) < 0 ||
+		!number_take(&at, INT64_MAX, &seconds))
+		return;
+	now.tv_sec = (time_t)seconds;
+	clock_settime(CLOCK_REALTIME, &now);
 }
 
 void child_hotplug_rescan(const void *unused)

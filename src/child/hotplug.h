@@ -13,4 +13,8 @@ _Noreturn void child_hotplug_rescan(const void *unused);
  * brought is an error that names its file. The argument is an int: the pod's cgroup, or -1. */
 _Noreturn void child_hotplug_online(const void *pod_cgroup);
 
+/* Sets CLOCK_REALTIME, which stood still while the VM was paused, from the RTC, which keeps UTC. Where
+ * there is none, or it cannot be read, the clock is left as it is: no container should fail for that. */
+void child_clock_set(void);
+
 #endif

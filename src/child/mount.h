@@ -4,23 +4,10 @@
 #ifndef CHILD_MOUNT_H
 #define CHILD_MOUNT_H
 
-#include <linux/mount.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-#define MOUNT_NOTHING_SPECIAL (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)
-
-struct mount_plan {
-	const char *type;
-	const char *source;           /* NULL: the type, as mount(8) and df show it */
-	const char *options[2][2];    /* key, value or NULL; the first without a key is the end */
-	unsigned attributes;          /* MOUNT_ATTR_ */
-	bool superblock_is_read_only; /* a device that is write-protected takes no other */
-};
-
-/* A new file system, not attached: an fd that serves as its root directory; or -1 with errno.
- * ENODEV: the kernel has no such type. */
-int child_mount_make(const struct mount_plan *plan);
+#include "base/mount.h"
 
 /* What `path` below the directory fd is, "" for itself, as a mount of its own, not attached. It must
  * be in the caller's mount namespace. An fd, or -1 with errno. */

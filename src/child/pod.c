@@ -21,7 +21,7 @@
 #include "child/cgroup.h"
 #include "child/cgroup_limits.h"
 #include "child/child.h"
-#include "child/clock.h"
+#include "child/hotplug.h"
 #include "child/network.h"
 #include "child/portmap.h"
 #include "child/rootfs.h"

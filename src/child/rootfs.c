@@ -99,7 +99,7 @@ static const struct guarded_path {
 
 static int mount_new(const struct mount_plan *plan)
 {
-	int fd = child_mount_make(plan);
+	int fd = mount_make(plan);
 
 	if (fd < 0)
 		die_errno("mount a %s", plan->type);
@@ -169,7 +169,7 @@ static void dev_build(const struct child_rootfs *rootfs, int run, int root)
 	const struct system_mounts_spec *mounts = &rootfs->container->system_mounts;
 	int dev = mounts->bind_mount_dev ? mount_clone(AT_FDCWD, "/dev", 0) : dev_private();
 	int shm = mount_clone(run, "shm", MOUNT_NOTHING_SPECIAL);
-	int mqueue = child_mount_make(&mqueue_plan);
+	int mqueue = mount_make(&mqueue_plan);
 
 	child_mount_attach_below(dev, root, "dev");
 	/* The guest's own /dev may have them already. */
@@ -395,7 +395,7 @@ static int cover_open(int root, int place, bool read_only)
 	if (fstat(place, &st) < 0)
 		return -1;
 	if (!read_only && S_ISDIR(st.st_mode))
-		return child_mount_make(&empty_plan);
+		return mount_make(&empty_plan);
 	cover = child_mount_clone(read_only ? place : root, read_only ? "" : "dev/null", false);
 	if (cover >= 0 && read_only)
 		child_mount_limit(cover, MOUNT_NOTHING_SPECIAL | MOUNT_ATTR_RDONLY, false);

@@ -24,7 +24,6 @@
 #include "child/exec.h"
 #include "child/portmap.h"
 #include "child/unmount.h"
-#include "pod/devpts.h"
 #include "spec/privilege.h"
 
 /* For the unmounting of a start that failed and was cut short: somebody waits for it. */
@@ -427,17 +426,16 @@ static int keep_spec(
 	if (!capabilities && table->settings->docker_caps)
 		capabilities = &capabilities_docker;
 	arena_init(arena, KEPT_ARENAS_MAX - table->kept);
-	container->id = arena_strndup(arena, spec->id, strlen(spec->id));
-	container->init_id =
-		process->id ? arena_strndup(arena, process->id, strlen(process->id)) : NULL;
+	container->id = arena_strdup(arena, spec->id);
+	container->init_id = process->id ? arena_strdup(arena, process->id) : NULL;
 	container->envs = arena_calloc(arena, process->envs_count, sizeof(*container->envs));
 	complete = container->id && container->envs && (!process->id || container->init_id);
 	for (size_t i = 0; complete && i < process->envs_count; i++) {
 		const struct env_spec *from = &process->envs[i];
 		struct env_spec *to = &container->envs[i];
 
-		to->env = arena_strndup(arena, from->env, strlen(from->env));
-		to->value = arena_strndup(arena, from->value, strlen(from->value));
+		to->env = arena_strdup(arena, from->env);
+		to->value = arena_strdup(arena, from->value);
 		complete = to->env && to->value;
 	}
 	container->envs_count = process->envs_count;
@@ -570,7 +568,7 @@ struct container *container_start(const struct container_setting *setting,
 	if (keep_spec(container, spec, err) < 0 ||
 		container_cgroup_open(&container->cgroup, container->id, &spec->constraints, err) <
 			0 ||
-		(container->devpts = devpts_open(err)) < 0)
+		(container->devpts = process_devpts(err)) < 0)
 		goto fail;
 	container->spec = spec;
 	/* runV's goes with its process; a cc host removes its containers itself. */

@@ -385,7 +385,7 @@ static const char **copy_list(const char **list, struct arena *arena)
 		count++;
 	copy = arena_calloc(arena, count + 1, sizeof(*copy));
 	for (size_t i = 0; copy && i < count; i++) {
-		copy[i] = arena_strndup(arena, list[i], strlen(list[i]));
+		copy[i] = arena_strdup(arena, list[i]);
 		if (!copy[i])
 			return NULL;
 	}
@@ -399,7 +399,7 @@ static int keep_spec(struct pod *pod, const struct pod_spec *spec, struct error 
 	struct arena *arena = &pod->arena;
 
 	arena_init(arena, MESSAGE_MAX);
-	pod->setting.hostname = arena_strndup(arena, hostname, strlen(hostname));
+	pod->setting.hostname = arena_strdup(arena, hostname);
 	if (!pod->setting.hostname)
 		return error_memory(err);
 	if (!spec->white_lists)

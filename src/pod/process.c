@@ -28,6 +28,7 @@
 #include "base/file.h"
 #include "base/invariant.h"
 #include "base/log.h"
+#include "base/mount.h"
 #include "spec/privilege.h"
 
 /* Until it is looked again whether there is still something to read of a process that is over. */
@@ -216,6 +217,26 @@ static int open_pipe(int *ours, int *childs, bool child_writes, struct error *er
 	*childs = ends[child_writes];
 	fcntl(*ours, F_SETFL, O_NONBLOCK);
 	return 0;
+}
+
+int process_devpts(struct error *err)
+{
+	static const struct mount_plan plan = {
+		.type = "devpts",
+		.options =
+			{
+				{"newinstance", NULL},
+				{"ptmxmode", "0666"},
+				{"mode", "0620"},
+				{"gid", "5"},
+				/* With kernel.pty.max as boot sets it all containers may have as many. */
+				{"max", "1024"},
+			},
+		.attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
+	};
+	int devpts = mount_make(&plan);
+
+	return devpts < 0 ? error_errno(err, "devpts") : devpts;
 }
 
 /* The daemon's end, one fd each way for they close on their own, and the slave. */

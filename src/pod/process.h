@@ -76,6 +76,10 @@ void process_table_pump(struct process_table *table);
 /* After a hang-up of control: events that had not left are told again. */
 void process_table_retell(struct process_table *table);
 
+/* A devpts of a container's own, attached nowhere: its first process mounts it, and the daemon opens
+ * terminals in it without going through any path that the container controls. An fd, or -1 with err. */
+int process_devpts(struct error *err);
+
 /* The request is done when its program runs, or on_failed() follows; -1 with err: nothing is left. */
 int process_start(struct process *process, struct process_table *table,
 	const struct process_plan *plan, struct error *err);

@@ -322,27 +322,22 @@ static void control_hung_up(struct port *port)
 	control->on_hangup(control);
 }
 
-int control_open(struct control *control, const struct control_options *options, struct error *err)
+int control_open(struct control *control, struct loop *loop, const struct settings *settings,
+	struct error *err)
 {
-	const struct port_options port_options = {
+	const struct port_options port = {
 		.name = "control",
-		.fd = options->fd,
-		.listening = options->listening,
-		.peer_cid = options->peer_cid,
+		.fd = settings->control_fd,
+		.listening = settings->listening,
+		.peer_cid = settings->peer_cid,
 		.in_bytes = CONTROL_IN_BYTES,
 		.out_bytes = CONTROL_OUT_BYTES,
 		.header = CONTROL_HEADER,
 		.on_hangup = control_hung_up,
 	};
 
-	*control = (struct control){
-		.ready_again = options->ready_again,
-		.payload_max = options->payload_max,
-		.on_command = options->on_command,
-		.on_cut = options->on_cut,
-		.on_hangup = options->on_hangup,
-	};
-	if (port_open(&control->port, options->loop, &port_options, err) < 0)
+	control->ready_again = settings->ready_again;
+	if (port_open(&control->port, loop, &port, err) < 0)
 		return -1;
 	put_ready(control);
 	return 0;

@@ -6,6 +6,7 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "base/settings.h"
 #include "protocol.h"
 #include "wire/port.h"
 
@@ -54,20 +55,9 @@ struct control {
 	void (*on_hangup)(struct control *control);
 };
 
-struct control_options {
-	struct loop *loop;
-	int fd;
-	bool listening;
-	uint32_t peer_cid;
-	bool ready_again; /* also for each further host */
-	size_t (*payload_max)(uint32_t code);
-	void (*on_command)(struct control *control, struct message *message);
-	void (*on_cut)(struct control *control);
-	void (*on_hangup)(struct control *control);
-};
-
-/* Queues READY. 0, or -1 with err. */
-int control_open(struct control *control, const struct control_options *options, struct error *err);
+/* The callbacks are set by the caller, all else is 0. Queues READY. 0, or -1 with err. */
+int control_open(struct control *control, struct loop *loop, const struct settings *settings,
+	struct error *err);
 
 /* Takes commands from the queue, puts NEXTs and the reply, writes. Before every sleep. */
 void control_pump(struct control *control);

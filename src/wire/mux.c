@@ -371,13 +371,13 @@ static void mux_hung_up(struct port *port)
 	}
 }
 
-int mux_open(struct mux *mux, const struct mux_options *options, struct error *err)
+int mux_open(struct mux *mux, struct loop *loop, const struct settings *settings, struct error *err)
 {
-	const struct port_options port_options = {
+	const struct port_options port = {
 		.name = "tty",
-		.fd = options->fd,
-		.listening = options->listening,
-		.peer_cid = options->peer_cid,
+		.fd = settings->tty_fd,
+		.listening = settings->listening,
+		.peer_cid = settings->peer_cid,
 		.in_bytes = TTY_IN_BYTES,
 		.out_bytes = TTY_OUT_BYTES,
 		.header = TTY_HEADER,
@@ -388,9 +388,9 @@ int mux_open(struct mux *mux, const struct mux_options *options, struct error *e
 	*mux = (struct mux){0};
 	for (size_t i = 0; i < MUX_BUCKETS; i++)
 		list_init(&mux->inputs[i]);
-	if (port_open(&mux->port, options->loop, &port_options, err) < 0)
+	if (port_open(&mux->port, loop, &port, err) < 0)
 		return -1;
-	if (gate_open(&mux->outputs, options->loop, outputs_admitted, err) < 0) {
+	if (gate_open(&mux->outputs, loop, outputs_admitted, err) < 0) {
 		port_close(&mux->port);
 		return -1;
 	}

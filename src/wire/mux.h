@@ -3,6 +3,7 @@
 #ifndef MUX_H
 #define MUX_H
 
+#include "base/settings.h"
 #include "base/watch.h"
 #include "wire/port.h"
 
@@ -48,15 +49,9 @@ struct output {
 	void (*on_closed)(struct output *output);
 };
 
-struct mux_options {
-	struct loop *loop;
-	int fd;
-	bool listening;
-	uint32_t peer_cid;
-};
-
 /* 0, or -1 with err. */
-int mux_open(struct mux *mux, const struct mux_options *options, struct error *err);
+int mux_open(
+	struct mux *mux, struct loop *loop, const struct settings *settings, struct error *err);
 
 /* Moves what has arrived towards the processes, writes what is framed. Before every sleep. */
 void mux_pump(struct mux *mux);

@@ -248,22 +248,21 @@ static void ping(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct control_options options = {
-		.loop = &loop,
-		.listening = true,
-		.payload_max = payload_max,
-		.on_command = run,
-		.on_cut = ignore,
-		.on_hangup = ignore,
-	};
+	struct settings settings = {.listening = true};
 	struct error err;
 
 	if (size > 20000)
 		return 0;
 	signal(SIGPIPE, SIG_IGN);
 	turns_open(pump);
-	options.fd = host_listen(&host);
-	assert(control_open(&control, &options, &err) == 0);
+	settings.control_fd = host_listen(&host);
+	control = (struct control){
+		.payload_max = payload_max,
+		.on_command = run,
+		.on_cut = ignore,
+		.on_hangup = ignore,
+	};
+	assert(control_open(&control, &loop, &settings, &err) == 0);
 	is_owed = false;
 	begin();
 	while (size > 0) {

@@ -363,15 +363,15 @@ static size_t run_op(int op, size_t seq, size_t length, const uint8_t *data, siz
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct mux_options options = {.loop = &loop, .listening = true};
+	struct settings settings = {.listening = true};
 	struct error err;
 
 	if (size > 20000)
 		return 0;
 	signal(SIGPIPE, SIG_IGN);
 	turns_open(pump);
-	options.fd = host_listen(&host);
-	assert(mux_open(&mux, &options, &err) == 0);
+	settings.tty_fd = host_listen(&host);
+	assert(mux_open(&mux, &loop, &settings, &err) == 0);
 	for (size_t seq = 0; seq < PROCESSES; seq++) {
 		processes[seq].sent = sent[seq];
 		process_open(seq);

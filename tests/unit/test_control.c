@@ -89,23 +89,21 @@ void *__wrap_malloc(size_t size)
 
 static int setup(void **state)
 {
-	struct control_options options = {
-		.loop = &loop,
-		.fd = host_listen(&host),
-		.listening = true,
+	const struct settings settings = {.control_fd = host_listen(&host), .listening = true};
+	struct error err;
+
+	(void)state;
+	control = (struct control){
 		.payload_max = payload_max,
 		.on_command = run,
 		.on_cut = count_cut,
 		.on_hangup = count_hangup,
 	};
-	struct error err;
-
-	(void)state;
 	answers = true;
 	taken_count = cuts = hangups = 0;
 	memory = SIZE_MAX;
 	turns_open(pump);
-	return control_open(&control, &options, &err);
+	return control_open(&control, &loop, &settings, &err);
 }
 
 static int teardown(void **state)

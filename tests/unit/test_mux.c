@@ -33,12 +33,12 @@ static void pump(void)
 
 static int setup(void **state)
 {
-	struct mux_options options = {.loop = &loop, .fd = host_listen(&host), .listening = true};
+	const struct settings settings = {.tty_fd = host_listen(&host), .listening = true};
 	struct error err;
 
 	(void)state;
 	turns_open(pump);
-	assert_int_equal(mux_open(&mux, &options, &err), 0);
+	assert_int_equal(mux_open(&mux, &loop, &settings, &err), 0);
 	host_connect(&host);
 	turn_until_quiet();
 	return 0;
