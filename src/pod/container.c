@@ -207,18 +207,13 @@ static int unmount(struct container *container, struct error *err)
 	return 0;
 }
 
-static void leave_later(struct container *container)
-{
-	timer_set(container->setting->table->loop, &container->leaving, LEAVE_MS);
-}
-
 static void leaving_due(struct timer *timer)
 {
 	struct container *container = list_entry(timer, struct container, leaving);
 	struct error err;
 
 	if (unmount(container, &err) < 0)
-		leave_later(container);
+		timer_set(container->setting->table->loop, timer, LEAVE_MS);
 }
 
 /* That no child can be forked is told at once: a command may wait. Nobody may ever ask again for the
@@ -233,7 +228,7 @@ static void container_leave(struct container *container)
 	if (unmount(container, &err) == 0)
 		return;
 	if (goes_by_itself)
-		leave_later(container);
+		timer_set(container->setting->table->loop, &container->leaving, LEAVE_MS);
 	unmounted(container, &err);
 }
 
