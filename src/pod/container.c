@@ -212,7 +212,8 @@ static void leaving_due(struct timer *timer)
 	struct container *container = list_entry(timer, struct container, leaving);
 	struct error err;
 
-	if (unmount(container, &err) < 0)
+	/* At the end of the pod it is unmounted with all others. */
+	if (container->is_removed && unmount(container, &err) < 0)
 		timer_set(container->setting->table->loop, timer, LEAVE_MS);
 }
 

@@ -124,6 +124,7 @@ static void start_failed(struct pod *pod, const struct error *err)
 	struct request *request = &pod->setting.table->request;
 
 	request->next = NULL;
+	request->child = NULL; /* it may be gone, or become the one that releases */
 	request->failure = *err;
 	pod->has_failed = true;
 	kill_all(pod);

@@ -172,6 +172,12 @@ static bool token_is_empty(const jsmntok_t *value)
 		(value->type == JSMN_ARRAY && value->size == 0);
 }
 
+/* It is not a name: nothing is said of it behind a colon. */
+static bool is_whole(const jsmntok_t *value)
+{
+	return value->size == 0 || value->type == JSMN_ARRAY || value->type == JSMN_OBJECT;
+}
+
 static bool name_is(const struct decoder *d, const jsmntok_t *name, const char *wanted)
 {
 	const char *at = d->text + name->start, *end = d->text + name->end, *why;
@@ -229,7 +235,8 @@ static int decode_strings(const struct decoder *d, const jsmntok_t *list, const 
 	if (!*out)
 		return refuse_memory(d);
 	for (int i = 0; i < list->size; i++, value = token_next(d, value)) {
-		if (decode_string(d, value, &(*out)[i]) < 0)
+		if ((is_whole(value) ? decode_string(d, value, &(*out)[i])
+				     : refuse(d, "expected string")) < 0)
 			return refuse_at(d, (size_t)i);
 	}
 	return 0;
@@ -273,10 +280,10 @@ static int decode_bool(const struct decoder *d, const jsmntok_t *value, bool *ou
 	return 0;
 }
 
-/* jsmn takes {"a" "b"} and {"a":"b":"c"}. */
+/* jsmn takes {"a" "b"}, {"a":"b":"c"} and ["a":"b"]. */
 static int check_name(const struct decoder *d, const jsmntok_t *name)
 {
-	if (name + 1 < d->end && name->type == JSMN_STRING && name->size == 1)
+	if (name + 1 < d->end && name->type == JSMN_STRING && name->size == 1 && is_whole(name + 1))
 		return 0;
 	return refuse(d, "malformed JSON: expected a name and its value");
 }

@@ -5,8 +5,10 @@ hang-up; the agent lives, does what it is told next, and leaves nothing behind.
 FAULTS_STEP=1 (`make faults`) fails every call of the session in turn; without it every 7th.
 """
 
+import ctypes
 import os
 import re
+import time
 
 import pytest
 
@@ -259,6 +261,74 @@ def test_a_container_that_cannot_be_unmounted_now_is_unmounted_later(rig):
         host.disconnect()
     finally:
         guest.stop()
+
+
+class Births:
+    """What the agent forks is held before its first instruction, until the end: a tracer does it, a
+    process of its own."""
+
+    SEIZE, CONT, TRACEFORK, FORKED = 0x4206, 7, 2, 1
+
+    def __init__(self, pid):
+        self.count, tell = os.pipe2(os.O_NONBLOCK)
+        self.tracer = os.fork()
+        if self.tracer == 0:
+            try:
+                self._trace(pid, tell)
+            finally:
+                os._exit(1)
+        os.close(tell)
+        while not self._told():
+            time.sleep(0.01)
+
+    def _trace(self, agent, tell):
+        ptrace = ctypes.CDLL(None).ptrace
+        ptrace.argtypes = [ctypes.c_long] * 4
+        ptrace(self.SEIZE, agent, 0, self.TRACEFORK)
+        os.write(tell, b".")
+        while True:
+            pid, status = os.waitpid(-1, 0x40000000)  # __WALL
+            if pid == agent and os.WIFSTOPPED(status):
+                if status >> 16 == self.FORKED:
+                    os.write(tell, b".")
+                ptrace(self.CONT, pid, 0, 0 if status >> 16 else os.WSTOPSIG(status))
+
+    def _told(self):
+        try:
+            return len(os.read(self.count, 100))
+        except BlockingIOError:
+            return 0
+
+    def end(self):
+        """How many they were."""
+        count = self._told()
+        os.kill(self.tracer, 9)
+        os.waitpid(self.tracer, 0)
+        os.close(self.count)
+        return count
+
+
+def test_a_pod_ends_while_a_container_still_waits_for_a_child_that_unmounts_it(rig):
+    """The pod's own child unmounts it then, and no other may begin."""
+    rig.share.image("box")
+    guest = HostGuest(rig.share, binary="faults", fault="fork", deadline=100)
+    births = None
+    try:
+        host = Host(guest, 20)
+        host.connect()
+        host.startpod()
+        process = host.newcontainer("c", ["cat"], id="init").started()
+        guest.fault_while.touch()
+        process.close_stdin()
+        assert process.wait() == 0
+        host.wait_seen(lambda: "container 'c': fork" in guest.log, "the removal that fails")
+        guest.fault_while.unlink()
+        births = Births(guest.pid)
+        host.ack(Code.DESTROYPOD)
+    finally:
+        forks = births.end() if births else 0
+        guest.stop()
+    assert forks == 1
 
 
 def test_without_epoll_for_pipes_every_command_is_answered(rig):

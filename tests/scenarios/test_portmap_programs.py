@@ -15,7 +15,11 @@ import pytest
 
 import test_network_input
 from rig import pace
+from rig.host import Host
+from rig.host_rig import HostGuest
+from rig.inspect import Cgroup
 from rig.wire import Code
+from test_destroy import Tracer
 
 net = test_network_input.net  # a fixture
 pytestmark = pytest.mark.only("host", "programs of the test's own in the daemon's mount namespace")
@@ -45,6 +49,8 @@ LISTS = {"internalNetworks": ["10.0.0.0/8"], "externalNetworks": ["192.0.2.0/24"
 
 def hide_programs(host, directory):
     """What the machine has in /usr/sbin: that directory is there instead."""
+    host.wait_for(lambda: host.ready, "READY")  # before it the namespace may still be the machine's
+    assert os.readlink(f"/proc/{host.guest.pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt")
     subprocess.run(["nsenter", "-t", str(host.guest.pid), "-m", "mount", "--bind", directory,
                     "/usr/sbin"], check=True)
 
@@ -171,6 +177,41 @@ def test_ports_that_cannot_be_opened_are_an_error_in_bounded_time(programs):
     programs.plan()
     programs.container("c", 90).started()
     assert "--dport 90 " in programs.calls()[-1]
+
+
+def test_a_destroypod_after_a_start_whose_second_container_had_no_child_for_its_ports(rig, tmp_path):
+    """What the start waited for last is freed by then."""
+    rig.share.image("box")
+    guest = HostGuest(rig.share, binary="faults", fault="fork", deadline=20)
+    tracer = None
+    try:
+        host = Host(guest, 20)
+        host.on_tty = lambda frame: None
+        host.connect()
+        programs = Programs(host, tmp_path)
+        programs.plan("wait")
+        ports = [{"hostPort": 1, "containerPort": 2}]
+        failing = host.send(*programs.start_pod(
+            shareDir="share", portmappingWhiteLists=LISTS, containers=[
+                {"id": name, "image": "box", "ports": ports if name == "b" else [],
+                 "process": {"stdio": seq, "stderr": seq + 1, "args": ["sleep", "1000"]}}
+                for name, seq in (("a", 4711), ("b", 4713))]))
+        host.wait_seen(programs.is_waiting, "the pod's rules")
+        first = Cgroup(host, "a")
+        first.make_frozen()
+        programs.go()
+        first.wait_frozen(1)
+        tracer = Tracer(int(guest.shell(host, "pgrep -P $AGENT -x pod-init")()))
+        guest.fault_while.touch()
+        first.freeze(False)
+        host.wait_seen(tracer.has_stopped, "the end of the pod's init")
+        destroy = host.send(Code.DESTROYPOD)
+        host.wait_for(lambda: destroy.kind == Code.ACK, "the ACK")
+        assert "fork: " in failing.text
+    finally:
+        if tracer:
+            tracer.detach()
+        guest.stop()
 
 
 @pytest.mark.parametrize("what", ["ok", "fail"])

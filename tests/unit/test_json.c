@@ -493,6 +493,23 @@ static void only_an_object_is_decoded(void **state)
 	assert_refused("{}]", "malformed JSON at byte 2");
 }
 
+/* As jsmn takes it; what stands behind would be lost, or taken for the next value. */
+static void a_colon_stands_behind_names_only(void **state)
+{
+	static const char why[] = "malformed JSON: expected a name and its value";
+	char inside[100];
+
+	(void)state;
+	assert_refused("{\"strings\":[\"a\":\"b\"]}", "strings[0]: expected string");
+	assert_refused("{\"strings\":[\"a\":\"b\",\"c\"]}", "strings[0]: expected string");
+	assert_refused("{\"string\":\"a\":\"b\"}", why);
+	assert_refused("{\"x\":\"string\":\"b\"}", why);
+	snprintf(inside, sizeof(inside), "map: %s", why);
+	assert_refused("{\"map\":{\"a\":\"b\":\"c\"}}", inside);
+	snprintf(inside, sizeof(inside), "leaves[0]: %s", why);
+	assert_refused("{\"leaves\":[{\"name\":\"x\"}:{\"name\":\"y\"}]}", inside);
+}
+
 static void no_bytes_at_all_may_be_a_null_pointer(void **state)
 {
 	struct tree out;
@@ -831,6 +848,7 @@ int main(int argc, char *argv[])
 		test_with_arena(what_must_be_given_is_missed_by_path),
 		test_with_arena(a_required_field_must_not_be_empty),
 		test_with_arena(only_an_object_is_decoded),
+		test_with_arena(a_colon_stands_behind_names_only),
 		test_with_arena(no_bytes_at_all_may_be_a_null_pointer),
 		test_with_arena(a_nul_byte_is_not_the_end),
 		test_with_arena(a_long_name_is_not_shown),
