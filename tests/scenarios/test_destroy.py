@@ -120,8 +120,11 @@ def test_processes_that_end_at_sigterm_are_waited_for_and_then_a_grace_begins(po
 def test_where_no_child_can_be_had_the_agent_itself_sends_sigterm(pod):
     if not pod.guest.pids:
         pytest.skip("no pids controller of cgroup v1")
-    polite = [started(pod, ["sh", "-c", "trap 'exit 9' TERM; echo go; while :; do read x; done"]),
-              pod.execcmd("stubborn", ["sh", "-c", "trap 'exit 8' TERM; echo go; read x"]).started()]
+    # The other one ends first: the end of a first process is the end of its container.
+    wait = "read pid </dev/shm/pid; while kill -0 $pid 2>/dev/null; do :; done; exit 9"
+    polite = [started(pod, ["sh", "-c", f"trap '{wait}' TERM; echo go; while :; do read x; done"]),
+              pod.execcmd("stubborn", ["sh", "-c", "echo $$ >/dev/shm/pid; trap 'exit 8' TERM; echo go; "
+                                       "read x"]).started()]
     polite[1].wait_output(b"go")
     (pod.guest.pids / "pids.max").write_text("1")
     destroy = Destroy(pod)
