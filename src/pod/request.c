@@ -32,7 +32,7 @@ void request_done_with(struct request *request, uint8_t *payload, size_t length)
 {
 	request_rest(request);
 	request->name = NULL;
-	control_ack_owned(request->control, payload, length);
+	control_ack(request->control, payload, length);
 }
 
 void request_done(struct request *request, const struct error *err)

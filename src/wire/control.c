@@ -119,16 +119,7 @@ static bool reply_put(struct control *control)
 	return n > 0 || left == 0;
 }
 
-void control_ack(struct control *control, const void *payload, size_t length)
-{
-	assert(length <= sizeof(control->reply));
-	log_debug("control: command %u: ack", control->last_code);
-	if (length)
-		memcpy(control->reply, payload, length);
-	reply_set(control, ACK, NULL, length);
-}
-
-void control_ack_owned(struct control *control, uint8_t *payload, size_t length)
+void control_ack(struct control *control, uint8_t *payload, size_t length)
 {
 	log_debug("control: command %u: ack", control->last_code);
 	reply_set(control, ACK, payload, length);

@@ -62,12 +62,10 @@ int control_open(struct control *control, struct loop *loop, const struct settin
 /* Takes commands from the queue, puts NEXTs and the reply, writes. Before every sleep. */
 void control_pump(struct control *control);
 
-/* The one reply to the present command; `length` bytes of payload, at most ERROR_TEXT_MAX, are
- * copied. Asserts that one is owed. The message is gone afterwards. */
-void control_ack(struct control *control, const void *payload, size_t length);
+/* The one reply to the present command; `payload` (malloc, or NULL) is taken over. Asserts that one is
+ * owed. The message is gone afterwards. */
+void control_ack(struct control *control, uint8_t *payload, size_t length);
 void control_error(struct control *control, const struct error *err);
-/* As control_ack, but any length, and `payload` (malloc, or NULL) is taken over. */
-void control_ack_owned(struct control *control, uint8_t *payload, size_t length);
 
 /* A PROCESSASYNCEVENT: false when there is no room now; else *mark is for control_has_sent(). */
 bool control_event(struct control *control, const char *container, const char *process, int status,

@@ -53,19 +53,15 @@ static size_t payload_max(uint32_t code)
 
 static void answer(void)
 {
-	uint8_t payload[4], *owned;
+	size_t length = owed_code & LONG_REPLY ? REPLY_LONG : 4;
+	uint8_t *payload;
 
 	if (!is_owed)
 		return;
 	is_owed = false;
+	payload = calloc(1, length);
 	store_be32(payload, owed_code);
-	if (owed_code & LONG_REPLY) {
-		owned = calloc(1, REPLY_LONG);
-		memcpy(owned, payload, sizeof(payload));
-		control_ack_owned(&control, owned, REPLY_LONG);
-	} else {
-		control_ack(&control, payload, sizeof(payload));
-	}
+	control_ack(&control, payload, length);
 }
 
 static void run(struct control *c, struct message *message)

@@ -28,10 +28,10 @@ static uint8_t last_byte;
 
 static void answer(uint32_t code)
 {
-	uint8_t payload[4];
+	uint8_t *payload = calloc(1, 4);
 
 	store_be32(payload, code);
-	control_ack(&control, payload, sizeof(payload));
+	control_ack(&control, payload, 4);
 }
 
 static void run(struct control *c, struct message *message)
@@ -438,7 +438,7 @@ static void answer_at_length(size_t length)
 
 	for (size_t i = 0; i < length; i++)
 		payload[i] = (uint8_t)(i % 251);
-	control_ack_owned(&control, payload, length);
+	control_ack(&control, payload, length);
 }
 
 static void a_long_reply_is_streamed_and_nothing_comes_within_it(void **state)
@@ -473,7 +473,7 @@ static void a_long_reply_may_be_empty(void **state)
 	begin();
 	answers = false;
 	say(READFILE, 10);
-	control_ack_owned(&control, NULL, 0);
+	control_ack(&control, NULL, 0);
 	answers = true;
 	assert_in_step();
 	assert_int_equal(said[0].code, ACK);
