@@ -87,7 +87,7 @@ def test_a_node_without_a_disk_is_a_disk_that_is_yet_to_come(pod, box):
     os.mknod(f"/dev/{name}", stat.S_IFBLK | 0o600, os.makedev(60, 1))
     try:
         late = pod.newcontainer("late", ["true"], image=name, container={"fstype": "ext4"})
-        assert f"no disk {name} came within 3 s" in late.refused()
+        assert f"no disk {name} came within " in late.refused()
     finally:
         os.unlink(f"/dev/{name}")
 
