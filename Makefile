@@ -387,7 +387,7 @@ lint-format: | build/setup-test
 
 lint-layers: | build/setup-test
 	$(call say,LINT)
-	$(Q)scripts/check-layers README.md
+	$(Q)scripts/check-layers .
 
 # gcc's warnings are errors in both builds already; these are clang's.
 lint-clang: $(ROOMS:%=build/clang/%.o)
