@@ -288,8 +288,9 @@ class Chaos(Oracle):
             there.add((status.partition("NSpid:")[2].split("\n")[0].split()[-1], identity(stat)))
         for process in ended:
             line, _, out = bytes(process.out).partition(b"\n")
-            if b")" in line:
-                check((line.split()[0].decode(), identity(line.decode(errors="replace"))) not in there,
+            # A mutated command may say anything.
+            if stat := re.fullmatch(r"(\d+) \(.*\) \S( -?\d+)+", line.decode(errors="replace")):
+                check((stat[1], identity(stat[0])) not in there,
                       f"told to have ended, with {process.code}, but there: {process.script}")
             if process.expected is not None:
                 killed = {128 + number for number in self.signals}

@@ -15,6 +15,7 @@ import select
 import socket
 import struct
 import threading
+import time
 
 from rig import pace
 
@@ -274,21 +275,29 @@ class Station:
     # What a test does with it
 
     def resolve(self, source, address):
-        """Asks for the guest's MAC, by ARP or a neighbour solicitation."""
+        """Asks for the guest's MAC, by ARP or a neighbour solicitation; each second again, as RFC 4861 has
+        it: behind the ACK the kernel may not have looked at the link's carrier yet, and only then joins
+        the IPv6 group that is asked."""
         source, address = ipaddress.ip_address(source), ipaddress.ip_address(address)
+        if address.version == 4:
+            question = b"\xff" * 6, ARP, struct.pack(
+                ">HHBBH6s4s6s4s", 1, IPV4, 6, 4, 1, self.mac, source.packed, bytes(6), address.packed)
+        else:
+            group = b"\xff\x02" + bytes(9) + b"\x01\xff" + address.packed[13:]
+            packet = Packet(source, ipaddress.ip_address(group), ICMPV6, struct.pack(
+                ">BBHI16sBB6s", 135, 0, 0, 0, address.packed, 1, 1, self.mac))
+            question = b"\x33\x33" + group[12:], IPV6, packet.fill_checksum(2).build()
+        end = time.monotonic() + pace.scaled(TIMEOUT)
         with self.changed:
             self.neighbours.pop(address, None)
-            if address.version == 4:
-                self.transmit(b"\xff" * 6, ARP, struct.pack(
-                    ">HHBBH6s4s6s4s", 1, IPV4, 6, 4, 1, self.mac, source.packed, bytes(6),
-                    address.packed))
-            else:
-                group = b"\xff\x02" + bytes(9) + b"\x01\xff" + address.packed[13:]
-                question = struct.pack(">BBHI16sBB6s", 135, 0, 0, 0, address.packed, 1, 1, self.mac)
-                packet = Packet(source, ipaddress.ip_address(group), ICMPV6, question)
-                self.transmit(b"\x33\x33" + group[12:], IPV6, packet.fill_checksum(2).build())
-            self.wait(lambda: address in self.neighbours, f"the MAC of {address}")
-            return source, address
+            while address not in self.neighbours:
+                if self.failure:
+                    raise self.failure
+                if time.monotonic() > end:
+                    raise TimeoutError(f"{self.name}: nobody has told the MAC of {address}")
+                self.transmit(*question)
+                self.changed.wait_for(lambda: address in self.neighbours or self.failure, 1)
+        return source, address
 
     def ping(self, source, address):
         source, address = self.resolve(source, address)
