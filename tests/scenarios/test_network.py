@@ -222,7 +222,11 @@ def test_a_renamed_interface_keeps_its_addresses_and_routes(net):
                "ipAddresses": [{"ipAddress": "10.1.0.2", "netMask": "24"}]}
     net.host.ack(Code.SETUPINTERFACE, command)
     net.host.ack(Code.SETUPINTERFACE, command)
-    assert "eth1" not in net.state()
+    # Another that asks for more means another device, which has yet to come.
+    for more in {"mtu": 1300}, {"ipAddresses": [{"ipAddress": "10.1.0.4", "netMask": "24"}]}:
+        assert net.host.error(Code.SETUPINTERFACE, {**command, **more}) == \
+            "setupinterface: interface 'eth1': no such device, and none came"
+    assert "eth1" not in net.state() and "10.1.0.4" not in net.state()
     net.first.ping("fd00:1::1", "fd00:1::2")
     assert net.run("talk", "to", "tcp", "192.0.2.1", "7", "by the default route")
     net.host.ack(Code.SETUPINTERFACE, {"device": "uplink0", "newDeviceName": "eth1"})
