@@ -50,6 +50,8 @@
 /* A pty's buffered output at its last call: FIONREAD shows only 4 KiB of it. */
 #define PTY_LAST_CALL_MAX (128 * KIB)
 
+/* For anything that is set up, unless the kernel command line says otherwise. */
+#define DEADLINE_MS 60000u
 /* A container that holds the agent in the kernel for so long is killed. */
 #define WATCH_MS 3000u
 

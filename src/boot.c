@@ -38,7 +38,6 @@
 
 #define RUN_DIR        "/run/hyperstart"
 #define CGROUP_DIR     "/sys/fs/cgroup"
-#define DEADLINE_S     60u
 #define DEADLINE_MAX_S (24 * 3600u)
 
 #define NOTHING_SPECIAL (MS_NOSUID | MS_NODEV | MS_NOEXEC)
@@ -171,23 +170,7 @@ static void stdio_open(void)
 
 /* --- The kernel ------------------------------------------------------------------------------- */
 
-static void kernel_check_version(void)
-{
-	struct utsname name;
-	uint64_t major, minor;
-	const char *at = name.release;
-
-	/* mount_setattr came with 5.12; cgroup.kill, which shows only in a cgroup, with 5.14. */
-	if (syscall(SYS_mount_setattr, -1, "", 0, NULL, 0) < 0 && errno == ENOSYS)
-		log_error("boot: kernel lacks mount_setattr: containers will not start");
-	if (uname(&name) < 0)
-		return;
-	if (!number_take(&at, UINT32_MAX, &major) || *at++ != '.' ||
-		!number_take(&at, UINT32_MAX, &minor) || major < 5 || (major == 5 && minor < 15))
-		log_error("boot: Linux %s: 5.15 or newer is needed", name.release);
-}
-
-static void kernel_check_options(void)
+static void kernel_check(void)
 {
 	static const struct {
 		const char *path, *option;
@@ -198,7 +181,18 @@ static void kernel_check_options(void)
 		{"/proc/sys/fs/mqueue", "CONFIG_POSIX_MQUEUE"},
 		{"/dev/ptmx", "CONFIG_UNIX98_PTYS"},
 	};
+	struct utsname name;
+	const char *at = name.release;
+	uint64_t major, minor;
 
+	if (uname(&name) == 0 &&
+		(!number_take(&at, UINT32_MAX, &major) || *at++ != '.' ||
+			!number_take(&at, UINT32_MAX, &minor) || major < 5 ||
+			(major == 5 && minor < 15)))
+		log_error("boot: Linux %s: 5.15 or newer is needed", name.release);
+	/* mount_setattr came with 5.12; cgroup.kill, which shows only in a cgroup, with 5.14. */
+	if (syscall(SYS_mount_setattr, -1, "", 0, NULL, 0) < 0 && errno == ENOSYS)
+		log_error("boot: kernel lacks mount_setattr: containers will not start");
 	for (size_t i = 0; i < COUNT(needed); i++)
 		if (access(needed[i].path, F_OK) < 0)
 			log_error("boot: kernel lacks %s", needed[i].option);
@@ -366,18 +360,9 @@ void boot_start(struct settings *settings)
 		fail("mount /proc");
 	if (mount_at("sysfs", "/sys", NOTHING_SPECIAL, NULL) < 0)
 		fail("mount /sys");
-	*settings = (struct settings){
-		.control_fd = -1,
-		.tty_fd = -1,
-		.run_dir = RUN_DIR,
-		.api = PROTOCOL_API,
-		.deadline_ms = DEADLINE_S * 1000,
-		.watch_ms = WATCH_MS,
-		.last_command = -1,
-		.after_ready = boot_finish,
-	};
+	settings->run_dir = RUN_DIR;
+	settings->after_ready = boot_finish;
 	command_line_apply(settings, &transport);
-	kernel_check_version();
 	boot_raise_nofile(settings);
 	modules_load(true);
 	if (transport_await(&transport, settings) < 0)
@@ -385,12 +370,15 @@ void boot_start(struct settings *settings)
 	ports_ms = clock_now();
 }
 
-/* Limits of the kernel that are a user's, not a container's: root's in a container are the agent's, too. */
-static void user_limits_set(void)
+static void limits_set(void)
 {
 	static const struct {
 		const char *path, *value;
 	} limits[] = {
+		/* Whatever the containers take, the kernel kills another process. */
+		{"/proc/self/oom_score_adj", "-1000"},
+		/* The others count per user, not per container, and root in a container is the
+		 * same user as the agent. */
 		/* Watches count as memory of the container. LONG_MAX. */
 		{"/proc/sys/fs/epoll/max_user_watches", "9223372036854775807"},
 		/* Keys do not, and outlive it. 0 is refused. */
@@ -406,16 +394,6 @@ static void user_limits_set(void)
 		if (file_write(limits[i].path, limits[i].value) < 0 && errno != ENOENT)
 			log_error("boot: write '%s' to %s: %s", limits[i].value, limits[i].path,
 				ERROR_REASON(errno));
-}
-
-/* Whatever the containers take: our pages stay, and another is killed. */
-static void stay(void)
-{
-	if (file_write("/proc/self/oom_score_adj", "-1000") < 0)
-		log_error("boot: write /proc/self/oom_score_adj: %s", ERROR_REASON(errno));
-	/* On fault: what is not used need not be there. */
-	if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
-		log_error("boot: lock memory: %s", ERROR_REASON(errno));
 }
 
 void boot_finish(struct settings *settings)
@@ -437,9 +415,11 @@ void boot_finish(struct settings *settings)
 	if (!settings->cgroup_dir)
 		log_error("boot: take cgroup2: %s: containers cannot be killed as a whole",
 			ERROR_REASON(errno));
-	kernel_check_options();
-	user_limits_set();
-	stay();
+	kernel_check();
+	limits_set();
+	/* On fault: pages that are not used need not be there. */
+	if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
+		log_error("boot: lock memory: %s", ERROR_REASON(errno));
 	log_info("boot: ms since the kernel began: init %llu, ports %llu, READY %llu",
 		(unsigned long long)entered_ms, (unsigned long long)ports_ms,
 		(unsigned long long)ready_ms);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Without arguments PID 1 of a VM, or a service in one; with them the same daemon on sockets, for the
+/* Without arguments PID 1 of a VM, or a service in one; with them the same agent on sockets, for the
  * tests. */
 #include <limits.h>
 #include <signal.h>
@@ -22,25 +22,10 @@ static const char usage[] =
 	"As PID 1 of a virtual machine, or as a service in one: without arguments.\n"
 	"See hyperstart(8).\n";
 
-static _Noreturn void usage_exit(void)
+static _Noreturn void usage_exit(int fd, int code)
 {
-	(void)!write(STDERR_FILENO, usage, sizeof(usage) - 1);
-	_exit(2);
-}
-
-static _Noreturn void help_exit(void)
-{
-	(void)!write(STDOUT_FILENO, usage, sizeof(usage) - 1);
-	_exit(0);
-}
-
-static _Noreturn void version_exit(void)
-{
-	char id[BUILD_ID_SIZE];
-
-	version_build_id(id);
-	dformat(STDOUT_FILENO, "hyperstart %s, API %u, build %s\n", VERSION, PROTOCOL_API, id);
-	_exit(0);
+	(void)!write(fd, usage, sizeof(usage) - 1);
+	_exit(code);
 }
 
 static bool fd_option(const char *value, int *fd)
@@ -75,20 +60,24 @@ static void parse_arguments(char **argv, struct settings *settings)
 {
 	while (*++argv) {
 		char *key = *argv, *value = strchr(key, '=');
+		char id[BUILD_ID_SIZE];
 
 		if (strcmp(key, "--help") == 0)
-			help_exit();
-		if (strcmp(key, "--version") == 0)
-			version_exit();
-
+			usage_exit(STDOUT_FILENO, 0);
+		if (strcmp(key, "--version") == 0) {
+			version_build_id(id);
+			dformat(STDOUT_FILENO, "hyperstart %s, API %u, build %s\n", VERSION,
+				PROTOCOL_API, id);
+			_exit(0);
+		}
 		if (strncmp(key, "--", 2) != 0 || !value)
-			usage_exit();
+			usage_exit(STDERR_FILENO, 2);
 		*value++ = '\0';
 		if (!option_apply(settings, key + 2, value))
-			usage_exit();
+			usage_exit(STDERR_FILENO, 2);
 	}
 	if (settings->control_fd < 0 || settings->tty_fd < 0 || !settings->run_dir)
-		usage_exit();
+		usage_exit(STDERR_FILENO, 2);
 	log_open(STDERR_FILENO, false, log_threshold);
 }
 
@@ -98,8 +87,9 @@ int main(int argc, char **argv)
 		.control_fd = -1,
 		.tty_fd = -1,
 		.api = PROTOCOL_API,
-		.deadline_ms = 60000,
+		.deadline_ms = DEADLINE_MS,
 		.watch_ms = WATCH_MS,
+		.last_command = -1,
 	};
 	/* Words that the kernel does not know on its command line are arguments of its init. */
 	const bool is_rig = argc > 1 && argv[1][0] == '-', is_init = getpid() == 1;
@@ -119,7 +109,7 @@ int main(int argc, char **argv)
 	} else if (is_init || getppid() == 1) {
 		boot_start(&settings);
 	} else {
-		usage_exit();
+		usage_exit(STDERR_FILENO, 2);
 	}
 	if (daemon_run(&settings, &err) < 0)
 		log_error("daemon: %s", err.text);

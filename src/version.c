@@ -10,12 +10,6 @@
 
 extern const ElfW(Ehdr) __ehdr_start; /* the linker's: where our file begins in memory */
 
-static void hex_write(char hex[BUILD_ID_SIZE], const unsigned char *id, size_t length)
-{
-	for (size_t i = 0; i < length && 2 * i + 2 < BUILD_ID_SIZE; i++)
-		format(hex + 2 * i, sizeof("00"), "%02x", id[i]);
-}
-
 /* By offsets into the file, not by addresses: notes stand in the segment that begins with the ELF
  * header, wherever that was loaded. */
 void version_build_id(char hex[BUILD_ID_SIZE])
@@ -32,7 +26,10 @@ void version_build_id(char hex[BUILD_ID_SIZE])
 
 			at += sizeof(*note) + note->n_namesz;
 			if (note->n_type == NT_GNU_BUILD_ID)
-				hex_write(hex, (const void *)at, note->n_descsz);
+				for (size_t b = 0; b < note->n_descsz && 2 * b + 2 < BUILD_ID_SIZE;
+					b++)
+					format(hex + 2 * b, sizeof("00"), "%02x",
+						(unsigned char)at[b]);
 			at += (note->n_descsz + 3) / 4 * 4;
 		}
 	}
