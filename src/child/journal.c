@@ -11,6 +11,7 @@
 #include "base/count.h"
 #include "base/file.h"
 #include "base/format.h"
+#include "child/child.h"
 
 /* Entries grow down from here, what is kept grows up. malloc leaves the pages untouched that nobody
  * needs. */
@@ -22,14 +23,16 @@ static struct nlmsghdr *entry_at(struct journal *journal, size_t at)
 	return (struct nlmsghdr *)(journal->bytes + at);
 }
 
-int journal_open(struct journal *journal, struct error *err)
+void journal_open(struct journal *journal)
 {
 	*journal = (struct journal){
 		.bytes = malloc(ENTRIES_MAX + KEPT_MAX),
 		.start = ENTRIES_MAX,
 		.end = ENTRIES_MAX,
 	};
-	return journal->bytes ? netlink_open(&journal->netlink, err) : error_memory(err);
+	if (!journal->bytes)
+		die("out of memory");
+	netlink_open(&journal->netlink);
 }
 
 /* As a request, the message that tells of an object makes it again. */

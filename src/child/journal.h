@@ -15,8 +15,8 @@ struct journal {
 	size_t start, end;
 };
 
-/* 0, or -1 with err. */
-int journal_open(struct journal *journal, struct error *err);
+/* May die. */
+void journal_open(struct journal *journal);
 
 /* Before the first change: reads all addresses, and the routes of the main table that the kernel does
  * not keep by itself. 0, or -1 with err. */

@@ -11,8 +11,8 @@
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 
-#include "base/file.h"
 #include "base/invariant.h"
+#include "child/child.h"
 
 /* The kernel fills its datagrams up to the size that it has seen us receive with. */
 #define DATAGRAM_MAX 32768
@@ -123,34 +123,29 @@ enum netlink_progress netlink_parse(
 
 /* --- The socket ------------------------------------------------------------------------------- */
 
-int netlink_socket(unsigned groups, struct error *err)
+int netlink_socket(unsigned groups)
 {
 	const struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_groups = groups};
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 
-	if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0) {
-		error_errno(err, "netlink");
-		fd_close(&fd);
-	}
+	if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
+		die_errno("netlink");
 	return fd;
 }
 
-int netlink_open(struct netlink *netlink, struct error *err)
+void netlink_open(struct netlink *netlink)
 {
 	const int on = 1;
 
 	*netlink = (struct netlink){
-		.fd = netlink_socket(0, err),
+		.fd = netlink_socket(0),
 		.answer = malloc(NETLINK_ANSWER_MAX),
 	};
-	if (netlink->fd < 0)
-		return -1;
 	if (!netlink->answer)
-		return error_memory(err);
-	/* Without the first an errno is all that is told, without the second the request is, too. */
+		die("out of memory");
+	/* Without the first an error is an errno alone, without the second it repeats the request. */
 	setsockopt(netlink->fd, SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof(on));
 	setsockopt(netlink->fd, SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof(on));
-	return 0;
 }
 
 void netlink_begin(struct netlink_request *request, uint16_t type, uint16_t flags, const void *head,

@@ -37,11 +37,9 @@ struct netlink_request {
 	uint8_t body[240];
 };
 
-/* A socket that is a member of these RTMGRP_* `groups`. The fd, or -1 with err. */
-int netlink_socket(unsigned groups, struct error *err);
-
-/* 0, or -1 with err. */
-int netlink_open(struct netlink *netlink, struct error *err);
+/* A socket that is a member of these RTMGRP_* `groups`. Both may die. */
+int netlink_socket(unsigned groups);
+void netlink_open(struct netlink *netlink);
 
 /* A request of `type` with NLM_F_* `flags`; `head` is the struct that the type begins with. */
 void netlink_begin(struct netlink_request *request, uint16_t type, uint16_t flags, const void *head,

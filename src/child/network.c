@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Interfaces, addresses and routes of the guest, set up as a host describes them.
  *
- * First all text is understood and every device is found, so that most of what a host may get wrong
- * is refused before anything has changed. What the kernel refuses later is undone by the journal.
+ * First all text is parsed and every device is found: most mistakes of a host end the child here,
+ * before anything has changed. What the kernel refuses later is undone by the journal.
  */
 #include "child/network.h"
 
@@ -29,7 +29,10 @@
 /* One interface of the command. */
 struct plan {
 	const struct interface_spec *spec;
+	const char *name; /* for messages: what the host calls it */
 	uint8_t mac[MAC_BYTES];
+	struct interface_address *addresses;
+	size_t addresses_count;
 	struct network_link link;
 	bool is_order_kept; /* what restores the order of its addresses is in the journal */
 };
@@ -39,8 +42,8 @@ struct set_up {
 	struct journal *journal;
 	struct plan *plans;   /* one for each interface */
 	struct route *routes; /* one for each route */
-	int events;           /* tells of new links; -1: not asked for yet */
-	uint64_t until;       /* ms, of waiting for them */
+	int events;           /* reports new links; -1: not asked for yet */
+	uint64_t until;       /* of waiting for devices: clock_now() */
 };
 
 /* --- Text ------------------------------------------------------------------------------------- */
@@ -50,8 +53,7 @@ int interface_address_parse(
 {
 	const char *text = spec->ip_address;
 
-	memset(out, 0, sizeof(*out));
-	out->removed = text && *text == '-';
+	*out = (struct interface_address){.spec = spec, .removed = text && *text == '-'};
 	if (out->removed)
 		text++;
 	if (!text || !*text)
@@ -68,56 +70,50 @@ int interface_address_parse(
 	return 1;
 }
 
-/* What a message calls an interface: the name that the host used. */
-static const char *interface_name(const struct interface_spec *spec)
+static void parse_interface(const struct interface_spec *spec, struct plan *plan)
 {
-	return spec->device ? spec->device : spec->mac_addr;
-}
-
-/* The i-th address; the old single form comes last. */
-static const struct address_spec *address_at(const struct interface_spec *spec, size_t i)
-{
-	return i < spec->ip_addresses_count ? &spec->ip_addresses[i] : &spec->ip_single;
-}
-
-static int parse_interface(const struct interface_spec *spec, struct plan *plan, struct error *err)
-{
-	struct interface_address address;
+	const size_t count = spec->ip_addresses_count;
+	struct error err;
 
 	plan->spec = spec;
-	if (!interface_name(spec))
-		return error_set(err, EINVAL, "neither device nor macAddr is given");
-	if (!spec->device && mac_parse(spec->mac_addr, plan->mac, err) < 0)
-		return -1;
+	plan->name = spec->device ? spec->device : spec->mac_addr;
+	plan->addresses = calloc(count + 1, sizeof(*plan->addresses));
+	if (!plan->addresses)
+		die("out of memory");
+	if (!plan->name)
+		die("neither device nor macAddr is given");
+	if (!spec->device && mac_parse(spec->mac_addr, plan->mac, &err) < 0)
+		die_error(&err);
 	if (spec->new_device_name && strlen(spec->new_device_name) >= IFNAMSIZ)
-		return error_set(err, EINVAL, "newDeviceName '%s' is longer than %u bytes",
-			spec->new_device_name, IFNAMSIZ - 1);
-	for (size_t i = 0; i <= spec->ip_addresses_count; i++)
-		if (interface_address_parse(address_at(spec, i), &address, err) < 0)
-			return error_wrap(err, "interface '%s'", interface_name(spec));
-	return 0;
+		die("newDeviceName '%s' is longer than %u bytes", spec->new_device_name,
+			IFNAMSIZ - 1);
+	/* The old single form comes last. */
+	for (size_t i = 0; i <= count; i++) {
+		int rc = interface_address_parse(
+			i < count ? &spec->ip_addresses[i] : &spec->ip_single,
+			&plan->addresses[plan->addresses_count], &err);
+
+		if (rc < 0)
+			die("interface '%s': %s", plan->name, err.text);
+		plan->addresses_count += rc > 0;
+	}
 }
 
-static int parse_all(struct set_up *s, struct error *err)
+static void parse_all(struct set_up *s)
 {
 	const struct child_network *network = s->network;
+	struct error err;
 
-	/* -1 in words: the analyzer does not see into error_set(). */
-	if (network->interfaces_count > INTERFACES_MAX) {
-		error_set(err, E2BIG, "%zu interfaces: more than %u", network->interfaces_count,
-			INTERFACES_MAX);
-		return -1;
-	}
+	if (network->interfaces_count > INTERFACES_MAX)
+		die("%zu interfaces: more than %u", network->interfaces_count, INTERFACES_MAX);
 	s->plans = calloc(network->interfaces_count + 1, sizeof(*s->plans));
-	if (!s->plans) {
-		error_memory(err);
-		return -1;
-	}
+	if (!s->plans)
+		die("out of memory");
 	for (size_t i = 0; i < network->interfaces_count; i++)
-		if (parse_interface(&network->interfaces[i], &s->plans[i], err) < 0)
-			return -1;
-	s->routes = routes_parse(network->routes, network->routes_count, err);
-	return s->routes ? 0 : -1;
+		parse_interface(&network->interfaces[i], &s->plans[i]);
+	s->routes = routes_parse(network->routes, network->routes_count, &err);
+	if (!s->routes)
+		die_error(&err);
 }
 
 /* --- Devices ---------------------------------------------------------------------------------- */
@@ -148,18 +144,14 @@ static bool has_address(struct set_up *s, int index, const struct interface_addr
 	return false;
 }
 
-/* Nothing is left to be done about it on this link. */
+/* The link has all that the command asks for. */
 static bool is_done(struct set_up *s, const struct plan *plan)
 {
-	const struct interface_spec *spec = plan->spec;
-	struct interface_address address;
-	struct error ignored;
-
-	if (spec->mtu && spec->mtu != plan->link.mtu)
+	if (plan->spec->mtu && plan->spec->mtu != plan->link.mtu)
 		return false;
-	for (size_t i = 0; i <= spec->ip_addresses_count; i++)
-		if (interface_address_parse(address_at(spec, i), &address, &ignored) > 0 &&
-			(address.removed || !has_address(s, plan->link.index, &address)))
+	for (size_t i = 0; i < plan->addresses_count; i++)
+		if (plan->addresses[i].removed ||
+			!has_address(s, plan->link.index, &plan->addresses[i]))
 			return false;
 	return true;
 }
@@ -180,43 +172,39 @@ static int find_device(struct set_up *s, struct plan *plan, struct error *err)
 	return -1;
 }
 
-/* Until some link has changed; -1 with err when nothing came in time. The kernel's word that a link
- * is there is not the uevent: that one comes before it can be found by its name. */
-static int await_event(struct set_up *s, struct error *err)
+/* Waits until some link has changed. The event is rtnetlink's: the uevent comes before the link can be found
+ * by its name. */
+static void await_event(struct set_up *s, const struct plan *plan)
 {
 	struct pollfd poller = {.events = POLLIN};
 	uint64_t now = clock_now();
 	char ignored[8192];
-	int ready;
 
 	if (s->events < 0) {
-		/* At first just listening, so that none can come between a look and the wait. */
-		s->events = netlink_socket(RTMGRP_LINK, err);
+		/* The first time it only subscribes: no event can come between a look and a wait. */
+		s->events = netlink_socket(RTMGRP_LINK);
 		(void)file_write("/sys/bus/pci/rescan", "1"); /* if there is such a bus */
-		return s->events < 0 ? -1 : 0;
+		return;
 	}
 	poller.fd = s->events;
-	ready = poll(&poller, 1, now < s->until ? (int)(s->until - now) : 0);
-	if (ready < 0 && errno != EINTR)
-		return error_errno(err, "poll");
-	if (ready == 0)
-		return error_set(err, ENODEV, "no such device, and none came");
+	if (poll(&poller, 1, now < s->until ? (int)(s->until - now) : 0) == 0)
+		die("interface '%s': no such device, and none came", plan->name);
 	while (recv(s->events, ignored, sizeof(ignored), MSG_DONTWAIT) > 0)
 		;
-	return 0;
 }
 
-static int await_devices(struct set_up *s, struct error *err)
+static void await_devices(struct set_up *s)
 {
 	uint64_t wait = s->network->deadline_ms / 2; /* the packet filter may need the rest */
+	struct error err;
 
 	s->until = clock_now() + (wait < DEVICE_WAIT_MS ? wait : DEVICE_WAIT_MS);
 	for (size_t i = 0; i < s->network->interfaces_count; i++)
-		while (find_device(s, &s->plans[i], err) < 0)
-			if (err->code != ENODEV || await_event(s, err) < 0)
-				return error_wrap(
-					err, "interface '%s'", interface_name(s->plans[i].spec));
-	return 0;
+		while (find_device(s, &s->plans[i], &err) < 0) {
+			if (err.code != ENODEV)
+				die("interface '%s': %s", s->plans[i].name, err.text);
+			await_event(s, &s->plans[i]);
+		}
 }
 
 /* --- Links ------------------------------------------------------------------------------------ */
@@ -373,17 +361,14 @@ static int remove_address(struct set_up *s, struct plan *plan,
 
 static int set_addresses(struct set_up *s, struct plan *plan, struct error *err)
 {
-	for (size_t i = 0; i <= plan->spec->ip_addresses_count; i++) {
-		const struct address_spec *spec = address_at(plan->spec, i);
-		struct interface_address address;
-		int rc = interface_address_parse(spec, &address, err);
+	for (size_t i = 0; i < plan->addresses_count; i++) {
+		const struct interface_address *address = &plan->addresses[i];
+		const char *mask = address->spec->net_mask;
 
-		if (rc > 0)
-			rc = address.removed ? remove_address(s, plan, &address, err)
-					     : add_address(s, plan, &address, err);
-		if (rc < 0)
-			return error_wrap(err, "address '%s/%s'", spec->ip_address,
-				spec->net_mask ? spec->net_mask : "");
+		if ((address->removed ? remove_address(s, plan, address, err)
+				      : add_address(s, plan, address, err)) < 0)
+			return error_wrap(err, "address '%s/%s'", address->spec->ip_address,
+				mask ? mask : "");
 	}
 	return 0;
 }
@@ -441,38 +426,35 @@ static int set_interfaces(struct set_up *s, struct error *err)
 		return -1;
 	for (size_t i = 0; i < s->network->interfaces_count; i++)
 		if (set_interface(s, &s->plans[i], err) < 0)
-			return error_wrap(err, "interface '%s'", interface_name(s->plans[i].spec));
+			return error_wrap(err, "interface '%s'", s->plans[i].name);
 	return 0;
 }
 
 /* --- All of it -------------------------------------------------------------------------------- */
 
-int network_set_up(const struct child_network *network, struct journal *journal, struct error *err)
+void network_set_up(const struct child_network *network, struct journal *journal)
 {
 	struct set_up s = {.network = network, .journal = journal, .events = -1};
-	int rc = -1;
+	struct error err;
 
-	if (parse_all(&s, err) < 0 || await_devices(&s, err) < 0 || journal_keep(journal, err) < 0)
-		goto out;
-	rc = set_interfaces(&s, err);
-	if (rc == 0)
-		rc = routes_add(s.routes, network->routes_count, journal, err);
-	if (rc < 0)
+	parse_all(&s);
+	await_devices(&s);
+	if (journal_keep(journal, &err) < 0)
+		die_error(&err);
+	if (set_interfaces(&s, &err) < 0 ||
+		routes_add(s.routes, network->routes_count, journal, &err) < 0) {
 		journal_undo(journal);
-out:
-	free(s.plans);
-	free(s.routes);
+		die_error(&err);
+	}
 	fd_close(&s.events);
-	return rc;
 }
 
 void child_network_set_up(const void *child_network)
 {
 	struct journal journal;
-	struct error err;
 
-	if (journal_open(&journal, &err) < 0 || network_set_up(child_network, &journal, &err) < 0)
-		die_error(&err);
+	journal_open(&journal);
+	network_set_up(child_network, &journal);
 	report_done(NULL, 0);
 }
 
@@ -505,7 +487,8 @@ void child_network_remove(const void *device_spec)
 	struct error err;
 	int fd;
 
-	if (journal_open(&journal, &err) < 0 || journal_keep(&journal, &err) < 0)
+	journal_open(&journal);
+	if (journal_keep(&journal, &err) < 0)
 		die_error(&err);
 	if (network_link_find(&journal.netlink, device, NULL, &link, &err) < 0)
 		die("interface '%s': %s", device, err.text);

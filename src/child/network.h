@@ -14,10 +14,9 @@ struct child_network {
 	uint32_t deadline_ms; /* that the worker has: devices are awaited for less */
 };
 
-/* lo and the interfaces, then the routes, all or nothing: 0, or -1 with err and the network as it
- * was. What undoes it is in `journal`, which was opened, should something else fail later. What is there
- * already is no error. */
-int network_set_up(const struct child_network *network, struct journal *journal, struct error *err);
+/* lo and the interfaces, then the routes; what exists already is no error. If it fails it undoes all and
+ * dies. The open `journal` then has what undoes it, should something else fail later. */
+void network_set_up(const struct child_network *network, struct journal *journal);
 
 /* Worker of SETUPINTERFACE and SETUPROUTE: network_set_up(). The argument is a struct child_network. */
 _Noreturn void child_network_set_up(const void *child_network);
@@ -29,8 +28,9 @@ _Noreturn void child_network_remove(const void *device_spec);
 /* An address, by pure functions. */
 
 struct interface_address {
-	bool removed;  /* it is to go … */
-	bool any_mask; /* … with whatever mask */
+	const struct address_spec *spec; /* what it was parsed from; borrowed */
+	bool removed;                    /* to be removed … */
+	bool any_mask;                   /* … whatever its mask is */
 	struct ip_address address;
 	unsigned prefix;
 };

@@ -187,8 +187,8 @@ static _Noreturn void network_prepare(const struct child_pod *pod)
 	struct journal journal;
 	struct error err;
 
-	if (journal_open(&journal, &err) < 0 || network_set_up(&network, &journal, &err) < 0)
-		die_error(&err);
+	journal_open(&journal);
+	network_set_up(&network, &journal);
 	if (((spec->iptable_rules || spec->white_lists) &&
 		    portmap_begin(spec->iptable_rules, spec->white_lists, limit_ms, &undo, &err) <
 			    0) ||
@@ -205,11 +205,9 @@ static void network_restore(const struct child_pod *pod)
 {
 	struct nlmsghdr *rules = pod->before;
 	struct netlink netlink;
-	struct error err;
 
 	portmap_undo(NLMSG_DATA(rules), pod->settings->deadline_ms / 8);
-	if (netlink_open(&netlink, &err) < 0)
-		die_error(&err);
+	netlink_open(&netlink);
 	journal_replay(&netlink, (void *)((uint8_t *)rules + NLMSG_ALIGN(rules->nlmsg_len)));
 }
 
