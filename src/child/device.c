@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Block devices: awaited, named, mounted. */
+/* Block devices: waited for, found, mounted. */
 #include "child/device.h"
 
 #include <dirent.h>
@@ -25,7 +25,7 @@ static const struct fs_option {
 } fs_options[] = {
 	/* Clones of one image share its UUID. */
 	{"xfs", "nouuid", NULL},
-	/* What an image says to do on an error could be to panic. */
+	/* An image may ask for a panic. */
 	{"ext2", "errors", "remount-ro"},
 	{"ext3", "errors", "remount-ro"},
 	{"ext4", "errors", "remount-ro"},
@@ -49,7 +49,7 @@ static const char *scsi_block_name(const char *addr, char name[DEVICE_PATH_MAX])
 	return name[0] != '\0' ? name : NULL;
 }
 
-/* Is it there now? */
+/* Does it exist now? */
 static bool device_look(const struct child_device *device, char path[DEVICE_PATH_MAX])
 {
 	char found[DEVICE_PATH_MAX];
@@ -66,7 +66,7 @@ static bool device_look(const struct child_device *device, char path[DEVICE_PATH
 	format(path, DEVICE_PATH_MAX, "/dev/%.50s", name);
 	if (stat(path, &st) < 0 || !S_ISBLK(st.st_mode))
 		return false;
-	/* The kernel makes the node before the disk behind it, and tells only of the disk. */
+	/* The kernel makes the node before the disk behind it, and reports only the disk. */
 	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
 		return errno != ENXIO;
@@ -86,17 +86,15 @@ void child_device_find(const struct child_device *device, char path[DEVICE_PATH_
 	uevents = uevent_open();
 	if (uevents < 0)
 		die_errno("listen to uevents");
-	while (!device_look(device, path)) {
-		/* Not every event of the kernel is a reason to look, but all take time. */
-		while ((now = clock_now()) < device->until_ms &&
-			!uevent_wait(uevents, "block", (int)(device->until_ms - now)))
-			;
-		if (now >= device->until_ms)
-			die("no disk %s%s came within %d s",
-				device->scsi_addr ? "at SCSI address " : "",
-				device->scsi_addr ? device->scsi_addr : device->name,
-				(int)((now - start + 500) / 1000));
-	}
+	while (!device_look(device, path))
+		do {
+			now = clock_now();
+			if (now >= device->until_ms)
+				die("no disk %s%s came within %d s",
+					device->scsi_addr ? "at SCSI address " : "",
+					device->scsi_addr ? device->scsi_addr : device->name,
+					(int)((now - start + 500) / 1000));
+		} while (!uevent_wait(uevents, "block", (int)(device->until_ms - now)));
 	close(uevents);
 }
 
@@ -123,8 +121,8 @@ int child_device_mount(const struct child_device *device, const char *fstype, bo
 			plan.options[0][1] = fs_options[i].value;
 		}
 	child_device_find(device, path);
-	/* A device that others may have for writing has one superblock for all: to read only is a
-	 * matter of the mount. Unless the device itself is write-protected. */
+	/* All mounts of a device share its superblock, and others may write to it: read-only is an attribute
+	 * of the mount, unless the device itself is write-protected. */
 	fd = device_mount(&plan);
 	if (fd < 0 && read_only && (errno == EACCES || errno == EROFS)) {
 		plan.superblock_is_read_only = true;

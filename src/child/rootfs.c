@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A container's root: made of mounts that are attached by fd, and that nobody sees before it is done.
- */
+/* A container's root: made of mounts that are attached by fd, and hidden until it is complete. */
 #include "child/rootfs.h"
 
 #include <errno.h>
@@ -17,7 +16,6 @@
 #include "base/format.h"
 #include "child/child.h"
 #include "child/device.h"
-#include "child/etc.h"
 #include "child/mount.h"
 #include "child/path.h"
 #include "child/sysctl.h"
@@ -72,7 +70,19 @@ static const struct link {
 	{"stderr", "/proc/self/fd/2"},
 };
 
-/* What tells of the whole guest, or works on it. */
+/* Files of /etc that a container has from its pod: what STARTPOD wrote into run_dir. */
+static const struct etc_file {
+	const char *name, *path;
+	bool replace; /* the image's own, too; else only one that is missing or empty */
+} etc_files[] = {
+	/* Written only when the host gave name servers: then it wants them. */
+	{"resolv.conf", "etc/resolv.conf", true},
+	/* cc's runtime has put Docker's own, with its links, into the image. */
+	{"hosts", "etc/hosts", false},
+	{"hostname", "etc/hostname", false},
+};
+
+/* What shows the whole guest, or works on it. */
 static const struct guarded_path {
 	const char *path;
 	bool read_only; /* else nothing of it is seen */
@@ -248,13 +258,47 @@ static int run_open(const char *run_dir)
 	return fd;
 }
 
-/* What there is to be at a container's first start. */
+static void etc_bind(int root, int run, const struct etc_file *file)
+{
+	int source = child_mount_clone(run, file->name, false), target;
+	struct stat st;
+
+	if (source < 0 && errno == ENOENT)
+		return;
+	if (source < 0)
+		die_errno("pod's %s", file->name);
+	/* An image's own may be a link to what a service would have made, as systemd's resolved does: then
+	 * that is made. */
+	target = child_path_file(root, file->path);
+	/* A container whose read-only image lacks the file has none. The same goes for any other reason, if
+	 * the host did not ask for the file. */
+	if (target < 0 && errno != EROFS && file->replace)
+		die_errno("bind /%s", file->path);
+	if (target >= 0 && fstat(target, &st) < 0)
+		die_errno("/%s", file->path);
+	if (target >= 0 && (file->replace || st.st_size == 0)) {
+		/* Shared by the whole pod: no container rewrites it for the others. */
+		child_mount_limit(source, MOUNT_NOTHING_SPECIAL | MOUNT_ATTR_RDONLY, false);
+		if (child_mount_attach(source, target) < 0)
+			die_errno("bind /%s", file->path);
+	}
+	fd_close(&target);
+	close(source);
+}
+
+/* What a container's first start adds to its root. */
 static void init_layer_make(int root, const char *workdir)
 {
-	int fd;
+	int etc = child_path_directory(root, "etc"), fd;
 
-	child_etc_make(root);
-	/* A workdir that is missing in the end is told by who enters it. */
+	for (size_t i = 0; etc >= 0 && i < COUNT(etc_files); i++) {
+		fd = child_path_file(root, etc_files[i].path);
+		fd_close(&fd);
+	}
+	if (etc >= 0)
+		(void)!symlinkat("/proc/mounts", etc, "mtab");
+	fd_close(&etc);
+	/* A workdir that is still missing is an error of the process that enters it. */
 	fd = workdir ? child_path_directory(root, workdir) : -1;
 	fd_close(&fd);
 }
@@ -319,29 +363,10 @@ static int image_open(const struct child_rootfs *rootfs, int run)
 	return image_from_share(run, name_of(container->image), path);
 }
 
-/* The image alone, whatever comes to lie on it. */
-static int image_clone(int root)
-{
-	int image = child_mount_clone(root, "", true);
-
-	if (image < 0)
-		die_errno("clone the image");
-	return image;
-}
-
-/* The devices are those of /dev: an image brings none of its own, nor does what else is mounted in it.
- * That is limited now, before /dev is; the root itself is writable until all mount points are made. */
-static void image_limit(int root, bool read_only)
-{
-	child_mount_limit(root, MOUNT_ATTR_NODEV | (read_only ? MOUNT_ATTR_RDONLY : 0), true);
-	if (read_only)
-		child_mount_allow(root, MOUNT_ATTR_RDONLY);
-}
-
 /* The attached mount `root` becomes "/". */
 static void root_switch(int root)
 {
-	/* The old root comes to lie on the new one and is taken off: no directory to put it in. */
+	/* pivot_root puts the old root on top of the new one, where it is unmounted: it needs no directory. */
 	if (fchdir(root) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 ||
 		umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
 		die_errno("switch root");
@@ -351,6 +376,7 @@ static void root_switch(int root)
 void child_rootfs_build(const struct child_rootfs *rootfs)
 {
 	const struct container_spec *container = rootfs->container;
+	const bool read_only = container->read_only;
 	int run = run_open(rootfs->run_dir), root = image_open(rootfs, run);
 	struct child_volume volumes = {
 		.container = container,
@@ -362,22 +388,27 @@ void child_rootfs_build(const struct child_rootfs *rootfs)
 	};
 
 	umask(0);
-	image_limit(root, container->read_only);
+	/* Device files of an image, or of what else is mounted in it, do not work: set now, before /dev is
+	 * there. The root itself stays writable until all mount points are made. */
+	child_mount_limit(root, MOUNT_ATTR_NODEV | (read_only ? MOUNT_ATTR_RDONLY : 0), true);
+	if (read_only)
+		child_mount_allow(root, MOUNT_ATTR_RDONLY);
 	child_mount_attach_below(root, run, "root");
 	/* Before anything is mounted in it. */
-	if (container->initialize)
-		volumes.image = image_clone(root);
+	if (container->initialize && (volumes.image = child_mount_clone(root, "", true)) < 0)
+		die_errno("clone the image");
 	dev_build(rootfs, run, root);
 	proc_build(container, root);
 	sys_build(rootfs, root);
 	modules_bind(root);
-	child_etc_bind(root, run);
-	/* What the host asks for lies above all that. */
+	for (size_t i = 0; i < COUNT(etc_files); i++)
+		etc_bind(root, run, &etc_files[i]);
+	/* What the host asks for is mounted above all that. */
 	child_volume_attach_all(&volumes);
 	if (container->initialize)
 		init_layer_make(root, container->process.workdir);
 	/* Last, when all mount points are there, and what may fail has not. */
-	if (container->read_only)
+	if (read_only)
 		child_mount_limit(root, MOUNT_ATTR_RDONLY, false);
 	shm_grow(run, container->system_mounts.dev_shm_size);
 	umask(022);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Volumes and fsmap. What lies on a volume is as hostile as an image: names on it are opened below
+/* Volumes and fsmap. The content of a volume is as hostile as an image: names on it are opened below
  * its own root, and `_data` is no symlink. */
 #include "child/volume.h"
 
@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "child/child.h"
 #include "child/copy.h"
 #include "child/device.h"
@@ -20,36 +21,33 @@
 #include "child/path.h"
 
 #define DATA "_data"
-/* Populated under this name: a copy that is cut short leaves nothing in `_data`. */
+/* Populated under this name, so that an interrupted copy leaves nothing in `_data`. */
 #define DATA_NEW "_data.new"
 /* A `_data` with nothing but this file is a volume for a file. */
 #define FILE_VOLUME ".hyper_file_volume_data_do_not_create_on_your_own"
 
 #define O_DIRECTORY_HERE (O_PATH | O_DIRECTORY | O_NOFOLLOW)
 
-/* A directory with nothing in it, or nothing but `only`, if that is not NULL. */
-static bool directory_holds(int parent, const char *name, const char *only)
+/* Is it a directory with just these entries: none, or the file of a volume for a file? */
+static bool directory_holds(int parent, const char *name, bool volume_file)
 {
 	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	DIR *entries = fd >= 0 ? fdopendir(fd) : NULL;
-	unsigned wanted = 0, others = 0;
+	bool has_file = false, has_others = false;
 	struct dirent *entry;
 
 	if (!entries)
 		return false;
-	while ((entry = readdir(entries)) != NULL) {
-		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-			continue;
-		if (only && strcmp(entry->d_name, only) == 0)
-			wanted++;
-		else
-			others++;
-	}
+	while ((entry = readdir(entries)) != NULL)
+		if (strcmp(entry->d_name, FILE_VOLUME) == 0)
+			has_file = true;
+		else if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			has_others = true;
 	closedir(entries);
-	return others == 0 && wanted == (only != NULL);
+	return has_file == volume_file && !has_others;
 }
 
-/* An empty `_data` that is there stays the same directory: another container may have it mounted. */
+/* An existing, empty `_data` stays the same directory: another container may have it mounted. */
 static int data_replace(int volume, int new)
 {
 	int data = openat(volume, DATA, O_DIRECTORY_HERE | O_CLOEXEC), result;
@@ -93,7 +91,7 @@ static int data_open(
 
 	if (docker_volume && place->container->initialize &&
 		(fstatat(volume, DATA, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-			directory_holds(volume, DATA, NULL)))
+			directory_holds(volume, DATA, false)))
 		data_populate(place, volume, mount);
 	if (mkdirat(volume, DATA, 0777) < 0 && errno != EEXIST)
 		die_errno("volume '%.200s': create '" DATA "'", mount);
@@ -125,7 +123,7 @@ static void tree_attach(
 		die_errno("mount point '%.200s'", path);
 	point = status(at, path);
 	if (S_ISDIR(point.st_mode) && !directory)
-		die("mount point '%.200s': a directory, but what is to be mounted is none", path);
+		die("mount point '%.200s': a directory, but its source is not", path);
 	if (point.st_dev == root.st_dev && point.st_ino == root.st_ino)
 		die("mount point '%.200s': the container's root itself", path);
 	if (read_only)
@@ -134,12 +132,6 @@ static void tree_attach(
 		die_errno("mount on '%.200s'", path);
 	close(at);
 	close(tree);
-}
-
-/* A detached mount cannot be cloned in part, so for a moment it is attached. */
-static void disk_attach(int run, int disk)
-{
-	child_mount_attach_below(disk, run, "volume");
 }
 
 static void disk_detach(int run)
@@ -152,7 +144,8 @@ int child_volume_part(int run, int disk, const char *path)
 {
 	int directory, part = -1;
 
-	disk_attach(run, disk);
+	/* A detached mount cannot be cloned in part, so it is attached for a moment. */
+	child_mount_attach_below(disk, run, "volume");
 	directory = child_path_open(disk, path, O_PATH | O_DIRECTORY);
 	if (directory >= 0) {
 		part = child_mount_clone(directory, "", false);
@@ -162,19 +155,6 @@ int child_volume_part(int run, int disk, const char *path)
 	return part;
 }
 
-/* The one file of a volume for a file, in place of its directory. */
-static int file_open(int data, const char *mount)
-{
-	int file = child_path_open(data, FILE_VOLUME, O_PATH | O_NOFOLLOW);
-
-	if (file < 0)
-		die_errno("volume '%.200s'", mount);
-	if (!S_ISREG(status(file, mount).st_mode))
-		die("volume '%.200s': its file is none", mount);
-	close(data);
-	return file;
-}
-
 static void volume_attach(const struct child_volume *place, const struct volume_spec *volume)
 {
 	const struct child_device device = {
@@ -182,16 +162,24 @@ static void volume_attach(const struct child_volume *place, const struct volume_
 		.scsi_addr = volume->addr,
 		.until_ms = place->until_ms,
 	};
-	int disk = child_device_mount(&device, volume->fstype, volume->read_only), data, tree;
+	int disk = child_device_mount(&device, volume->fstype, volume->read_only);
+	int data, file = -1, tree;
 
-	disk_attach(place->run, disk);
+	child_mount_attach_below(disk, place->run, "volume");
 	data = data_open(place, disk, volume->mount, volume->docker_volume);
-	if (directory_holds(data, ".", FILE_VOLUME))
-		data = file_open(data, volume->mount);
-	tree = child_mount_clone(data, "", false);
+	if (directory_holds(data, ".", true)) {
+		file = child_path_open(data, FILE_VOLUME, O_PATH | O_NOFOLLOW);
+		if (file < 0)
+			die_errno("volume '%.200s'", volume->mount);
+		if (!S_ISREG(status(file, volume->mount).st_mode))
+			die("volume '%.200s': '" FILE_VOLUME "' is not a regular file",
+				volume->mount);
+	}
+	tree = child_mount_clone(file < 0 ? data : file, "", false);
 	if (tree < 0)
 		die_errno("volume '%.200s'", volume->mount);
 	disk_detach(place->run);
+	fd_close(&file);
 	close(data);
 	close(disk);
 	tree_attach(place, tree, volume->mount, volume->read_only);
@@ -233,22 +221,12 @@ static int device_open(const struct child_volume *place, const struct fsmap_spec
 	return source;
 }
 
-static void device_add(
-	struct device_list *devices, const struct fsmap_spec *map, const struct stat *st)
-{
-	if (!devices)
-		return;
-	if (devices->count == DEVICES_MAX)
-		die("fsmap '%.200s': more than %u devices", map->path, DEVICES_MAX);
-	devices->devices[devices->count].type = st->st_mode & S_IFMT;
-	devices->devices[devices->count++].number = st->st_rdev;
-}
-
 static void fsmap_attach(const struct child_volume *place, const struct fsmap_spec *map)
 {
 	int source = map->scsi_addr ? device_open(place, map) : source_open(place, map), data, tree;
-	struct stat st = status(source, map->path);
-	mode_t mode = st.st_mode;
+	struct device_list *devices = place->devices;
+	const struct stat st = status(source, map->path);
+	const mode_t mode = st.st_mode;
 	/* A device is given only where it is named itself. */
 	bool device = (map->scsi_addr || map->absolute_path) && (S_ISBLK(mode) || S_ISCHR(mode));
 
@@ -263,10 +241,14 @@ static void fsmap_attach(const struct child_volume *place, const struct fsmap_sp
 	tree = child_mount_clone(source, "", true);
 	if (tree < 0)
 		die_errno("fsmap '%.200s'", map->path);
-	if (device)
-		device_add(place->devices, map, &st);
-	else
+	if (!device) {
 		child_mount_limit(tree, MOUNT_ATTR_NODEV, true);
+	} else if (devices) {
+		if (devices->count == DEVICES_MAX)
+			die("fsmap '%.200s': more than %u devices", map->path, DEVICES_MAX);
+		devices->devices[devices->count].type = mode & S_IFMT;
+		devices->devices[devices->count++].number = st.st_rdev;
+	}
 	close(source);
 	tree_attach(place, tree, map->path, map->read_only);
 }
