@@ -44,7 +44,8 @@
 #define PORTS_MAX 256u
 /* Its devices: what its fsmap names. */
 #define DEVICES_MAX 64u
-/* How long a network device is awaited that a command names, if the deadline allows for it. */
+/* How long the agent waits for a disk or network interface that a command names, unless the kernel command
+ * line says otherwise; less if the deadline is shorter. */
 #define DEVICE_WAIT_MS 10000u
 
 /* A pty's buffered output at its last call: FIONREAD shows only 4 KiB of it. */

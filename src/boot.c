@@ -214,6 +214,8 @@ bool boot_option(struct settings *settings, const char *key, const char *value)
 	else if (strcmp(key, "deadline") == 0 && number_parse(value, DEADLINE_MAX_S, &number) &&
 		number > 0)
 		settings->deadline_ms = (uint32_t)number * 1000;
+	else if (strcmp(key, "devices") == 0 && number_parse(value, DEADLINE_MAX_S, &number))
+		settings->devices_ms = (uint32_t)number * 1000;
 	else if (strcmp(key, "watch") == 0 && number_parse(value, DEADLINE_MAX_S, &number) &&
 		number > 0)
 		settings->watch_ms = (uint32_t)number * 1000;

@@ -13,7 +13,7 @@
  * console, or a service's stderr, and powers off. */
 void boot_start(struct settings *settings);
 
-/* "api", "deadline", "caps", "log", as the kernel command line and the host rig's arguments have them;
+/* "api", "deadline", "devices", "watch", "caps", "log", as the kernel command line and the host rig's arguments have them;
  * false for anything else. */
 bool boot_option(struct settings *settings, const char *key, const char *value);
 

@@ -229,7 +229,7 @@ static int command_setupinterface(struct commands *commands, const void *spec, s
 	const struct child_network network = {
 		.interfaces = spec,
 		.interfaces_count = 1,
-		.deadline_ms = commands->table->settings->deadline_ms,
+		.settings = commands->table->settings,
 	};
 
 	return work(commands, child_network_set_up, &network, -1, -1, err);
@@ -241,7 +241,7 @@ static int command_setuproute(struct commands *commands, const void *spec, struc
 	const struct child_network network = {
 		.routes = routes->routes,
 		.routes_count = routes->routes_count,
-		.deadline_ms = commands->table->settings->deadline_ms,
+		.settings = commands->table->settings,
 	};
 
 	return work(commands, child_network_set_up, &network, -1, -1, err);

@@ -16,8 +16,8 @@
 
 static const char usage[] =
 	"usage: hyperstart --control=FD --tty=FD --run=DIR [--share=DIR] [--cgroup=DIR]\n"
-	"                  [--api=N] [--deadline=SECONDS] [--watch=SECONDS] [--caps=default]\n"
-	"                  [--log=LEVEL]\n"
+	"                  [--api=N] [--deadline=SECONDS] [--devices=SECONDS]\n"
+	"                  [--watch=SECONDS] [--caps=default] [--log=LEVEL]\n"
 	"       hyperstart --help | --version\n"
 	"As PID 1 of a virtual machine, or as a service in one: without arguments.\n"
 	"See hyperstart(8).\n";
@@ -88,6 +88,7 @@ int main(int argc, char **argv)
 		.tty_fd = -1,
 		.api = PROTOCOL_API,
 		.deadline_ms = DEADLINE_MS,
+		.devices_ms = DEVICE_WAIT_MS,
 		.watch_ms = WATCH_MS,
 		.last_command = -1,
 	};

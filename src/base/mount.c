@@ -26,9 +26,14 @@ static int plan_apply(int fs, const struct mount_plan *plan)
 	return (int)syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
 }
 
+int mount_open(const char *type)
+{
+	return (int)syscall(SYS_fsopen, type, FSOPEN_CLOEXEC);
+}
+
 int mount_make(const struct mount_plan *plan)
 {
-	int fs = (int)syscall(SYS_fsopen, plan->type, FSOPEN_CLOEXEC), fd = -1;
+	int fs = mount_open(plan->type), fd = -1;
 
 	if (fs < 0)
 		return -1;

@@ -16,8 +16,10 @@ struct mount_plan {
 	bool superblock_is_read_only; /* a device that is write-protected takes no other */
 };
 
-/* A new file system, not attached: an fd that serves as its root directory; or -1 with errno.
- * ENODEV: the kernel has no such type. */
+/* The type's context for fsconfig(2): an fd, or -1 with errno. ENODEV: the kernel has no such type. */
+int mount_open(const char *type);
+
+/* A new file system, not attached: an fd that serves as its root directory; or -1 with errno. */
 int mount_make(const struct mount_plan *plan);
 
 #endif

@@ -18,6 +18,7 @@ struct settings {
 	const char *cgroup_dir; /* cgroup v2 directory that is ours; NULL: no cgroups */
 	uint32_t api;           /* GETVERSION's answer */
 	uint32_t deadline_ms;   /* for a child that sets something up */
+	uint32_t devices_ms;    /* for a disk or network interface that is not there yet */
 	struct rlimit nofile;   /* what processes get */
 	uint32_t watch_ms;      /* a container that holds the agent for so long is killed */
 	bool docker_caps;       /* for containers that name no capabilities: Docker's, not all */

@@ -98,15 +98,18 @@ void child_device_find(const struct child_device *device, char path[DEVICE_PATH_
 	close(uevents);
 }
 
-static int device_mount(struct mount_plan *plan)
+/* Before the wait for a disk: a wrong type fails at once. */
+static void type_find(const char *type)
 {
-	int fd = mount_make(plan);
+	int fs = mount_open(type);
 
-	if (fd < 0 && errno == ENODEV) {
-		module_load_for(plan->type);
-		fd = mount_make(plan);
+	if (fs < 0 && errno == ENODEV) {
+		module_load_for(type);
+		fs = mount_open(type);
 	}
-	return fd;
+	if (fs < 0)
+		die_errno("file system '%s': neither in the kernel nor a module", type);
+	close(fs);
 }
 
 int child_device_mount(const struct child_device *device, const char *fstype, bool read_only)
@@ -120,16 +123,15 @@ int child_device_mount(const struct child_device *device, const char *fstype, bo
 			plan.options[0][0] = fs_options[i].key;
 			plan.options[0][1] = fs_options[i].value;
 		}
+	type_find(fstype);
 	child_device_find(device, path);
 	/* All mounts of a device share its superblock, and others may write to it: read-only is an attribute
 	 * of the mount, unless the device itself is write-protected. */
-	fd = device_mount(&plan);
+	fd = mount_make(&plan);
 	if (fd < 0 && read_only && (errno == EACCES || errno == EROFS)) {
 		plan.superblock_is_read_only = true;
-		fd = device_mount(&plan);
+		fd = mount_make(&plan);
 	}
-	if (fd < 0 && errno == ENODEV)
-		die("mount %s: the kernel has no %s", path, fstype);
 	if (fd < 0 && errno == EINVAL)
 		die("mount %s: no %s file system, or a damaged one", path, fstype);
 	if (fd < 0)

@@ -195,10 +195,11 @@ static void await_event(struct set_up *s, const struct plan *plan)
 
 static void await_devices(struct set_up *s)
 {
-	uint64_t wait = s->network->deadline_ms / 2; /* the packet filter may need the rest */
+	const struct settings *settings = s->network->settings;
+	uint64_t most = settings->deadline_ms / 2; /* the packet filter may need the rest */
 	struct error err;
 
-	s->until = clock_now() + (wait < DEVICE_WAIT_MS ? wait : DEVICE_WAIT_MS);
+	s->until = clock_now() + (settings->devices_ms < most ? settings->devices_ms : most);
 	for (size_t i = 0; i < s->network->interfaces_count; i++)
 		while (find_device(s, &s->plans[i], &err) < 0) {
 			if (err.code != ENODEV)

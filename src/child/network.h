@@ -3,6 +3,7 @@
 #ifndef CHILD_NETWORK_H
 #define CHILD_NETWORK_H
 
+#include "base/settings.h"
 #include "child/journal.h"
 #include "spec/spec.h"
 
@@ -11,7 +12,7 @@ struct child_network {
 	size_t interfaces_count;
 	const struct route_spec *routes;
 	size_t routes_count;
-	uint32_t deadline_ms; /* that the worker has: devices are awaited for less */
+	const struct settings *settings;
 };
 
 /* lo and the interfaces, then the routes; what exists already is no error. If it fails it undoes all and

@@ -180,7 +180,7 @@ static _Noreturn void network_prepare(const struct child_pod *pod)
 		.interfaces_count = spec->interfaces_count,
 		.routes = spec->routes,
 		.routes_count = spec->routes_count,
-		.deadline_ms = pod->settings->deadline_ms,
+		.settings = pod->settings,
 	};
 	uint32_t limit_ms = pod->settings->deadline_ms / 8;
 	char *undo = NULL;

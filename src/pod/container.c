@@ -488,6 +488,8 @@ static int start_init(
 {
 	const struct container_setting *setting = container->setting;
 	const struct settings *settings = setting->table->settings;
+	/* A disk that does not come is reported as such, before the deadline is. */
+	const uint32_t deadline_ms = settings->deadline_ms - settings->deadline_ms / 8;
 	struct process_spec described = spec->process;
 	char path[PATH_MAX];
 	struct process_plan plan = {
@@ -502,10 +504,9 @@ static int start_init(
 				.device_filter = -1,
 				.cgroup_path = container_cgroup_path(
 					&container->cgroup, settings->cgroup_dir, path),
-				/* So that a disk that does not come is told as such, before the
-				 * deadline is. */
-				.until_ms = clock_now() + settings->deadline_ms -
-					settings->deadline_ms / 8,
+				.until_ms = clock_now() +
+					(settings->devices_ms < deadline_ms ? settings->devices_ms
+									    : deadline_ms),
 			},
 		.on_failed = init_failed,
 		.on_reaped = init_reaped,

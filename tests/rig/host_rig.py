@@ -78,8 +78,8 @@ class HostGuest(Inspected):
     tick = None  # its log is a pipe: the host wakes for it
     started = 0
 
-    def __init__(self, share, binary="asan", deadline=None, api=None, caps=None, watch=None,
-                 level="info", tag=None, start="init", fault=0, arguments=()):
+    def __init__(self, share, binary="asan", deadline=None, devices=None, api=None, caps=None,
+                 watch=None, level="info", tag=None, start="init", fault=0, arguments=()):
         self.share, self.binary, self.start = share, binary, start
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="hyperstart-rig-"))
         self.log = ""
@@ -97,6 +97,8 @@ class HostGuest(Inspected):
         self.deadline = deadline and pace.late(deadline)
         if deadline:
             args.append(f"--deadline={self.deadline}")
+        if devices:
+            args.append(f"--devices={devices}")
         if api:
             args.append(f"--api={api}")
         if caps:

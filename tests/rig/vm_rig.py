@@ -167,8 +167,8 @@ class VmGuest(Inspected):
     greets = False  # READY is the first host's alone, but over vsock
     tick = 0.05  # its console is a file: nothing wakes us when it grows
 
-    def __init__(self, share, initrd, binary=None, deadline=None, api=None, caps=None, watch=None,
-                 level="info", tag="share", transport="virtio", vsock_cid=vsock.HOST_CID, start="init",
+    def __init__(self, share, initrd, binary=None, deadline=None, devices=None, api=None, caps=None,
+                 watch=None, level="info", tag="share", transport="virtio", vsock_cid=vsock.HOST_CID, start="init",
                  accel=None, arguments=()):
         self.share = share
         self.transport, self.start = transport, start
@@ -177,6 +177,8 @@ class VmGuest(Inspected):
         self.deadline = deadline and pace.late(deadline)
         if deadline:
             words.append(f"hyperstart.deadline={self.deadline}")
+        if devices:
+            words.append(f"hyperstart.devices={devices}")
         if api:
             words.append(f"hyperstart.api={api}")
         if caps:

@@ -7,6 +7,7 @@ What a guest's kernel has to say to it is test_disks.py's matter.
 import os
 import pathlib
 import stat
+import time
 
 import pytest
 
@@ -123,7 +124,7 @@ def test_a_disk_is_a_device_node(pod, disks, sysfs):
 @pytest.mark.parametrize("fields, words", [
     ({"addr": "5:1"}, "no disk at SCSI address 5:1 came within"),
     ({"device": "nodisk"}, "no disk nodisk came within"),
-    ({"fstype": "nofs"}, "the kernel has no nofs"),
+    ({"device": "nodisk", "fstype": "nofs"}, "file system 'nofs': neither in the kernel nor a module"),
     ({"device": "raw"}, "no ext4 file system, or a damaged one"),
     ({"mount": "/etc/passwd"}, "/etc/passwd"),
 ])
@@ -132,6 +133,13 @@ def test_a_volume_that_cannot_be_is_an_error(pod, disks, fields, words):
     fields["device"] = disks.get(fields["device"], fields["device"])
     assert words in Container(pod, volumes=[fields]).refused()
     pod.ping()
+
+
+@pytest.mark.options(deadline=600, devices=1)
+def test_a_disk_is_not_waited_for_as_long_as_the_deadline(pod):
+    began = time.monotonic()
+    assert "no disk nodisk came within" in Container(pod, volumes=[volume("nodisk", "/v")]).refused()
+    assert time.monotonic() - began < 300
 
 
 def test_what_is_offline_is_brought_online(pod, sysfs):
