@@ -3,7 +3,6 @@
 answering, other containers run, and no end is told that did not happen."""
 
 import os
-import statistics
 import time
 
 import pytest
@@ -18,15 +17,16 @@ NOTHING = sets(NONE, NONE, NONE, NONE, NONE)
 pytestmark = pytest.mark.options(binary="musl", arguments=("-smp", "2"))
 
 
-def ping_median(pod, seconds):
-    """Of PINGs one after the other, as many as fit."""
+def ping_time(pod, seconds):
+    """The lower quartile of PINGs one after the other, as many as fit: what other work on this machine adds
+    comes and goes, what an attack adds does not."""
     took, end = [], time.monotonic() + seconds
     while time.monotonic() < end:
         start = time.monotonic()
         pod.ping(timeout=20)
         took.append(time.monotonic() - start)
         pod.pump_for(0.01)
-    return statistics.median(took)
+    return sorted(took)[len(took) // 4]
 
 
 @pytest.fixture
@@ -102,12 +102,12 @@ def test_children_of_the_agent_that_a_container_makes_do_not_hold_it(pod, other,
     a bound answers no PING in 20 s; with the bound each of its waits still looks at all that live: 6 to
     81 times what as many of the container's own cost were seen on the host rig."""
     name, process = forkers(pod, "children", **privileges)
-    honest = ping_median(pod, 3)
+    honest = ping_time(pod, 3)
     pod.kill(name, allProcesses=True)
     process.wait(timeout=60)
 
     _, attack = forkers(pod, "siblings", **privileges)
-    busy = ping_median(pod, 3)
+    busy = ping_time(pod, 3)
     assert "capabilities" not in privileges or busy <= 5 * honest, (busy, honest)
     assert not attack.ended
     destroy(pod)
@@ -127,10 +127,10 @@ def test_a_signal_9_ends_a_container_whose_first_process_only_a_tracer_can_see(p
 
 def test_who_stops_what_is_being_set_up_holds_up_nobody(pod, other):
     evil = f"evil{pod.fresh_seq()}"
-    idle = ping_median(pod, 1)
+    idle = ping_time(pod, 1)
     pod.newcontainer(evil, ["attack", "stopper"], capabilities=USUAL).started()
     pod.containers[evil].wait_output(b"ready")
-    assert ping_median(pod, 2) <= 5 * idle
+    busy = ping_time(pod, 2)
     for _ in range(5):
         start = time.monotonic()
         process = pod.newcontainer(f"new{pod.fresh_seq()}", ["cat"], capabilities=USUAL)
@@ -141,6 +141,7 @@ def test_who_stops_what_is_being_set_up_holds_up_nobody(pod, other):
     pod.ack(Code.KILLCONTAINER, {"container": evil, "signal": 9})
     pod.containers[evil].wait()
     pod.newcontainer(f"new{pod.fresh_seq()}", ["cat"], capabilities=USUAL).started()
+    assert busy <= 5 * max(idle, ping_time(pod, 1))
 
 
 def test_a_process_that_stops_itself_stays_stopped_until_it_is_continued(pod, victim):

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from rig.wire import Code
-from test_attacks import ping_median
+from test_attacks import ping_time
 
 controllers = pytest.mark.only("vm", "controllers may belong to cgroup v1 on this machine")
 delegates = pytest.mark.only("vm", "cgroup2 of this machine may be mounted without nsdelegate")
@@ -121,11 +121,11 @@ echo 1 >cgroup.procs || echo kept
 
 @pytest.mark.options(fresh=True)
 def test_however_many_cgroups_a_container_makes_it_holds_up_nobody(pod, nest):
-    idle = ping_median(pod, 1)
+    idle = ping_time(pod, 1)
     process = nest("mount -o remount,rw /sys/fs/cgroup; attack cgroups /sys/fs/cgroup 3000 100")
     made, deep = process.out.split(b"\n")[0].split()
     assert int(made) + int(deep) == 512 and int(deep) == 16, process.out
-    making = ping_median(pod, 3)
+    making = ping_time(pod, 3)
     pod.kill(process.name)
     process.wait()
     pod.ack(Code.REMOVECONTAINER, {"container": process.name}, timeout=20)
