@@ -72,7 +72,7 @@ static int close_with(int fd, int rc)
 	return rc;
 }
 
-/* The file that is at `path` below the root of the copy once more. */
+/* A hard link to the copy at `path`. */
 static int link_make(const struct copy *copy, const char *path, const struct item *item)
 {
 	int first = child_path_open(copy->to, path, O_PATH | O_NOFOLLOW);
@@ -82,7 +82,7 @@ static int link_make(const struct copy *copy, const char *path, const struct ite
 	return close_with(first, linkat(first, "", item->parent, item->name, AT_EMPTY_PATH));
 }
 
-/* 1: it is a further name of a file that was copied, and made so; 0: its first one; or -1. */
+/* 1: another name of a file that was copied, and now a link to it; 0: its first name; or -1. */
 static int link_copy(struct copy *copy, const struct item *item)
 {
 	struct linked *linked, **found;
@@ -114,10 +114,10 @@ static int xattrs_copy(const char *from, const char *to)
 	for (const char *name = names; name < names + length; name += strlen(name) + 1) {
 		ssize_t size = getxattr(from, name, value, XATTR_SIZE_MAX);
 
-		/* Gone by now; or listed, as 9p does with the ACLs of a server, but not to be had. */
+		/* Removed meanwhile; or listed but not readable, as 9p does with a server's ACLs. */
 		if (size < 0 && (errno == ENODATA || errno == ENOTSUP))
 			continue;
-		/* Where the volume's file system has no such attributes, the copy has none. */
+		/* If the volume's file system has no such attributes, the copy has none. */
 		if (size < 0 ||
 			(setxattr(to, name, value, (size_t)size, 0) < 0 && errno != ENOTSUP))
 			return -1;
@@ -125,15 +125,15 @@ static int xattrs_copy(const char *from, const char *to)
 	return 0;
 }
 
-/* "/proc/self/fd/N" is what the fd is, also for calls that take no O_PATH fd, or no symlink. */
+/* "/proc/self/fd/N": the file of the fd, also for calls that take no O_PATH fd, or no symlink. */
 static const char *fd_path(int fd, char path[FD_PATH_MAX])
 {
 	format(path, FD_PATH_MAX, "/proc/self/fd/%d", fd);
 	return path;
 }
 
-/* From one O_PATH fd to another. In this order: a change of owner takes setuid bits and capabilities
- * away, and everything sets the time. */
+/* From one O_PATH fd to another. The order matters: a change of owner removes setuid bits and capabilities,
+ * and every change sets the time. */
 static int status_set(int from, int to, const struct stat *st)
 {
 	const struct timespec times[] = {st->st_atim, st->st_mtim};
@@ -155,7 +155,7 @@ static bool is_zero(const char *bytes, size_t length)
 	return length > 0 && bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0;
 }
 
-/* Blocks of zeros of a sparse file are left to be holes. */
+/* Blocks of zeros of a sparse file become holes. */
 static int block_write(int to, const char *bytes, size_t length, off_t at, bool sparse)
 {
 	while (length > 0) {
@@ -180,7 +180,7 @@ static int bytes_copy(int from, int to, const struct stat *st)
 	ssize_t n = 1;
 
 	while (n > 0 && at < st->st_size) {
-		/* Where the file system knows its holes. ENXIO: nothing but a hole is left. */
+		/* A file system without SEEK_DATA fails or returns `at`. ENXIO: only a hole is left. */
 		data = sparse ? lseek(from, at, SEEK_DATA) : at;
 		if (data < 0 && errno == ENXIO)
 			break;
@@ -202,7 +202,7 @@ static int file_copy(const struct item *item)
 	int rc = from >= 0 && to >= 0 ? bytes_copy(from, to, &item->status) : -1;
 
 	fd_close(&from);
-	/* Where a full disk only shows on close. */
+	/* Some file systems report a full disk only on close. */
 	if (rc == 0)
 		return close(to);
 	return close_with(to, rc);
@@ -316,7 +316,7 @@ static DIR *directory_read(int directory)
 	return entries;
 }
 
-/* A path that could not be copied stays in copy->path. */
+/* On failure copy->path is the path that could not be copied. */
 static int directory_copy(struct copy *copy, int from, int to)
 {
 	size_t length = copy->length;

@@ -17,7 +17,7 @@
 #include "child/path.h"
 #include "limits.h"
 
-/* A sysctl does not let itself be read into 4 MiB at once: ENOMEM. */
+/* A read of 4 MiB from a sysctl fails with ENOMEM. */
 #define READ_SIZE (128 * KIB)
 
 /* Opens the file, which must be a regular one, from inside the container. */
@@ -42,8 +42,8 @@ static int open_file(const struct child_files *files, int flags)
 	return fd;
 }
 
-/* A link of the container's may lead to core_pattern or sysrq-trigger, where this child's power is
- * not the container's own. */
+/* A container's symlink may lead to core_pattern or sysrq-trigger, which this child may write and the
+ * container may not. */
 static void refuse_kernel_file(int fd, const char *file)
 {
 	struct statfs fs;
@@ -51,7 +51,7 @@ static void refuse_kernel_file(int fd, const char *file)
 	if (fstatfs(fd, &fs) < 0)
 		die_errno("'%s'", file);
 	if (fs.f_type == PROC_SUPER_MAGIC || fs.f_type == SYSFS_MAGIC)
-		die("'%s': a file of the kernel's is not written", file);
+		die("'%s': files of procfs and sysfs are not written", file);
 }
 
 void child_files_read(const void *child_files)
@@ -64,7 +64,7 @@ void child_files_read(const void *child_files)
 
 	if (!bytes)
 		die("'%s': out of memory", files->file);
-	/* Its size is what read says: procfs has files of size 0, and others shrink and grow. */
+	/* Not by st_size: procfs has files of size 0, and others shrink and grow. */
 	while (n > 0 && length <= RESULT_MAX) {
 		size_t left = RESULT_MAX + 1 - length;
 
@@ -87,7 +87,7 @@ void child_files_write(const void *child_files)
 	ssize_t n;
 
 	refuse_kernel_file(fd, files->file);
-	/* Not O_TRUNC: what is no regular file was left as it is. */
+	/* Not O_TRUNC in open(): what is not a regular file stays as it is. */
 	if (ftruncate(fd, 0) < 0)
 		die_errno("truncate '%s'", files->file);
 	while (written < files->length) {
@@ -96,7 +96,7 @@ void child_files_write(const void *child_files)
 			die_errno("write '%s'", files->file);
 		written += (size_t)n;
 	}
-	/* Where it only shows on close: 9p and quotas. */
+	/* 9p and quotas report some errors only on close. */
 	if (close(fd) < 0)
 		die_errno("write '%s'", files->file);
 	report_done(NULL, 0);

@@ -14,7 +14,7 @@
 #include "child/cgroup_limits.h"
 #include "child/child.h"
 
-/* ENOENT, no such hardware, is no failure. */
+/* ENOENT, no such hardware, is not an error. */
 static void sysfs_write(const char *path, const char *text)
 {
 	if (file_write(path, text) < 0 && errno != ENOENT)
@@ -51,7 +51,7 @@ static void bring_online(const char *directory, const char *name)
 	char path[512], state[4];
 
 	format(path, sizeof(path), "%s/%s/online", directory, name);
-	/* The boot CPU has no such file where it cannot be taken off. */
+	/* The boot CPU has no such file if it cannot go offline. */
 	if (file_read(path, state, sizeof(state)) > 0 && state[0] == '0')
 		sysfs_write(path, "1");
 }

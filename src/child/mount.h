@@ -9,8 +9,8 @@
 
 #include "base/mount.h"
 
-/* What `path` below the directory fd is, "" for itself, as a mount of its own, not attached. It must
- * be in the caller's mount namespace. An fd, or -1 with errno. */
+/* A detached mount of `path` below the directory fd ("": of the directory itself), which must be in the caller's
+ * mount namespace. An fd, or -1 with errno. */
 int child_mount_clone(int directory, const char *path, bool with_submounts);
 
 /* More attributes of a mount, or of all that are below it as well. */
@@ -24,7 +24,7 @@ int child_mount_attach(int mount, int at);
 /* Attaches on the directory `name` of `parent`, made when missing. A symlink is no directory. */
 void child_mount_attach_below(int mount, int parent, const char *name);
 
-/* Steps into the mounts that a container has; -1: into none but the caller's own. Its root, an O_PATH fd. */
+/* Enters the container's mount namespace; -1: stays in the caller's. Returns its root, an O_PATH fd. */
 int child_mount_enter(int mount_ns);
 
 #endif

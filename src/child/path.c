@@ -13,8 +13,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* The kernel gives up with EAGAIN when something on the machine is renamed or mounted while it
- * walks through a "..": try again, but not at the mercy of who renames. */
+/* The kernel gives up with EAGAIN when anything on the machine is renamed or mounted while it walks through
+ * a "..". It is tried again, but not for as long as somebody renames. */
 #define TRIES 128
 
 int child_path_open(int root, const char *path, int flags)
@@ -34,14 +34,13 @@ int child_path_open(int root, const char *path, int flags)
 	return (int)fd;
 }
 
-/* Symlinks that are taken apart here, for they lead to something that is not there: as many as the kernel
- * follows in one path. */
+/* How many symlinks to something missing are followed here: as many as the kernel follows in one path. */
 #define LINKS_MAX 40
 
-/* The part `name` of a path, which ends there and is not there; all before it led to `parent`. */
+/* Makes the last part, `name`, of a path; what stands before it leads to `parent`. */
 static int part_make(int root, const char *path, int parent, const char *name, bool is_file)
 {
-	/* It may be there by now, and be anything: O_NONBLOCK for a fifo. */
+	/* It may exist by now, as anything: O_NONBLOCK for a fifo. */
 	if (is_file)
 		return child_path_open(root, path, O_CREAT | O_RDONLY | O_NONBLOCK | O_NOCTTY);
 	/* A dangling symlink is EEXIST for mkdirat, and opens no better than before. */
@@ -50,7 +49,7 @@ static int part_make(int root, const char *path, int parent, const char *name, b
 	return child_path_open(root, path, O_PATH | O_DIRECTORY);
 }
 
-/* In place of path[start .. end) where that symlink leads. 0, or -1 with errno. */
+/* Replaces path[start .. end), a symlink, by its target. 0, or -1 with errno. */
 static int link_expand(char *path, size_t start, size_t end, const char *target, size_t length)
 {
 	if (target[0] == '/')
@@ -64,9 +63,9 @@ static int link_expand(char *path, size_t start, size_t end, const char *target,
 	return 0;
 }
 
-/* Part by part, each resolved in the root by the kernel. Where a part is a symlink to something that is
- * missing, its target takes its place in the path, and all begins anew: what is missing is made where
- * the link leads, in the root. With only_behind_links nothing is made before there was such a link. */
+/* Part by part; the kernel resolves each in the root. If a part is a symlink to something missing, its target
+ * replaces it in the path and the walk starts again: so the missing file is made where the link leads, in the
+ * root. With only_behind_links nothing is made before the first such link. */
 static int path_make(int root, const char *path, bool to_file, bool only_behind_links)
 {
 	char walked[PATH_MAX], target[PATH_MAX], behind;

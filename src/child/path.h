@@ -11,15 +11,14 @@
  * with errno. With O_CREAT the mode is 0644. */
 int child_path_open(int root, const char *path, int flags);
 
-/* mkdir -p: an O_PATH fd, or -1 with errno. Where a symlink of the path leads to something missing, that
- * is made, in the root. */
+/* mkdir -p: an O_PATH fd, or -1 with errno. What a symlink of the path leads to is made, too, in the root. */
 int child_path_directory(int root, const char *path);
 
-/* Something to mount a file on: what is there, whatever it is, or else a new empty file, its
- * directories made as well, also behind symlinks. An fd, or -1 with errno. */
+/* Something to mount a file on: whatever exists there, or else a new empty file. Its directories are made,
+ * too, also behind symlinks. An fd, or -1 with errno. */
 int child_path_file(int root, const char *path);
 
-/* The same, but where no symlink of the path leads to something missing nothing is made: ENOENT. */
+/* The same, but only behind a symlink to something missing; otherwise nothing is made: ENOENT. */
 int child_path_file_behind_links(int root, const char *path);
 
 #endif

@@ -14,9 +14,9 @@
 #include "base/count.h"
 #include "child/child.h"
 
-/* What the container's namespaces own, and what is about the guest as a whole, which is the pod's.
- * Not what decides over the agent: programs that the kernel would start outside of all containers
- * (core_pattern, modprobe), panics, modules. One that ends in a slash is for all below it. */
+/* Those of the container's namespaces, and those of the whole guest, which is the pod's. Not those that affect
+ * the agent: programs that the kernel starts outside of all containers (core_pattern, modprobe), panics,
+ * modules. A slash at the end stands for everything below. */
 static const char *const allowed[] = {
 	"fs/aio-max-nr",
 	"fs/file-max",
@@ -66,7 +66,7 @@ bool child_sysctl_path(const char *name, char path[SYSCTL_PATH_MAX])
 		return false;
 	for (size_t i = 0; i <= length; i++)
 		path[i] = !dots ? name[i] : name[i] == '.' ? '/' : name[i] == '/' ? '.' : name[i];
-	/* Three names for one file would pass by `refused`. */
+	/* Another spelling of a refused name would not be found in `refused`. */
 	for (const char *at = path; (at = strchr(at, '/')) != NULL; at++)
 		if (at[1] == '/' || at[1] == '.')
 			return false;
@@ -85,15 +85,15 @@ void child_sysctl_set(int proc, const char *name, const char *value)
 	int fd;
 
 	if (!child_sysctl_path(name, path + strlen(path)))
-		die("sysctl '%s': not for a container to set", name);
+		die("sysctl '%s': a container may not set it", name);
 	fd = (int)syscall(SYS_openat2, proc, path, &how, sizeof(how));
 	if (fd < 0 && errno == ENOENT)
-		die("sysctl '%s': there is none of this name", name);
+		die("sysctl '%s': there is no such sysctl", name);
 	if (fd < 0 || fstatfs(fd, &fs) < 0)
 		die_errno("sysctl '%s'", name);
 	if (fs.f_type != PROC_SUPER_MAGIC)
 		die("sysctl '%s': not a file of procfs", name);
-	/* A write of nothing would be no write: an end of line is what empties one that can be empty. */
+	/* A write of 0 bytes changes nothing; a newline empties a sysctl that may be empty. */
 	if (value[0] == '\0')
 		value = "\n";
 	if (write(fd, value, strlen(value)) < 0)

@@ -13,8 +13,8 @@
 #include "child/child.h"
 #include "child/portmap.h"
 
-/* All that is there: who may mount may have put one root over the other. EINVAL: nothing is left, but
- * the first of all roots, which is locked. */
+/* All roots: a container that may mount may have put one over another. EINVAL: only the first one is left,
+ * which is locked. */
 static int all_detach(int mount_ns)
 {
 	do {
@@ -31,7 +31,7 @@ void child_unmount_main(const void *child_unmount)
 
 	if (unmount->chain)
 		portmap_close_ports(unmount->chain, unmount->limit_ms, &err);
-	/* A root goes when this process has another, or ends. */
+	/* The root is released when this process enters another namespace, or ends. */
 	if (unmount->mount_ns >= 0 && all_detach(unmount->mount_ns) < 0)
 		die_errno("unmount");
 	report_done(err.text, strlen(err.text));
@@ -39,7 +39,7 @@ void child_unmount_main(const void *child_unmount)
 
 static _Noreturn void unmount_apart(int mount_ns)
 {
-	/* The report pipe is the worker's alone: it may be killed while this one waits for a disk. */
+	/* Without the worker's report pipe: the worker may be killed while this process waits for a disk. */
 	dup2(mount_ns, STDIN_FILENO);
 	syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, 0);
 	_exit(all_detach(STDIN_FILENO) < 0);

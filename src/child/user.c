@@ -18,15 +18,15 @@
 
 #define FILE_MAX (1 * MIB)
 
-/* Not musl's getpwnam: it wants the path to be the agent's own, and may ask nscd. */
+/* Not musl's getpwnam(): it reads the agent's own /etc, and may ask nscd. */
 
 struct slice {
 	const char *start;
 	size_t length;
 };
 
-/* Cuts what stands before the next `separator` off `rest`; all of it when there is none. False
- * when nothing is left, rest->start then being NULL. */
+/* Cuts off `rest` what stands before the next `separator`, or all of it. False when nothing is left:
+ * rest->start is NULL then. */
 static bool slice_next(struct slice *rest, char separator, struct slice *piece)
 {
 	const char *end;
@@ -87,7 +87,7 @@ enum id_kind id_parse(const char *text, size_t length, uint32_t *id)
 enum { PASSWD_NAME, PASSWD_UID = 2, PASSWD_GID, PASSWD_HOME = 5, PASSWD_FIELDS };
 enum { GROUP_NAME, GROUP_GID = 2, GROUP_MEMBERS, GROUP_FIELDS };
 
-/* The next line that has at least `count` fields and is not without a name. */
+/* The next line that has at least `count` fields and a name. */
 static bool entry_next(struct slice *file, struct slice *fields, size_t count)
 {
 	struct slice line;
@@ -162,7 +162,7 @@ bool group_add_memberships(const char *file, size_t length, struct child_user *u
 	return true;
 }
 
-/* All of a small regular file; one that is not there is empty. */
+/* All of a small regular file; a missing one is empty. */
 static char *file_load(int root, const char *path, size_t *length)
 {
 	int fd = child_path_open(root, path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
@@ -180,7 +180,7 @@ static char *file_load(int root, const char *path, size_t *length)
 		die("'%s' is not a regular file", path);
 	if (st.st_size > FILE_MAX)
 		die("'%s' is larger than %u bytes", path, FILE_MAX);
-	/* No more than there is: 9p takes its time for all that is asked for. */
+	/* Only st_size bytes: 9p takes time for each byte that is asked for. */
 	size = (size_t)st.st_size;
 	file = malloc(size + 1);
 	if (!file)
@@ -210,7 +210,7 @@ static void find_user(int root, const char *name, struct child_user *user)
 	char *file = file_load(root, "/etc/passwd", &length);
 	bool is_number = id_check("user", name, &user->uid) == ID_NUMBER;
 
-	/* A number needs no entry, nor does the name of 0, which Clear Containers 2 sends for an image
+	/* A number needs no entry. "root" needs none either: Clear Containers 2 sends it for images
 	 * without the file, too. */
 	if (!passwd_find(file, length, is_number ? NULL : name, user) && !is_number) {
 		if (strcmp(name, "root") != 0)
@@ -249,7 +249,7 @@ void child_user_find(int root, const struct process_spec *process, struct child_
 	if (!group && colon && colon[1] != '\0')
 		group = colon + 1;
 
-	/* Not all of it: most of its pages are never touched. */
+	/* Not the whole struct: most of its pages are never touched. */
 	user->uid = user->gid = 0;
 	user->groups_count = 0;
 	user->name[0] = user->home[0] = '\0';
@@ -267,7 +267,7 @@ void child_user_find(int root, const struct process_spec *process, struct child_
 
 void child_user_become(const struct child_user *user)
 {
-	/* Not musl's own calls: for them to hold in every thread they are 2 KB and stop all signals. */
+	/* Not musl's wrappers: they change all threads, which takes 2 KB of code and blocks all signals. */
 	if (syscall(SYS_setgroups, user->groups_count, user->groups) < 0)
 		die_errno("set %zu additional groups", user->groups_count);
 	if (syscall(SYS_setresgid, user->gid, user->gid, user->gid) < 0)

@@ -191,7 +191,7 @@ def test_a_link_into_procfs_does_not_write_the_agents_kernel_settings(pod, box):
     pod.run(box.name, ["ln", "-s", "/proc/sys/kernel/domainname", "/dev/shm/resolv.conf"])
     before = read(pod, box.name, "/proc/sys/kernel/domainname")
     text = refused(pod, Code.WRITEFILE, box.name, "/dev/shm/resolv.conf", b"bait")
-    assert text == "'/dev/shm/resolv.conf': a file of the kernel's is not written"
+    assert text == "'/dev/shm/resolv.conf': files of procfs and sysfs are not written"
     assert read(pod, box.name, "/proc/sys/kernel/domainname") == before
 
 
@@ -200,7 +200,7 @@ def test_a_link_into_sysfs_does_not_write_it_either(pod, box):
     file = "/dev/shm/sys/kernel/mm/transparent_hugepage/enabled"
     sh(pod, box, "mkdir /dev/shm/sys && mount -t sysfs sysfs /dev/shm/sys")
     text = refused(pod, Code.WRITEFILE, box.name, file, b"bait")
-    assert text == f"'{file}': a file of the kernel's is not written"
+    assert text == f"'{file}': files of procfs and sysfs are not written"
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_as_long_as_it_was(pod, box):

@@ -206,15 +206,15 @@ def test_sysctls_are_set_with_dots_and_with_slashes(pod, fresh):
 
 
 @pytest.mark.parametrize("name, value, why", [
-    ("kernel.core_pattern", "|/bin/sh", "not for a container"),
-    ("kernel/modprobe", "/bin/sh", "not for a container"),
-    ("kernel.panic", "1", "not for a container"),
-    ("vm.panic_on_oom", "1", "not for a container"),
-    ("vm/./panic_on_oom", "1", "not for a container"),
-    ("vm/../kernel/core_pattern", "x", "not for a container"),
-    ("/etc/passwd", "x", "not for a container"),
-    ("", "1", "not for a container"),
-    ("net.no.such", "1", "none of this name"),
+    ("kernel.core_pattern", "|/bin/sh", "a container may not set it"),
+    ("kernel/modprobe", "/bin/sh", "a container may not set it"),
+    ("kernel.panic", "1", "a container may not set it"),
+    ("vm.panic_on_oom", "1", "a container may not set it"),
+    ("vm/./panic_on_oom", "1", "a container may not set it"),
+    ("vm/../kernel/core_pattern", "x", "a container may not set it"),
+    ("/etc/passwd", "x", "a container may not set it"),
+    ("", "1", "a container may not set it"),
+    ("net.no.such", "1", "no such sysctl"),
     ("kernel.msgmax", "much", "msgmax"),
     ("kernel.msgmax", "", "msgmax"),
 ])
