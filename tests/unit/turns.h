@@ -39,7 +39,6 @@ static inline void turns_close(void)
 static inline void gate_close(struct gate *gate)
 {
 	loop_remove(&loop, &gate->source);
-	timer_cancel(&gate->retry);
 	close(gate->source.fd);
 }
 
