@@ -65,9 +65,8 @@ bool queue_put(struct queue *q, const void *bytes, size_t size);
 /* Takes the last `size` bytes back: they were never there (total goes back, too). */
 void queue_unput(struct queue *q, size_t size);
 
-/* One read(2) of at most `max` bytes into the queue: n > 0, IO_AGAIN (also when it is full),
- * IO_EOF or IO_ERROR with errno. EIO of a pty whose last slave closed is IO_EOF. */
-ssize_t queue_fill(struct queue *q, int fd, size_t max);
+/* One read(2) into the queue: n > 0, IO_AGAIN (also when it is full), IO_EOF or IO_ERROR with errno. */
+ssize_t queue_fill(struct queue *q, int fd);
 
 /* One write(2) of at most `max` queued bytes, consuming what was taken: n > 0, IO_AGAIN (also
  * when it is empty), or IO_ERROR with errno. */

@@ -313,22 +313,19 @@ static void control_hung_up(struct port *port)
 	control->on_hangup(control);
 }
 
+static const struct port_kind port_kind = {
+	.name = "control",
+	.in_bytes = CONTROL_IN_BYTES,
+	.out_bytes = CONTROL_OUT_BYTES,
+	.header = CONTROL_HEADER,
+	.on_hangup = control_hung_up,
+};
+
 int control_open(struct control *control, struct loop *loop, const struct settings *settings,
 	struct error *err)
 {
-	const struct port_options port = {
-		.name = "control",
-		.fd = settings->control_fd,
-		.listening = settings->listening,
-		.peer_cid = settings->peer_cid,
-		.in_bytes = CONTROL_IN_BYTES,
-		.out_bytes = CONTROL_OUT_BYTES,
-		.header = CONTROL_HEADER,
-		.on_hangup = control_hung_up,
-	};
-
 	control->ready_again = settings->ready_again;
-	if (port_open(&control->port, loop, &port, err) < 0)
+	if (port_open(&control->port, loop, &port_kind, settings->control_fd, settings, err) < 0)
 		return -1;
 	put_ready(control);
 	return 0;

@@ -371,28 +371,21 @@ static void mux_hung_up(struct port *port)
 	}
 }
 
+static const struct port_kind port_kind = {
+	.name = "tty",
+	.in_bytes = TTY_IN_BYTES,
+	.out_bytes = TTY_OUT_BYTES,
+	.header = TTY_HEADER,
+	.keeps_frames = true,
+	.on_hangup = mux_hung_up,
+};
+
 int mux_open(struct mux *mux, struct loop *loop, const struct settings *settings, struct error *err)
 {
-	const struct port_options port = {
-		.name = "tty",
-		.fd = settings->tty_fd,
-		.listening = settings->listening,
-		.peer_cid = settings->peer_cid,
-		.in_bytes = TTY_IN_BYTES,
-		.out_bytes = TTY_OUT_BYTES,
-		.header = TTY_HEADER,
-		.keeps_frames = true,
-		.on_hangup = mux_hung_up,
-	};
-
 	*mux = (struct mux){0};
 	for (size_t i = 0; i < MUX_BUCKETS; i++)
 		list_init(&mux->inputs[i]);
-	if (port_open(&mux->port, loop, &port, err) < 0)
+	if (port_open(&mux->port, loop, &port_kind, settings->tty_fd, settings, err) < 0)
 		return -1;
-	if (gate_open(&mux->outputs, loop, outputs_admitted, err) < 0) {
-		port_close(&mux->port);
-		return -1;
-	}
-	return 0;
+	return gate_open(&mux->outputs, loop, outputs_admitted, err);
 }
