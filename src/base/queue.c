@@ -9,8 +9,8 @@
 
 #include "base/invariant.h"
 
-/* A tail this long is worth a read of its own before the queued bytes are moved to make more:
- * virtio-serial gives no more than a page at a time. */
+/* With this much room behind the queued bytes a read does not move them to make more: virtio-serial gives
+ * no more than a page at a time. */
 #define FILL_WORTHWHILE 4096u
 
 int queue_open(struct queue *q, size_t capacity)
