@@ -34,6 +34,12 @@
 /* As many whole frames as two port writes take: about what a pipe holds. */
 #define FRAMES_MAX (2 * (PORT_WRITE_MAX / TTY_FRAME_MAX))
 
+static void put_header(uint8_t *to, uint64_t seq, size_t payload)
+{
+	store_be64(to, seq);
+	store_be32(to + 8, (uint32_t)(TTY_HEADER + payload));
+}
+
 static struct list *bucket_of(struct mux *mux, uint64_t seq)
 {
 	return &mux->inputs[seq % MUX_BUCKETS];
@@ -232,8 +238,7 @@ static ssize_t read_frames(struct queue *out, uint64_t seq, int fd, size_t max)
 	for (left = (size_t)n; left; to += TTY_FRAME_MAX) {
 		size_t length = left < PAYLOAD_MAX ? left : PAYLOAD_MAX;
 
-		store_be64(to, seq);
-		store_be32(to + 8, (uint32_t)(TTY_HEADER + length));
+		put_header(to, seq, length);
 		queue_commit(out, TTY_HEADER + length);
 		left -= length;
 	}
@@ -326,13 +331,10 @@ bool output_look_again(struct output *output)
 bool mux_put_end(struct mux *mux, uint64_t seq, int exit_code)
 {
 	uint8_t frames[2 * TTY_HEADER + 1];
-	uint8_t *exit_frame = frames + TTY_HEADER;
 
-	store_be64(frames, seq);
-	store_be32(frames + 8, TTY_HEADER);
-	store_be64(exit_frame, seq);
-	store_be32(exit_frame + 8, TTY_HEADER + 1);
-	exit_frame[TTY_HEADER] = (uint8_t)exit_code;
+	put_header(frames, seq, 0);
+	put_header(frames + TTY_HEADER, seq, 1);
+	frames[2 * TTY_HEADER] = (uint8_t)exit_code;
 	return queue_put(&mux->port.out, frames, exit_code < 0 ? TTY_HEADER : sizeof(frames));
 }
 

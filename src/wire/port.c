@@ -29,22 +29,28 @@ size_t port_frame_length(const struct port *port, const uint8_t *bytes)
 									  : length;
 }
 
-bool port_forget_partial(struct port *port, size_t skip)
+/* Where the last frame ends that is whole, of those that stand in the queue from `at` to `end`. */
+static size_t whole_frames(const struct port *port, const struct queue *q, size_t at, size_t end)
 {
-	size_t length = queue_length(&port->in), at = skip;
+	while (end - at >= port->kind->header) {
+		size_t frame = port_frame_length(port, queue_peek(q) + at);
 
-	if (at > length) {
-		queue_consume(&port->in, length);
-		return false;
-	}
-	while (length - at >= port->kind->header) {
-		size_t frame = port_frame_length(port, queue_peek(&port->in) + at);
-
-		if (frame > length - at)
+		if (frame > end - at)
 			break;
 		at += frame;
 	}
-	queue_unput(&port->in, length - at);
+	return at;
+}
+
+bool port_forget_partial(struct port *port, size_t skip)
+{
+	size_t length = queue_length(&port->in);
+
+	if (skip > length) {
+		queue_consume(&port->in, length);
+		return false;
+	}
+	queue_unput(&port->in, length - whole_frames(port, &port->in, skip, length));
 	return true;
 }
 
@@ -106,7 +112,7 @@ static void port_look(struct timer *timer)
 void port_pump(struct port *port)
 {
 	struct queue *out = &port->out;
-	size_t whole = 0, frame;
+	size_t length = queue_length(out), whole;
 	ssize_t n;
 
 	if (!port->connected || queue_is_empty(out))
@@ -114,21 +120,14 @@ void port_pump(struct port *port)
 	if (!port->kind->keeps_frames) {
 		n = queue_drain(out, port->source.fd, PORT_WRITE_MAX);
 	} else {
-		/* As many whole frames as a device takes in one write. */
-		for (; whole < queue_length(out); whole += frame) {
-			frame = port_frame_length(port, queue_peek(out) + whole);
-			if (whole + frame > PORT_WRITE_MAX)
-				break;
-		}
+		whole = whole_frames(
+			port, out, 0, length < PORT_WRITE_MAX ? length : PORT_WRITE_MAX);
 		n = io_write(
 			port->source.fd, queue_peek(out) + port->started, whole - port->started);
-		for (port->started += n > 0 ? (size_t)n : 0; !queue_is_empty(out);) {
-			frame = port_frame_length(port, queue_peek(out));
-			if (port->started < frame)
-				break;
-			port->started -= frame;
-			queue_consume(out, frame);
-		}
+		port->started += n > 0 ? (size_t)n : 0;
+		whole = whole_frames(port, out, 0, port->started);
+		port->started -= whole;
+		queue_consume(out, whole);
 	}
 	if (n == IO_ERROR)
 		port_hang_up(port);
@@ -158,17 +157,10 @@ static void port_ready(struct source *source, uint32_t events)
 		port_hang_up(port);
 }
 
-/* There may be bytes to read yet: port_hang_up() reads them. */
-static bool host_is_gone(const struct port *port)
-{
-	struct pollfd poll_fd = {.fd = port->source.fd, .events = POLLRDHUP};
-
-	return poll(&poll_fd, 1, 0) > 0;
-}
-
 static void listener_ready(struct source *source, uint32_t events)
 {
 	struct port *port = list_entry(source, struct port, listener);
+	struct pollfd connection = {.fd = port->source.fd, .events = POLLRDHUP};
 	struct sockaddr_vm peer = {0};
 	socklen_t size = sizeof(peer);
 	int fd = accept4(source->fd, (struct sockaddr *)&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -182,7 +174,7 @@ static void listener_ready(struct source *source, uint32_t events)
 		return;
 	}
 	/* A host that returns at once may be accepted before the end of its old connection is seen. */
-	if (port->connected && host_is_gone(port))
+	if (port->connected && poll(&connection, 1, 0) > 0)
 		port_hang_up(port);
 	if (port->connected) { /* one host at a time */
 		close(fd);
