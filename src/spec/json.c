@@ -50,14 +50,6 @@ static int refuse_in(const struct decoder *d, const char *name)
 		is_member ? "." : "", err.text);
 }
 
-static int refuse_at(const struct decoder *d, size_t index)
-{
-	char name[32];
-
-	format(name, sizeof(name), "[%zu]", index);
-	return refuse_in(d, name);
-}
-
 static int refuse_memory(const struct decoder *d)
 {
 	return error_set(d->err, ENOMEM, ": out of memory");
@@ -294,7 +286,7 @@ static int decode_list(
 	const bool is_strings = field->kind == JSON_STRINGS;
 	const size_t size = is_strings ? sizeof(char *) : field->schema->size;
 	const jsmntok_t *value = list + 1;
-	char *item;
+	char *item, index[32];
 	int rc;
 
 	if (list->type != JSMN_ARRAY)
@@ -309,8 +301,10 @@ static int decode_list(
 			rc = refuse(d, "expected string");
 		else if ((rc = decode_string(d, value, (const char **)item)) == 0)
 			rc = check_string(d, field, *(const char **)item);
-		if (rc < 0)
-			return refuse_at(d, (size_t)i);
+		if (rc < 0) {
+			format(index, sizeof(index), "[%d]", i);
+			return refuse_in(d, index);
+		}
 	}
 	return 0;
 }
