@@ -114,7 +114,9 @@ int watch_open(struct watch *watch, const char *cgroup_dir, uint32_t limit_ms, s
 	watch->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
 	watch->page = mmap(NULL, sizeof(*watch->page), PROT_READ | PROT_WRITE,
 		MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	return watch->timer < 0 || watch->page == MAP_FAILED ? error_errno(err, "open") : 0;
+	return watch->timer < 0 || watch->page == MAP_FAILED
+		? error_errno(err, "open its timer and page")
+		: 0;
 }
 
 void watch_enter(struct watch *watch, const char *container)

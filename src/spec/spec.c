@@ -142,13 +142,14 @@ static int check_capabilities(void *object, struct error *err)
 			sets[i] |= CAPABILITY_BIT(number);
 		}
 	}
-	/* What the kernel would refuse, in words. */
+	/* The kernel would refuse these, too, but not say why. */
 	if (sets[EFFECTIVE] & ~sets[PERMITTED])
-		return error_set(err, EINVAL, "effective: not all permitted");
+		return error_set(err, EINVAL, "effective: holds what is not permitted");
 	if (sets[INHERITABLE] & ~sets[BOUNDING])
-		return error_set(err, EINVAL, "inheritable: not all bounding");
+		return error_set(err, EINVAL, "inheritable: holds what is not bounding");
 	if (sets[AMBIENT] & ~(sets[PERMITTED] & sets[INHERITABLE]))
-		return error_set(err, EINVAL, "ambient: not all permitted and inheritable");
+		return error_set(
+			err, EINVAL, "ambient: holds what is not both permitted and inheritable");
 	return 0;
 }
 
