@@ -81,13 +81,11 @@ const char *error_reason(int code, char text[ERROR_REASON_MAX])
 
 void error_verrno(struct error *err, const char *fmt, va_list args)
 {
-	char *reason = err->text;
-
 	err->code = errno;
-	format(reason, sizeof(err->text), "%s", ERROR_REASON(err->code));
+	format(err->text, sizeof(err->text), "%s", ERROR_REASON(err->code));
 	/* "No such file" becomes "no such file", but "I/O error" stays. */
-	if (islower((unsigned char)reason[1]))
-		reason[0] = (char)tolower((unsigned char)reason[0]);
+	if (islower((unsigned char)err->text[1]))
+		err->text[0] = (char)tolower((unsigned char)err->text[0]);
 	text_prepend(err->text, fmt, args);
 }
 
