@@ -148,12 +148,6 @@ static bool token_is(const struct decoder *d, const jsmntok_t *value, const char
 		memcmp(d->text + value->start, word, length) == 0;
 }
 
-static bool token_is_empty(const jsmntok_t *value)
-{
-	return (value->type == JSMN_STRING && value->start == value->end) ||
-		(value->type == JSMN_ARRAY && value->size == 0);
-}
-
 /* It is not a name, with a value after a colon. */
 static bool is_whole(const jsmntok_t *value)
 {
@@ -341,17 +335,18 @@ static int decode_value(
 {
 	void *member = (char *)out + field->offset;
 	size_t *count = (size_t *)((char *)out + field->count_offset);
-	const char **string = member;
-	uint64_t number;
+	const bool is_empty_string = value->type == JSMN_STRING && value->start == value->end;
+	const bool is_empty_list = value->type == JSMN_ARRAY && value->size == 0;
+	uint64_t number = 0;
 	int rc = -1;
 
 	switch (field->kind) {
 	case JSON_STRING:
-		rc = decode_string(d, value, string);
-		if (rc == 0 && field->required == OPT && !**string)
-			*string = NULL;
-		else if (rc == 0)
-			rc = check_string(d, field, *string);
+		if (is_empty_string && field->required == OPT)
+			return 0;
+		rc = decode_string(d, value, member);
+		if (rc == 0)
+			rc = check_string(d, field, *(const char **)member);
 		break;
 	case JSON_LIST:
 		*count = (size_t)value->size;
@@ -366,7 +361,7 @@ static int decode_value(
 		rc = decode_integer(d, field, value, member);
 		break;
 	case JSON_U32_TEXT:
-		if (value->type == JSMN_STRING && token_is_empty(value))
+		if (is_empty_string)
 			return 0;
 		__attribute__((fallthrough));
 	case JSON_U32:
@@ -387,7 +382,7 @@ static int decode_value(
 		return *(void **)member ? decode_object(d, field->schema, value, *(void **)member)
 					: refuse_memory(d);
 	}
-	if (rc == 0 && field->required == REQ && token_is_empty(value))
+	if (rc == 0 && field->required == REQ && (is_empty_string || is_empty_list))
 		return refuse(d, "must not be empty");
 	return rc;
 }
