@@ -13,7 +13,7 @@
 #define TTY_IN_BYTES      (32 * KIB)
 #define TTY_OUT_BYTES     (64 * KIB)
 
-/* A length announced in a header is believed up to here; no host goes further (protocol.md, 2). */
+/* A longer frame is taken for a bad header; no host announces one (protocol.md, 2). */
 #define FRAME_BELIEVED_MAX (16 * MIB)
 /* cc-shim 2.1 exits on a tty frame that is larger, header included. */
 #define TTY_FRAME_MAX 10240u
@@ -37,7 +37,7 @@
 /* What the kernel takes (__NEW_UTS_LEN). */
 #define HOSTNAME_MAX 64u
 
-/* One command's. */
+/* In one command. */
 #define INTERFACES_MAX 256u
 #define ROUTES_MAX     1024u
 /* A container's mapped ports. */
@@ -53,10 +53,10 @@
 
 /* For anything that is set up, unless the kernel command line says otherwise. */
 #define DEADLINE_MS 60000u
-/* A container that holds the agent in the kernel for so long is killed. */
+/* A container that holds the agent in the kernel for this long is killed. */
 #define WATCH_MS 3000u
 
-/* Children given up on: killed, but in an uninterruptible wait. */
+/* Children that were killed but hang in an uninterruptible wait. */
 #define ABANDONED_MAX 16u
 
 #define ERROR_TEXT_MAX 512u
@@ -90,7 +90,7 @@
  * up to three pipe ends and a terminal's slave; the rest is ports, namespaces, pipes of the one child being set up. */
 #define NOFILE_NEEDED (3 * CONTAINERS_MAX + 4 * PROCESSES_MAX + 256)
 
-/* Of a process that is given no limit of its own, as container engines have it. */
+/* For a process that is given no limit of its own: what container engines give it. */
 #define NOFILE_SOFT 1024u
 #define NOFILE_HARD 524288u
 

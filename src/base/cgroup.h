@@ -12,27 +12,27 @@
  * owned by the caller, or -1 with err. An existing directory is taken over. */
 int cgroup_create(int parent, const char *name, struct error *err);
 
-/* SIGKILL to every process in it and below, atomically (cgroup.kill, Linux 5.14). Not to one that
- * has yet to join. 0, or -1 with err. */
+/* SIGKILL to every process in it and below, atomically (cgroup.kill, Linux 5.14), but not to one that has
+ * yet to join. 0, or -1 with err. */
 int cgroup_kill(int cgroup, struct error *err);
 
-/* `controller` for the cgroups below this one; one that the kernel does not have is no error. 0, or -1
- * with err. */
+/* Enables `controller` for the cgroups below this one; that the kernel does not have it is no error. 0, or
+ * -1 with err. */
 int cgroup_enable(int cgroup, const char *controller, struct error *err);
 
-/* Whether it has this file: a controller, or a kernel, may be missing. */
+/* Whether it has this file: it may be missing with its controller, or in an older kernel. */
 bool cgroup_has(int cgroup, const char *file);
 
-/* Into one of its files. 0, or -1 with err. */
+/* Writes one of its files. 0, or -1 with err. */
 int cgroup_set(int cgroup, const char *file, const char *value, struct error *err);
 int cgroup_set_number(int cgroup, const char *file, uint64_t number, struct error *err);
 
-/* Out of one of its files: the number on the line that begins with `key`; "" is the first one. 0, or -1
- * with err. */
+/* Reads the number after `key` on the first line of one of its files that begins with it ("": the first
+ * line). 0, or -1 with err. */
 int cgroup_get_number(
 	int cgroup, const char *file, const char *key, uint64_t *number, struct error *err);
 
-/* -1 with err: EBUSY while a process or a cgroup is left in it. A missing one is no error. */
+/* 0, also when there is none; or -1 with err, EBUSY while a process or a cgroup is left in it. */
 int cgroup_remove(int parent, const char *name, struct error *err);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The time that all deadlines are of. */
+/* The clock of all deadlines. */
 #ifndef CLOCK_H
 #define CLOCK_H
 

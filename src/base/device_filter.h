@@ -19,10 +19,10 @@ struct device_list {
 };
 
 /* A program that lets processes open what is in every container's /dev, and up to DEVICES_MAX devices
- * more; all may be made by mknod. Its fd, or -1 with errno. */
+ * more; mknod may make any. Its fd, or -1 with errno. */
 int device_filter_load(const struct device_id *more, size_t count);
 
-/* From here on for the cgroup and all below it; the fds may be closed. 0, or -1 with errno. */
+/* Applies it to the cgroup and all below it; the fds may be closed. 0, or -1 with errno. */
 int device_filter_attach(int program, int cgroup);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An error with its story: errno and a text for the operator, who reads it in the ERROR reply. */
+/* An error with its story. */
 #include "base/error.h"
 
 #include <ctype.h>
@@ -8,8 +8,8 @@
 
 #include "base/format.h"
 
-/* The reply is UTF-8: a text that was cut, here or by the child that sent it, must not end within
- * a character. */
+/* The reply is UTF-8: a text that was truncated, here or by the child that sent it, must not end within a
+ * character. */
 static void text_trim(char *text)
 {
 	size_t length = strlen(text), start = length, needed;
@@ -25,11 +25,17 @@ static void text_trim(char *text)
 		text[start - 1] = '\0';
 }
 
-static void text_append(char *text, const char *more)
+/* Puts "context: " before the text. */
+static void text_prepend(char *text, const char *fmt, va_list args)
 {
-	size_t used = strlen(text);
+	char inner[ERROR_TEXT_MAX];
+	size_t used;
 
-	format(text + used, ERROR_TEXT_MAX - used, "%s", more);
+	memcpy(inner, text, sizeof(inner));
+	vformat(text, ERROR_TEXT_MAX, fmt, args);
+	used = strlen(text);
+	format(text + used, ERROR_TEXT_MAX - used, ": %s", inner);
+	text_trim(text);
 }
 
 void error_vset(struct error *err, int code, const char *fmt, va_list args)
@@ -66,7 +72,7 @@ const char *error_reason(int code, char text[ERROR_REASON_MAX])
 	case EHWPOISON: /* broken memory */
 		return "EHWPOISON (133)";
 	}
-	/* Of all others that it does not know a number has to do. */
+	/* strerror(0): musl does not know it. */
 	if (reason != strerror(0))
 		return reason;
 	format(text, ERROR_REASON_MAX, "errno %d", code);
@@ -75,17 +81,12 @@ const char *error_reason(int code, char text[ERROR_REASON_MAX])
 
 void error_verrno(struct error *err, const char *fmt, va_list args)
 {
-	size_t why;
-
 	err->code = errno;
-	vformat(err->text, sizeof(err->text), fmt, args);
-	text_append(err->text, ": ");
-	why = strlen(err->text);
-	text_append(err->text, ERROR_REASON(err->code));
-	/* "No such file" reads on as "no such file", but "I/O error" stays. */
-	if (err->text[why] && islower((unsigned char)err->text[why + 1]))
-		err->text[why] = (char)tolower((unsigned char)err->text[why]);
-	text_trim(err->text);
+	format(err->text, sizeof(err->text), "%s", ERROR_REASON(err->code));
+	/* "No such file" becomes "no such file", but "I/O error" stays. */
+	if (islower((unsigned char)err->text[1]))
+		err->text[0] = (char)tolower((unsigned char)err->text[0]);
+	text_prepend(err->text, fmt, args);
 }
 
 int error_errno(struct error *err, const char *fmt, ...)
@@ -100,14 +101,10 @@ int error_errno(struct error *err, const char *fmt, ...)
 
 int error_wrap(struct error *err, const char *fmt, ...)
 {
-	struct error inner = *err;
 	va_list args;
 
 	va_start(args, fmt);
-	vformat(err->text, sizeof(err->text), fmt, args);
+	text_prepend(err->text, fmt, args);
 	va_end(args);
-	text_append(err->text, ": ");
-	text_append(err->text, inner.text);
-	text_trim(err->text);
 	return -1;
 }

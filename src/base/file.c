@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Small text files, as the kernel and an initrd have them; and the end of an fd. */
+/* Small text files of the kernel and the initrd; closing an fd. */
 #include "base/file.h"
 
 #include <errno.h>

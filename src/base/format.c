@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Text from a format: as much of printf(3) as there is use for. */
+/* Text from a format: the part of printf(3) that the agent uses. */
 #include "base/format.h"
 
 #include <errno.h>
@@ -64,7 +64,7 @@ int vformat(char *to, size_t size, const char *fmt, va_list args)
 		switch (*fmt++) {
 		case 's':
 			string = va_arg(args, const char *);
-			if (!string) /* a mistake, but not one to die of */
+			if (!string) /* a mistake, but no reason to die */
 				string = "(null)";
 			put(&text, string, strnlen(string, most));
 			break;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* assert() for our own faults, never compiled out. The C library's prints through stdio, 15 KB that
- * nothing else needs. A trap is reported like every fault (boot.c): the pc is the line, for addr2line. */
+/* assert() for the agent's own faults, never compiled out. The C library's prints through stdio, 15 KB that
+ * nothing else needs. A trap is reported like every fault (boot.c), with the pc: addr2line has the line. */
 #ifndef INVARIANT_H
 #define INVARIANT_H
 

@@ -57,16 +57,9 @@ int log_level_parse(const char *name, enum log_level *level)
 	return -1;
 }
 
-/* kmsg never blocks; of anything else we ask first, for its O_NONBLOCK may be shared with others. */
-static bool out_has_room(void)
-{
-	struct pollfd p = {.fd = out.fd, .events = POLLOUT};
-
-	return out.is_kmsg || (poll(&p, 1, 0) == 1 && (p.revents & POLLOUT));
-}
-
 static void line_write(enum log_level level, const char *fmt, va_list args)
 {
+	struct pollfd poll_fd = {.fd = out.fd, .events = POLLOUT};
 	char line[LOG_LINE_MAX];
 	int start, length;
 
@@ -78,13 +71,16 @@ static void line_write(enum log_level level, const char *fmt, va_list args)
 	length += start;
 	if (length > (int)sizeof(line) - 1)
 		length = (int)sizeof(line) - 1;
-	/* One call, one line: a name from outside must not forge another. */
+	/* One call, one line: a name from outside must not forge a second one. */
 	for (int i = start; i < length; i++) {
 		if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
 			line[i] = '?';
 	}
 	line[length++] = '\n';
-	if (!out_has_room() || write(out.fd, line, (size_t)length) < 0)
+	/* kmsg never blocks. Another fd may, for O_NONBLOCK is shared with whoever else has it open. */
+	if (!out.is_kmsg && (poll(&poll_fd, 1, 0) != 1 || !(poll_fd.revents & POLLOUT)))
+		out.lost++;
+	else if (write(out.fd, line, (size_t)length) < 0)
 		out.lost++;
 }
 
@@ -105,7 +101,7 @@ void log_write(enum log_level level, const char *fmt, ...)
 		if (lost)
 			log_write(LOG_LEVEL_WARN, "log: lines lost: %u", lost);
 	}
-	/* What only a host or a container can bring about often is info or debug. */
+	/* What a host or a container can cause often is info or debug. */
 	if (out.lines < LOG_BURST || level <= LOG_LEVEL_WARN) {
 		out.lines++;
 		va_start(args, fmt);

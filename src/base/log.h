@@ -14,8 +14,8 @@ int log_where(void);
 /* "error", "warn", "info" or "debug"; -1 on anything else. */
 int log_level_parse(const char *name, enum log_level *level);
 
-/* One line, no trailing newline in fmt. Preserves errno. Never blocks: what the fd does not take
- * is lost. Of info and debug at most LOG_BURST lines a second pass; what was held back is counted and said. */
+/* One line, no trailing newline in fmt. Preserves errno. Never blocks: what the fd does not take is lost. Of
+ * info and debug at most LOG_BURST lines a second are written; how many were lost is logged. */
 void log_write(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* Skips formatting below the level. */

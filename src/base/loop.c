@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The one place where the daemon sleeps.
+/* The one place where the agent sleeps.
  *
  * Theory of operation. A turn is: pump, arm, sleep, dispatch. pump() moves whatever can move
  * between queues and settles what has changed. arm() asks every source what it wants and tells
@@ -7,9 +7,11 @@
  * forgotten. A source that wants nothing leaves epoll altogether: a mask of 0 still delivers
  * EPOLLHUP for ever. Everything is level-triggered, so a handler may stop wherever it likes.
  *
- * A handler may remove any source, also one whose event lies further on in the same batch; removal
- * blanks it there. The few sources of the loop itself are asked each turn; the thousands of process
+ * A handler may remove any source, even one whose event comes later in the same batch: removal
+ * blanks that event. The few sources of the loop itself are asked each turn; the thousands of process
  * outputs sit behind a gate, which is a single source here.
+ *
+ * Only EPOLL_CTL_ADD can fail, without memory or at max_user_watches; MOD and DEL allocate nothing.
  */
 #include "base/loop.h"
 
@@ -21,7 +23,7 @@
 #include "base/log.h"
 
 #define BATCH_MAX 16
-#define RETRY_MS  100 /* until a source that could not be armed is tried again */
+#define RETRY_MS  100 /* until a source that could not be added is tried again */
 
 void source_init(struct source *source, int fd, uint32_t (*wants)(struct source *),
 	void (*ready)(struct source *, uint32_t))
@@ -33,26 +35,24 @@ void source_init(struct source *source, int fd, uint32_t (*wants)(struct source 
 static void batch_forget(struct batch *batch, const struct source *source)
 {
 	for (int i = 0; i < batch->count; i++)
-		if (batch->sources[i] == source)
-			batch->sources[i] = NULL;
+		if (batch->events[i].data.ptr == source)
+			batch->events[i].data.ptr = NULL;
 }
 
 /* One epoll_wait and its dispatch. */
 static void batch_serve(struct batch *batch, int epoll, int max, int timeout_ms)
 {
 	struct epoll_event events[BATCH_MAX];
-	struct source *sources[BATCH_MAX];
 	int n = epoll_wait(epoll, events, max < BATCH_MAX ? max : BATCH_MAX, timeout_ms);
 
-	if (n <= 0)
-		return;
-	for (int i = 0; i < n; i++)
-		sources[i] = events[i].data.ptr;
-	*batch = (struct batch){.sources = sources, .count = n};
-	for (int i = 0; i < n; i++)
-		if (sources[i])
-			sources[i]->ready(sources[i], events[i].events);
-	batch->count = 0;
+	*batch = (struct batch){.events = events, .count = n};
+	for (int i = 0; i < n; i++) {
+		struct source *source = events[i].data.ptr;
+
+		if (source)
+			source->ready(source, events[i].events);
+	}
+	*batch = (struct batch){0};
 }
 
 int loop_open(struct loop *loop, struct error *err)
@@ -70,14 +70,12 @@ void loop_stop(struct loop *loop)
 	loop->stopped = true;
 }
 
-/* False when the kernel would not: then it is tried again before the next sleep, which is short, for
- * `armed` still differs. */
+/* False when the kernel refuses: `armed` still differs, so it is tried again before the next sleep. */
 static bool source_arm(struct loop *loop, struct source *source, uint32_t wanted)
 {
 	struct epoll_event event = {.events = wanted, .data.ptr = source};
 	int op = !wanted ? EPOLL_CTL_DEL : source->armed ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
 
-	/* For want of memory, or for max_user_watches. */
 	if (epoll_ctl(loop->epoll, op, source->fd, &event) < 0) {
 		log_error("loop: epoll_ctl %d on fd %d: errno %d", op, source->fd, errno);
 		return false;
@@ -125,11 +123,8 @@ void timer_cancel(struct timer *timer)
 
 static void run_timers(struct loop *loop)
 {
-	uint64_t now;
+	uint64_t now = list_is_empty(&loop->timers) ? 0 : clock_now();
 
-	if (list_is_empty(&loop->timers))
-		return;
-	now = clock_now();
 	while (!list_is_empty(&loop->timers)) {
 		struct timer *timer = list_entry(loop->timers.next, struct timer, node);
 
@@ -140,20 +135,18 @@ static void run_timers(struct loop *loop)
 	}
 }
 
-/* Milliseconds until the next timer or until something is to be tried again; -1: for ever. */
+/* Milliseconds until the next timer or the next try; INT_MAX, 24 days, stands for ever. */
 static int sleep_limit(const struct loop *loop, bool retry)
 {
-	uint64_t now, at;
+	uint64_t most = retry ? RETRY_MS : INT_MAX, now, at;
 
 	if (list_is_empty(&loop->timers))
-		return retry ? RETRY_MS : -1;
+		return (int)most;
 	now = clock_now();
 	at = list_entry(loop->timers.next, struct timer, node)->at;
 	if (at <= now)
 		return 0;
-	if (retry && at - now > RETRY_MS)
-		return RETRY_MS;
-	return at - now < INT_MAX ? (int)(at - now) : INT_MAX;
+	return (int)(at - now < most ? at - now : most);
 }
 
 void loop_run(struct loop *loop, void (*pump)(void *context), void *context)
@@ -196,35 +189,12 @@ static void gate_ready(struct source *source, uint32_t events)
 			admitted < BATCH_MAX ? (int)admitted : BATCH_MAX, 0);
 }
 
-static bool member_arm(struct gate *gate, struct source *source)
-{
-	struct epoll_event event = {.events = EPOLLIN, .data.ptr = source};
-
-	if (epoll_ctl(gate->source.fd, EPOLL_CTL_MOD, source->fd, &event) < 0)
-		return false;
-	source->armed = EPOLLIN;
-	return true;
-}
-
-static void gate_retry(struct timer *timer)
-{
-	struct gate *gate = list_entry(timer, struct gate, retry);
-
-	list_for_each (it, after, &gate->refused)
-		if (member_arm(gate, list_entry(it, struct source, node)))
-			list_remove(it);
-	if (!list_is_empty(&gate->refused))
-		timer_set(gate->loop, timer, RETRY_MS);
-}
-
 int gate_open(
 	struct gate *gate, struct loop *loop, size_t (*admits)(struct gate *), struct error *err)
 {
 	int epoll = epoll_create1(EPOLL_CLOEXEC);
 
-	*gate = (struct gate){.loop = loop, .admits = admits};
-	list_init(&gate->refused);
-	timer_init(&gate->retry, gate_retry);
+	*gate = (struct gate){.admits = admits};
 	source_init(&gate->source, epoll, gate_wants, gate_ready);
 	if (epoll < 0)
 		return error_errno(err, "epoll");
@@ -244,10 +214,9 @@ int gate_add(struct gate *gate, struct source *source, struct error *err)
 
 void gate_listen(struct gate *gate, struct source *source)
 {
-	if (member_arm(gate, source))
-		return;
-	list_push_back(&gate->refused, &source->node);
-	timer_set(gate->loop, &gate->retry, RETRY_MS);
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = source};
+
+	epoll_ctl(gate->source.fd, EPOLL_CTL_MOD, source->fd, &event);
 }
 
 void gate_remove(struct gate *gate, struct source *source)
@@ -256,6 +225,5 @@ void gate_remove(struct gate *gate, struct source *source)
 		return;
 	epoll_ctl(gate->source.fd, EPOLL_CTL_DEL, source->fd, NULL);
 	source->armed = 0;
-	list_remove(&source->node);
 	batch_forget(&gate->batch, source);
 }

@@ -11,9 +11,9 @@
 struct mount_plan {
 	const char *type;
 	const char *source;           /* NULL: the type, as mount(8) and df show it */
-	const char *options[5][2];    /* key, value or NULL; the first without a key is the end */
+	const char *options[5][2];    /* key, and value or NULL; one without a key ends them */
 	unsigned attributes;          /* MOUNT_ATTR_ */
-	bool superblock_is_read_only; /* a device that is write-protected takes no other */
+	bool superblock_is_read_only; /* a write-protected device takes no other */
 };
 
 /* The type's context for fsconfig(2): an fd, or -1 with errno. ENODEV: the kernel has no such type. */

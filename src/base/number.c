@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Numbers as text has them: decimal digits and nothing else. */
+/* Numbers in text: decimal digits and nothing else. */
 #include "base/number.h"
 
 bool number_take(const char **text, uint64_t most, uint64_t *number)

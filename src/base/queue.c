@@ -9,8 +9,8 @@
 
 #include "base/invariant.h"
 
-/* A tail this long is worth a read of its own before the queued bytes are moved to make more:
- * virtio-serial gives no more than a page at a time. */
+/* With this much room behind the queued bytes a read does not move them to make more: virtio-serial gives
+ * no more than a page at a time. */
 #define FILL_WORTHWHILE 4096u
 
 int queue_open(struct queue *q, size_t capacity)
@@ -79,21 +79,19 @@ void queue_unput(struct queue *q, size_t size)
 	queue_rewind(q);
 }
 
-ssize_t queue_fill(struct queue *q, int fd, size_t max)
+ssize_t queue_fill(struct queue *q, int fd)
 {
 	size_t size = queue_room(q), tail = q->capacity - q->tail;
 	ssize_t n;
 
 	if (size > tail && tail >= FILL_WORTHWHILE)
 		size = tail;
-	if (size > max)
-		size = max;
 	if (size == 0)
 		return IO_AGAIN;
 	n = io_read(fd, queue_reserve(q, size), size);
 	if (n > 0)
 		queue_commit(q, (size_t)n);
-	return n == IO_ERROR && errno == EIO ? IO_EOF : n;
+	return n;
 }
 
 ssize_t queue_drain(struct queue *q, int fd, size_t max)

@@ -8,8 +8,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* What a read or a write of a non-blocking fd can come to; n > 0 is a number of bytes. Nobody
- * above this room looks at EAGAIN or EINTR. */
+/* What a read or a write of a non-blocking fd returns besides n > 0, a number of bytes. No caller looks at
+ * EAGAIN or EINTR. */
 enum { IO_AGAIN = 0, IO_EOF = -1, IO_ERROR = -2 };
 
 /* The bytes in the queue are contiguous: data[head .. tail). */
@@ -34,9 +34,9 @@ static inline size_t queue_room(const struct queue *q)
 	return q->capacity - queue_length(q);
 }
 
-/* Room without moving much: what is behind the queued bytes, or all of it once half of the queue
- * is free in front of them. Who fills no more than this moves each byte once at most, where a
- * slow reader of a full queue would else have all of it moved for each of its bites. */
+/* Room without moving much: what is behind the queued bytes, or all of it once half of the queue is free in
+ * front of them. Filling no more than this moves each byte once at most; otherwise a slow reader of a full
+ * queue would have all of it moved for each of its reads. */
 static inline size_t queue_cheap_room(const struct queue *q)
 {
 	return q->head >= q->capacity / 2 ? queue_room(q) : q->capacity - q->tail;
@@ -62,18 +62,17 @@ void queue_consume(struct queue *q, size_t size);
 /* Reserve, copy, commit; false and untouched when it does not fit. */
 bool queue_put(struct queue *q, const void *bytes, size_t size);
 
-/* Takes the last `size` bytes back: they were never there (total goes back, too). */
+/* Removes the last `size` bytes as if they had never been committed (total decreases, too). */
 void queue_unput(struct queue *q, size_t size);
 
-/* One read(2) of at most `max` bytes into the queue: n > 0, IO_AGAIN (also when it is full),
- * IO_EOF or IO_ERROR with errno. EIO of a pty whose last slave closed is IO_EOF. */
-ssize_t queue_fill(struct queue *q, int fd, size_t max);
+/* One read(2) into the queue: n > 0, IO_AGAIN (also when it is full), IO_EOF or IO_ERROR with errno. */
+ssize_t queue_fill(struct queue *q, int fd);
 
 /* One write(2) of at most `max` queued bytes, consuming what was taken: n > 0, IO_AGAIN (also
  * when it is empty), or IO_ERROR with errno. */
 ssize_t queue_drain(struct queue *q, int fd, size_t max);
 
-/* The same vocabulary for bytes that are in no queue. */
+/* The same for bytes that are in no queue. */
 ssize_t io_read(int fd, void *to, size_t size);
 ssize_t io_write(int fd, const void *from, size_t size);
 

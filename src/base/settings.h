@@ -22,8 +22,8 @@ struct settings {
 	struct rlimit nofile;   /* what processes get */
 	uint32_t watch_ms;      /* a container that holds the agent for so long is killed */
 	bool docker_caps;       /* for containers that name no capabilities: Docker's, not all */
-	int64_t last_command; /* the code of what was taken up last, for a post-mortem; -1: none */
-	/* Called once, right after READY was written or found that it has to wait; or NULL. */
+	int64_t last_command;   /* the last command's code, reported with a fault; -1: none */
+	/* NULL, or called once: right after READY was written, or queued because it has to wait. */
 	void (*after_ready)(struct settings *settings);
 };
 

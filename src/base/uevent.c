@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The kernel's word that a device has come or changed. */
+/* The kernel's events: a device was added, or has changed. */
 #include "base/uevent.h"
 
 #include <errno.h>

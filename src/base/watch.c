@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who holds the agent in the kernel, by a lock of a pipe or terminal, is killed by a process of its own.
+/* A process that kills a container which holds the agent in the kernel, by a lock of a pipe or terminal.
  *
  * The kernel takes a mutex in read, write, FIONREAD and close on a pipe, and in TIOCSWINSZ and close on
  * a terminal; O_NONBLOCK does not help. A container that holds it while a page fault of its own waits
- * (userfaultfd, or many threads in mprotect) holds the agent, too. So the loop marks such a call in a
- * page that it shares with the watcher: whose pipe it is. A mark that stands for the limit, with the
- * agent in uninterruptible sleep, is the end of that container, and one second later of the pod, for
+ * (userfaultfd, or many threads in mprotect) holds the agent, too. So the loop marks such a call, and
+ * whose pipe it is, in a page that it shares with the watcher. When a mark stands for the limit, with the
+ * agent in uninterruptible sleep, the watcher kills that container, and one second later the pod, because
  * another container may hold the pipe.
  *
  * The watcher waits for a timer, which the loop sets with a mark if it is not set: at most twice a
- * second, and never while nothing is marked. It sees the loop's time only where it ran on time itself.
+ * second, and never while nothing is marked. A look that comes late starts the count again.
  */
 #include "base/watch.h"
 
@@ -74,7 +74,7 @@ void watch_main(const void *argument)
 
 	prctl(PR_SET_NAME, "watch");
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	signal(SIGPIPE, SIG_IGN); /* of a log that nobody reads */
+	signal(SIGPIPE, SIG_IGN); /* nobody may read the log */
 	format(stat_path, sizeof(stat_path), "/proc/%d/stat", (int)getppid());
 	for (;;) {
 		if (read(watch->timer, &ticks, sizeof(ticks)) < 0 && errno != EINTR)
@@ -114,7 +114,9 @@ int watch_open(struct watch *watch, const char *cgroup_dir, uint32_t limit_ms, s
 	watch->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
 	watch->page = mmap(NULL, sizeof(*watch->page), PROT_READ | PROT_WRITE,
 		MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	return watch->timer < 0 || watch->page == MAP_FAILED ? error_errno(err, "open") : 0;
+	return watch->timer < 0 || watch->page == MAP_FAILED
+		? error_errno(err, "open its timer and page")
+		: 0;
 }
 
 void watch_enter(struct watch *watch, const char *container)

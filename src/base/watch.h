@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who holds the agent in the kernel, by a lock of a pipe or terminal, is killed by a process of its own. */
+/* A process that kills a container which holds the agent in the kernel, by a lock of a pipe or terminal. */
 #ifndef WATCH_H
 #define WATCH_H
 
@@ -19,22 +19,22 @@ struct watch_page {
 struct watch {
 	const char *cgroup_dir; /* borrowed */
 	uint32_t limit_ms;
-	struct watch_page *page; /* both owned, and for good */
+	struct watch_page *page; /* both owned, never closed */
 	int timer;
 };
 
-/* What loop and watcher share. 0, or -1 with err. */
+/* Opens what loop and watcher share. 0, or -1 with err. */
 int watch_open(struct watch *watch, const char *cgroup_dir, uint32_t limit_ms, struct error *err);
 
-/* The watcher: a child of the loop's that keeps the timer and the log. The argument is a struct watch. */
+/* The watcher: a child of the agent that was given the fds of timer and log. `argument` is a struct watch. */
 _Noreturn void watch_main(const void *argument);
 
-/* Around each call that may wait for a lock of that container's. Keeps errno. Harmless with NULL: there is
- * no watcher. */
+/* Around each call that may wait for a lock that this container can hold. Keeps errno. Without a watcher
+ * (NULL) or a container (NULL) it does nothing. */
 void watch_enter(struct watch *watch, const char *container);
 void watch_leave(struct watch *watch);
 
-/* Closes it within such a mark. */
+/* fd_close() between the two. */
 void watch_close(struct watch *watch, const char *container, int *fd);
 
 #endif

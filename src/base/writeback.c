@@ -25,32 +25,18 @@ static uint64_t number_find(const char *text, const char *key)
 
 uint64_t writeback_count(void)
 {
-	/* Not on a stack: the one of a fault is small. */
+	/* Not on the stack: that of the handler of faults is small. */
 	static char text[8192];
 
 	if (file_read("/proc/vmstat", text, sizeof(text)) < 0)
 		return 0;
-	/* Pages of files that have been written; and what went to disks, a journal's blocks, too. */
+	/* Pages of files that have been written, and what went to disks, including a journal's blocks. */
 	return number_find(text, "nr_written ") + number_find(text, "pgpgout ");
-}
-
-/* A child that syncs: another one, or the kernel, may be short of memory for a moment. */
-static pid_t sync_fork(void)
-{
-	const struct timespec moment = {.tv_nsec = 100000000};
-	pid_t pid;
-
-	for (int tries = 20; (pid = _Fork()) < 0 && tries > 0; tries--)
-		nanosleep(&moment, NULL);
-	if (pid == 0) {
-		sync();
-		_exit(0);
-	}
-	return pid;
 }
 
 void writeback_finish(void)
 {
+	const struct timespec moment = {.tv_nsec = 100000000};
 	const struct timespec step = {.tv_sec = WRITEBACK_STEP_MS / 1000};
 	uint64_t until = clock_now() + WRITEBACK_MS_MAX;
 	uint64_t written = writeback_count(), now;
@@ -60,9 +46,15 @@ void writeback_finish(void)
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &set, NULL);
-	pid = sync_fork();
+	/* Memory may be short for a moment. */
+	for (int tries = 20; (pid = _Fork()) < 0 && tries > 0; tries--)
+		nanosleep(&moment, NULL);
+	if (pid == 0) {
+		sync();
+		_exit(0);
+	}
 	while (pid > 0 && waitpid(pid, NULL, WNOHANG) == 0 && clock_now() < until) {
-		/* Some other child's end is none of a step's. */
+		/* SIGCHLD: perhaps another child's. */
 		if (sigtimedwait(&set, NULL, &step) >= 0)
 			continue;
 		now = writeback_count();

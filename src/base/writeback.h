@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What containers wrote, on its way to disks and servers: how to tell a sync or an unmount that takes
- * long from one that hangs. */
+/* What containers wrote, on its way to disks and servers: a sync or an unmount that takes long is told from
+ * one that hangs. */
 #ifndef WRITEBACK_H
 #define WRITEBACK_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What may take as long as anything is written … */
+/* A sync or an unmount may take as long as something is written in each step … */
 #define WRITEBACK_STEP_MS 2000u
-/* … but not for ever: some disk may write its last page once a step. */
+/* … but not for ever: a disk may write one page per step. */
 #define WRITEBACK_MS_MAX 60000u
 
-/* A number that grows with all that is written, to disks and to servers; 0 where it cannot be had. It
- * asks no disk, and takes no memory. */
+/* A number that grows with all that is written, to disks and to servers; 0 where it cannot be read. It
+ * asks no disk, and allocates nothing. */
 uint64_t writeback_count(void);
 
-/* Syncs, in a child, and only as long as it gets on: a file system whose server or disk does not answer
- * holds up sync for ever, but not the power. For PID 1 at its end: SIGCHLD stays blocked. */
+/* Syncs, in a child, and waits only as long as something is written: a file system whose server or disk does
+ * not answer must not keep the power on. For PID 1 at its end: SIGCHLD stays blocked. */
 void writeback_finish(void);
 
 #endif

@@ -4,7 +4,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <stdbool.h>
 #include <string.h>
 
 #include "base/bytes.h"
@@ -25,32 +24,23 @@ int ip_parse(const char *text, struct ip_address *out, struct error *err)
 	return 0;
 }
 
-/* 255.255.255.0 is 24; one with a hole in it is none. */
-static bool dotted_mask_parse(const char *text, unsigned *prefix)
-{
-	uint8_t bytes[4];
-	uint32_t mask;
-
-	if (inet_pton(AF_INET, text, bytes) != 1)
-		return false;
-	mask = load_be32(bytes);
-	if (~mask & (~mask + 1))
-		return false;
-	*prefix = mask ? 32 - (unsigned)__builtin_ctz(mask) : 0;
-	return true;
-}
-
 int mask_parse(const char *text, int family, unsigned *prefix, struct error *err)
 {
 	unsigned most = ip_length(family) * 8;
 	uint64_t number;
+	uint8_t bytes[4];
+	uint32_t host_bits;
 
 	if (number_parse(text, most, &number)) {
 		*prefix = (unsigned)number;
 		return 0;
 	}
-	if (family == AF_INET && dotted_mask_parse(text, prefix))
-		return 0;
+	if (family == AF_INET && inet_pton(AF_INET, text, bytes) == 1) {
+		host_bits = ~load_be32(bytes);
+		*prefix = host_bits ? (unsigned)__builtin_clz(host_bits) : 32;
+		if (!(host_bits & (host_bits + 1))) /* no hole */
+			return 0;
+	}
 	return error_set(err, EINVAL, "'%s' is no netmask: expected 0 to %u%s", text, most,
 		family == AF_INET ? " or 255.255.255.0" : "");
 }

@@ -31,11 +31,11 @@ int ip_parse(const char *text, struct ip_address *out, struct error *err);
 /* "24"; for IPv4 also "255.255.255.0". */
 int mask_parse(const char *text, int family, unsigned *prefix, struct error *err);
 
-/* "address/mask", or an address alone, which is a network of one. */
+/* "address/mask", or a single address, which is a network of one. */
 int network_parse(const char *text, struct ip_network *out, struct error *err);
 
-/* A network, or NULL, "", "default", "any" and "all": everything, of a family that is AF_UNSPEC
- * until something else tells it. */
+/* A network; NULL, "", "default", "any" and "all" are everything, of family AF_UNSPEC: the caller knows
+ * which. */
 int destination_parse(const char *text, struct ip_network *out, struct error *err);
 
 /* "02:00:5e:10:00:01", in either case. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* JSON into structs by tables: jsmn makes tokens, one walk over them fills the structs.
  *
- * jsmn is lenient about punctuation, and what nobody reads is skipped as it takes it. What guards us is
- * checked where a value is used: that a name has one value, types, ranges, UTF-8, NUL. The walk is as deep
- * as the tables nest, whatever the text is; how deep the text may nest is bounded before jsmn sees it. */
+ * jsmn is lenient about punctuation, and what no table names is skipped as jsmn accepts it. Where a value
+ * is used, it is checked: that a name has one value, types, ranges, UTF-8, NUL. The walk is as deep as the
+ * tables nest, whatever the text is; how deep the text may nest is bounded before jsmn sees it. */
 #include "spec/json.h"
 
 #include <errno.h>
@@ -17,6 +17,7 @@
 
 #include "base/format.h"
 #include "base/invariant.h"
+#include "base/number.h"
 #include "limits.h"
 
 #define SPACE " \t\r\n"
@@ -28,13 +29,13 @@ struct decoder {
 	struct error *err;
 };
 
-/* A longer one, of an object with any names, is "..." in errors. */
+/* A longer name, in an object with arbitrary names, is "..." in errors. */
 #define NAME_SHOWN_MAX 64u
 
 static int decode_value(
 	const struct decoder *d, const struct json_field *field, const jsmntok_t *value, void *out);
 
-/* Where the value stands is put in front on the way up: "containers[1].process.args: expected array". */
+/* The path of the value is prepended on the way up: "containers[1].process.args: expected array". */
 static int refuse(const struct decoder *d, const char *why)
 {
 	return error_set(d->err, EINVAL, ": %s", why);
@@ -47,14 +48,6 @@ static int refuse_in(const struct decoder *d, const char *name)
 
 	return error_set(d->err, err.code, "%s%s%s", strlen(name) > NAME_SHOWN_MAX ? "..." : name,
 		is_member ? "." : "", err.text);
-}
-
-static int refuse_at(const struct decoder *d, size_t index)
-{
-	char name[32];
-
-	format(name, sizeof(name), "[%zu]", index);
-	return refuse_in(d, name);
 }
 
 static int refuse_memory(const struct decoder *d)
@@ -84,17 +77,13 @@ static size_t utf8_put(char *to, unsigned int c)
 {
 	size_t length = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
 
-	if (length == 1) {
-		to[0] = (char)c;
-		return 1;
-	}
 	for (size_t i = length - 1; i > 0; i--, c >>= 6)
 		to[i] = (char)(0x80 | (c & 0x3f));
-	to[0] = (char)(0xf00 >> length | c);
+	to[0] = (char)(length == 1 ? c : 0xf00 >> length | c);
 	return length;
 }
 
-/* The XXXX of a \uXXXX, whose digits jsmn has seen; -1: there is none. */
+/* The XXXX of a \uXXXX, whose digits jsmn has checked; -1: there is none. */
 static int utf16_unit(const char *at, const char *end)
 {
 	int unit = 0;
@@ -106,22 +95,17 @@ static int utf16_unit(const char *at, const char *end)
 	return unit;
 }
 
-static bool is_plain(unsigned char c)
-{
-	return (unsigned char)(c - ' ') < 0x80 - ' ' && c != '\\';
-}
-
-/* The character at *at, as UTF-8; how many bytes that is, 0 and why when it is none. */
+/* Takes the character at *at, as UTF-8. Returns how many bytes that is, or 0 and why there is none. */
 static size_t character_take(const char **at, const char *end, char to[4], const char **why)
 {
 	static const char letters[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";
-	int unit, low;
+	const bool is_control = (unsigned char)**at < ' ';
 	size_t length;
+	int unit, low;
 
 	if (**at != '\\') {
-		length = (unsigned char)**at < ' ' ? 0 : utf8_length(*at, end);
-		*why = (unsigned char)**at < ' ' ? "control character in a string"
-						 : "bad UTF-8 in a string";
+		*why = is_control ? "control character in a string" : "bad UTF-8 in a string";
+		length = is_control ? 0 : utf8_length(*at, end);
 		memcpy(to, *at, length);
 		*at += length;
 		return length;
@@ -134,21 +118,19 @@ static size_t character_take(const char **at, const char *end, char to[4], const
 	}
 	*why = unit ? "half a surrogate pair in a string" : "\\u0000 in a string";
 	*at += 6;
-	if (unit >= 0xd800 && unit <= 0xdbff) {
-		low = utf16_unit(*at, end);
+	if (unit >= 0xd800 && unit <= 0xdfff) {
+		low = unit <= 0xdbff ? utf16_unit(*at, end) : -1;
+		if (low < 0xdc00 || low > 0xdfff)
+			return 0;
 		*at += 6;
-		return low < 0xdc00 || low > 0xdfff
-			? 0
-			: utf8_put(to,
-				  0x10000u + (((unsigned)unit - 0xd800) << 10) + (unsigned)low -
-					  0xdc00);
+		unit = 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
 	}
-	return unit == 0 || (unit >= 0xdc00 && unit <= 0xdfff) ? 0 : utf8_put(to, (unsigned)unit);
+	return unit ? utf8_put(to, (unsigned)unit) : 0;
 }
 
 /* --- Tokens ----------------------------------------------------------------------------------- */
 
-/* The token behind `value` and all that is in it. */
+/* The token after `value` and all that is in it. */
 static const jsmntok_t *token_next(const struct decoder *d, const jsmntok_t *value)
 {
 	const jsmntok_t *next = value + 1;
@@ -166,13 +148,7 @@ static bool token_is(const struct decoder *d, const jsmntok_t *value, const char
 		memcmp(d->text + value->start, word, length) == 0;
 }
 
-static bool token_is_empty(const jsmntok_t *value)
-{
-	return (value->type == JSMN_STRING && value->start == value->end) ||
-		(value->type == JSMN_ARRAY && value->size == 0);
-}
-
-/* It is not a name: nothing is said of it behind a colon. */
+/* It is not a name, with a value after a colon. */
 static bool is_whole(const jsmntok_t *value)
 {
 	return value->size == 0 || value->type == JSMN_ARRAY || value->type == JSMN_OBJECT;
@@ -210,8 +186,8 @@ static int decode_string(const struct decoder *d, const jsmntok_t *value, const 
 		char character[4];
 		size_t length;
 
-		/* Nearly all of every text is this. */
-		while (at < end && is_plain((unsigned char)*at))
+		/* Plain ASCII: nearly all of every text. */
+		while (at < end && (signed char)*at >= ' ' && *at != '\\')
 			*to++ = *at++;
 		if (at == end)
 			break;
@@ -225,58 +201,38 @@ static int decode_string(const struct decoder *d, const jsmntok_t *value, const 
 	return 0;
 }
 
-static int decode_strings(const struct decoder *d, const jsmntok_t *list, const char ***out)
+/* Against the field's own check, if it has one. */
+static int check_string(const struct decoder *d, const struct json_field *field, const char *string)
 {
-	const jsmntok_t *value = list + 1;
+	struct error why;
 
-	if (list->type != JSMN_ARRAY)
-		return refuse(d, "expected array");
-	*out = arena_calloc(d->arena, (size_t)list->size + 1, sizeof(**out));
-	if (!*out)
-		return refuse_memory(d);
-	for (int i = 0; i < list->size; i++, value = token_next(d, value)) {
-		if ((is_whole(value) ? decode_string(d, value, &(*out)[i])
-				     : refuse(d, "expected string")) < 0)
-			return refuse_at(d, (size_t)i);
-	}
-	return 0;
+	return field->check && field->check(string, &why) < 0 ? refuse(d, why.text) : 0;
 }
 
-/* A number that is in the field's range, as sign and magnitude. */
+/* A number in the field's range; a negative one is its two's complement. */
 static int decode_integer(const struct decoder *d, const struct json_field *field,
-	const jsmntok_t *value, bool *negative, uint64_t *magnitude)
+	const jsmntok_t *value, uint64_t *number)
 {
 	const char *at = d->text + value->start, *end = d->text + value->end;
 	bool may_be_text = field->kind == JSON_U32_TEXT && value->type == JSMN_STRING;
-	uint64_t max = field->kind == JSON_U64 ? UINT64_MAX : field->max, limit;
+	uint64_t max = field->kind == JSON_U64 ? UINT64_MAX : field->max;
 	int64_t min = field->kind == JSON_U64 ? 0 : field->min;
+	bool negative = *at == '-';
 	char why[64];
 
-	*negative = *at == '-';
-	at += *negative;
-	if ((value->type != JSMN_PRIMITIVE && !may_be_text) || at == end)
+	at += negative;
+	if ((value->type != JSMN_PRIMITIVE && !may_be_text) || *at < '0' || *at > '9')
 		return refuse(d, "expected integer");
-	limit = *negative ? (uint64_t)-min : max;
-	for (*magnitude = 0; at < end; at++) {
-		uint64_t digit = (uint64_t)(*at - '0');
-
-		if (digit > 9) /* 1.5 or 1e3 */
-			return refuse(d, "expected integer");
-		if (digit > limit || *magnitude > (limit - digit) / 10) {
-			format(why, sizeof(why), "out of range %lld to %llu", (long long)min,
-				(unsigned long long)max);
-			return refuse(d, why);
-		}
-		*magnitude = *magnitude * 10 + digit;
+	/* No token ends at a digit, nor at the end of the text. */
+	if (!number_take(&at, negative ? (uint64_t)-min : max, number)) {
+		format(why, sizeof(why), "out of range %lld to %llu", (long long)min,
+			(unsigned long long)max);
+		return refuse(d, why);
 	}
-	return 0;
-}
-
-static int decode_bool(const struct decoder *d, const jsmntok_t *value, bool *out)
-{
-	*out = token_is(d, value, "true") || token_is(d, value, "1");
-	if (!*out && !token_is(d, value, "false") && !token_is(d, value, "0"))
-		return refuse(d, "expected true or false");
+	if (at < end) /* 1.5 or 1e3 */
+		return refuse(d, "expected integer");
+	if (negative)
+		*number = 0 - *number;
 	return 0;
 }
 
@@ -317,21 +273,32 @@ static int decode_object(const struct decoder *d, const struct json_schema *sche
 	return schema->check ? schema->check(out, d->err) : 0;
 }
 
-static int decode_list(const struct decoder *d, const struct json_schema *schema,
-	const jsmntok_t *list, void **out, size_t *count)
+/* A list of strings, with a NULL at its end, or of objects. */
+static int decode_list(
+	const struct decoder *d, const struct json_field *field, const jsmntok_t *list, void **out)
 {
+	const bool is_strings = field->kind == JSON_STRINGS;
+	const size_t size = is_strings ? sizeof(char *) : field->schema->size;
 	const jsmntok_t *value = list + 1;
-	char *objects;
+	char *item, index[32];
+	int rc;
 
 	if (list->type != JSMN_ARRAY)
 		return refuse(d, "expected array");
-	*out = objects = arena_calloc(d->arena, (size_t)list->size, schema->size);
-	if (!objects)
+	*out = item = arena_calloc(d->arena, (size_t)list->size + is_strings, size);
+	if (!item)
 		return refuse_memory(d);
-	*count = (size_t)list->size;
-	for (size_t i = 0; i < *count; i++, value = token_next(d, value)) {
-		if (decode_object(d, schema, value, objects + i * schema->size) < 0)
-			return refuse_at(d, i);
+	for (int i = 0; i < list->size; i++, item += size, value = token_next(d, value)) {
+		if (!is_strings)
+			rc = decode_object(d, field->schema, value, item);
+		else if (!is_whole(value))
+			rc = refuse(d, "expected string");
+		else if ((rc = decode_string(d, value, (const char **)item)) == 0)
+			rc = check_string(d, field, *(const char **)item);
+		if (rc < 0) {
+			format(index, sizeof(index), "[%d]", i);
+			return refuse_in(d, index);
+		}
 	}
 	return 0;
 }
@@ -362,61 +329,65 @@ static int decode_map(const struct decoder *d, const jsmntok_t *object, void **o
 	return 0;
 }
 
-/* Into the member of `out` that the field says. */
+/* Into the field's member of `out`. */
 static int decode_value(
 	const struct decoder *d, const struct json_field *field, const jsmntok_t *value, void *out)
 {
-	char *member = (char *)out + field->offset;
+	void *member = (char *)out + field->offset;
 	size_t *count = (size_t *)((char *)out + field->count_offset);
-	uint64_t magnitude = 0;
-	bool negative = false;
+	const bool is_empty_string = value->type == JSMN_STRING && value->start == value->end;
+	const bool is_empty_list = value->type == JSMN_ARRAY && value->size == 0;
+	uint64_t number = 0;
 	int rc = -1;
 
 	switch (field->kind) {
 	case JSON_STRING:
-		rc = decode_string(d, value, (const char **)member);
-		if (rc == 0 && field->required == OPT && !**(const char **)member)
-			*(const char **)member = NULL;
+		if (is_empty_string && field->required == OPT)
+			return 0;
+		rc = decode_string(d, value, member);
+		if (rc == 0)
+			rc = check_string(d, field, *(const char **)member);
 		break;
+	case JSON_LIST:
+		*count = (size_t)value->size;
+		__attribute__((fallthrough));
 	case JSON_STRINGS:
-		rc = decode_strings(d, value, (const char ***)member);
+		rc = decode_list(d, field, value, member);
+		break;
+	case JSON_MAP:
+		rc = decode_map(d, value, member, count);
 		break;
 	case JSON_U64:
-		rc = decode_integer(d, field, value, &negative, (uint64_t *)member);
+		rc = decode_integer(d, field, value, member);
 		break;
 	case JSON_U32_TEXT:
-		if (value->type == JSMN_STRING && token_is_empty(value))
+		if (is_empty_string)
 			return 0;
 		__attribute__((fallthrough));
 	case JSON_U32:
 	case JSON_INT:
-		rc = decode_integer(d, field, value, &negative, &magnitude);
+		rc = decode_integer(d, field, value, &number);
 		if (rc == 0)
-			*(uint32_t *)member =
-				negative ? 0 - (uint32_t)magnitude : (uint32_t)magnitude;
+			*(uint32_t *)member = (uint32_t)number;
 		break;
 	case JSON_BOOL:
-		rc = decode_bool(d, value, (bool *)member);
-		break;
+		*(bool *)member = token_is(d, value, "true") || token_is(d, value, "1");
+		if (*(bool *)member || token_is(d, value, "false") || token_is(d, value, "0"))
+			return 0;
+		return refuse(d, "expected true or false");
 	case JSON_OBJECT:
 		return decode_object(d, field->schema, value, member);
 	case JSON_OBJECT_POINTER:
 		*(void **)member = arena_alloc(d->arena, field->schema->size);
 		return *(void **)member ? decode_object(d, field->schema, value, *(void **)member)
 					: refuse_memory(d);
-	case JSON_LIST:
-		rc = decode_list(d, field->schema, value, (void **)member, count);
-		break;
-	case JSON_MAP:
-		rc = decode_map(d, value, (void **)member, count);
-		break;
 	}
-	if (rc == 0 && field->required == REQ && token_is_empty(value))
+	if (rc == 0 && field->required == REQ && (is_empty_string || is_empty_list))
 		return refuse(d, "must not be empty");
 	return rc;
 }
 
-/* jsmn's own cut: a number or a word goes on up to one of these. */
+/* Where jsmn ends a number or a word. */
 static bool ends_word(char c)
 {
 	return c == ' ' || c == '\t' || c == '\r' || c == '\n' || c == ',' || c == ']' || c == '}';
@@ -461,13 +432,13 @@ int json_decode(const struct json_schema *schema, const char *text, size_t lengt
 	int rc;
 
 	memset(out, 0, schema->size);
-	/* jsmn takes time quadratic in the depth: it is bounded before. */
+	/* jsmn takes time quadratic in the depth, which json_span() bounds. */
 	if (span < 0)
 		return -1;
 	for (size_t i = (size_t)span; i < length; i++)
 		if (!text[i] || !strchr(SPACE, text[i]))
 			return error_set(err, EINVAL, "malformed JSON at byte %zu", i);
-	/* No text has more tokens, if it is JSON; those that are not used are never touched. */
+	/* No JSON text has more tokens. Memory of those that it does not have is never touched. */
 	most = (size_t)span / 2 < JSON_TOKENS_MAX ? (size_t)span / 2 + 1 : JSON_TOKENS_MAX;
 	tokens = malloc(most * sizeof(*tokens));
 	if (!tokens)

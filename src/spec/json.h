@@ -6,8 +6,8 @@
  *             F_STRV(process_spec, args, "args", REQ),
  *             F_LIST(process_spec, envs, envs_count, "envs", OPT, env_spec));
  *
- * What the tables name is checked; what stands under any other key is skipped, as jsmn takes it. Keys come
- * in any order; of one that is given twice the last counts, as in Go's decoder. null is the same as not
+ * What the tables name is checked; the value of any other key is skipped, as jsmn accepts it. Keys come in
+ * any order; of a key that is given twice the last one counts, as in Go's decoder. null is the same as not
  * given. */
 #ifndef JSON_H
 #define JSON_H
@@ -21,13 +21,13 @@
 #include "base/count.h"
 #include "base/error.h"
 
-/* A field that is REQ must be given and, where it can be empty, must not be. EMPTY: a string that need not be
- * given, and for which "" is not the same as that. */
+/* A REQ field must be given, and not be an empty string or list. An OPT string that is "" is the same as not
+ * given; an EMPTY one, also optional, is not. */
 enum { OPT, REQ, EMPTY };
 
 #define JSON_FIELDS_MAX 32u
 
-/* One member of an object whose names are anybody's. */
+/* One member of an object with arbitrary names. */
 struct json_member {
 	const char *name, *value;
 };
@@ -36,8 +36,8 @@ struct json_schema {
 	const struct json_field *fields;
 	uint16_t fields_count;
 	uint16_t size; /* of the struct */
-	/* What must hold beyond types and ranges, or NULL: 0, or -1 with an err that begins with the name of
-	 * a member ("args[0]: must not be empty"). It may complete the struct. */
+	/* NULL, or checks more than types and ranges, and may complete the struct: 0, or -1 with an err that
+	 * begins with the name of a member ("args[0]: must not be empty"). */
 	int (*check)(void *object, struct error *err);
 };
 
@@ -66,6 +66,8 @@ struct json_field {
 			uint32_t max;
 		};
 		const struct json_schema *schema; /* JSON_OBJECT, JSON_OBJECT_POINTER, JSON_LIST */
+		/* JSON_STRING, JSON_STRINGS: NULL, or checks each string: 0, or -1 with err. */
+		int (*check)(const char *string, struct error *err);
 	};
 };
 
@@ -79,13 +81,15 @@ struct json_field {
 		.offset = JSON_MEMBER(tag, member, type), __VA_ARGS__      \
 	}
 
-/* const char *. An optional one that is "" is NULL. */
-#define F_STR(tag, member, name, required) \
-	JSON_FIELD(tag, member, const char *, name, JSON_STRING, required, )
+/* const char *. An OPT one that is "" is NULL. */
+#define F_STR(tag, member, name, required) F_STR_CHECKED(tag, member, name, required, NULL)
+#define F_STR_CHECKED(tag, member, name, required, check_) \
+	JSON_FIELD(tag, member, const char *, name, JSON_STRING, required, .check = (check_))
 
 /* const char **, NULL-terminated; NULL where the list is not given. */
-#define F_STRV(tag, member, name, required) \
-	JSON_FIELD(tag, member, const char **, name, JSON_STRINGS, required, )
+#define F_STRV(tag, member, name, required) F_STRV_CHECKED(tag, member, name, required, NULL)
+#define F_STRV_CHECKED(tag, member, name, required, check_) \
+	JSON_FIELD(tag, member, const char **, name, JSON_STRINGS, required, .check = (check_))
 
 #define F_U64(tag, member, name, required) \
 	JSON_FIELD(tag, member, uint64_t, name, JSON_U64, required, )
@@ -104,12 +108,12 @@ struct json_field {
 #define F_BOOL(tag, member, name, required) \
 	JSON_FIELD(tag, member, bool, name, JSON_BOOL, required, )
 
-/* An object as a struct that stands in this one, all 0 where it is not given … */
+/* An object as a struct inside this one, all 0 where it is not given … */
 #define F_OBJ(tag, member, name, required, object)                          \
 	JSON_FIELD(tag, member, struct object, name, JSON_OBJECT, required, \
 		.schema = &object##_schema)
 
-/* … and as one that is pointed to, NULL where it is not given. */
+/* … and as a pointer to one, NULL where it is not given. */
 #define F_OBJP(tag, member, name, required, object)                                   \
 	JSON_FIELD(tag, member, struct object *, name, JSON_OBJECT_POINTER, required, \
 		.schema = &object##_schema)
@@ -119,13 +123,13 @@ struct json_field {
 	JSON_FIELD(tag, member, struct object *, name, JSON_LIST, required, \
 		.count_offset = JSON_MEMBER(tag, count, size_t), .schema = &object##_schema)
 
-/* An object of strings with any names: an array of struct json_member, and their number in a
- * size_t. Members that are null are left out; one that is given twice stands there twice. */
+/* An object of strings with arbitrary names: an array of struct json_member, and their number in a
+ * size_t. Members that are null are left out; a name that is given twice is there twice. */
 #define F_MAP(tag, member, count, name, required)                               \
 	JSON_FIELD(tag, member, struct json_member *, name, JSON_MAP, required, \
 		.count_offset = JSON_MEMBER(tag, count, size_t))
 
-/* The fields of struct `tag`, and tag_schema, by which it is decoded and is a part of others. */
+/* The fields of struct `tag`, and its schema, tag_schema. */
 #define JSON_TABLE_CHECKED(tag, check_, ...)                           \
 	static const struct json_field tag##_fields[] = {__VA_ARGS__}; \
 	const struct json_schema tag##_schema = {                      \
@@ -136,18 +140,18 @@ struct json_field {
 	}
 #define JSON_TABLE(tag, ...) JSON_TABLE_CHECKED(tag, NULL, __VA_ARGS__)
 
-/* The one object that `text` is, into `out`, the schema's struct; what that points to is in the
- * arena. 0, or -1 with an err that names the field ("containers[1].process.args: expected array");
- * `out` is then of no use. Takes time linear in `length`. */
+/* Decodes `text`, one object, into `out`, the schema's struct; what that points to is in the arena. 0, or
+ * -1 with an err that names the field ("containers[1].process.args: expected array"); `out` is then of no
+ * use. Takes time linear in `length`. */
 int json_decode(const struct json_schema *schema, const char *text, size_t length,
 	struct arena *arena, void *out, struct error *err);
 
-/* Where the object or array that `text` begins with ends; anything may stand behind it. Or -1 with err: it
+/* The length of the object or array that `text` begins with; anything may follow it. Or -1 with err: it
  * begins with none, it does not end, or it is nested too deep. */
 ssize_t json_span(const char *text, size_t length, struct error *err);
 
-/* Length of the UTF-8 character at `at` (< end), 1 to 4, or 0 where there is none: no overlong forms,
- * no surrogates, nothing above U+10FFFF. */
+/* Length of the UTF-8 character at `at` (< end), 1 to 4; 0 when it is none, overlong, a surrogate, or above
+ * U+10FFFF. */
 size_t utf8_length(const char *at, const char *end);
 
 #endif

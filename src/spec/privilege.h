@@ -7,7 +7,7 @@
 
 #define CAPABILITY_BIT(number) (UINT64_C(1) << (number))
 
-/* The number of "CAP_CHOWN" or "CHOWN"; -1: no Linux ever had it. */
+/* The number of "CAP_CHOWN" or "CHOWN"; -1: there is no such capability. */
 int capability_find(const char *name);
 
 /* "CHOWN"; the number is one that capability_find() returns. */

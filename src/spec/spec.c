@@ -6,81 +6,85 @@
 #include <linux/capability.h>
 #include <string.h>
 
-#include "base/format.h"
 #include "limits.h"
 #include "spec/address.h"
 #include "spec/json.h"
 #include "spec/privilege.h"
 
 #define DIGITS "0123456789"
-/* Their longest: a target's and a LUN's decimal number; what the kernel calls a disk. */
+/* A target and a LUN in decimal digits; the kernel's name of a disk. */
 #define SCSI_ADDR_MAX   16u
 #define DEVICE_NAME_MAX 31u
 
-/* --- Checks ----------------------------------------------------------------------------------- */
+/* --- Checks of a string ----------------------------------------------------------------------- */
 
 /* An id becomes the name of a directory. */
-static int check_id(const char *key, const char *id, struct error *err)
+static int check_id(const char *id, struct error *err)
 {
 	if (strlen(id) > ID_MAX)
-		return error_set(err, EINVAL, "%s: longer than %u bytes", key, ID_MAX);
+		return error_set(err, EINVAL, "longer than %u bytes", ID_MAX);
 	for (const char *c = id; *c; c++)
 		if ((unsigned char)*c < ' ' || *c == 0x7f)
-			return error_set(err, EINVAL, "%s: holds a control character", key);
+			return error_set(err, EINVAL, "holds a control character");
 	if (strchr(id, '/') || strcmp(id, ".") == 0 || strcmp(id, "..") == 0)
-		return error_set(err, EINVAL, "%s: '%s' cannot be an id", key, id);
+		return error_set(err, EINVAL, "'%s' cannot be an id", id);
 	return 0;
 }
 
-/* What is written into a line of resolv.conf or hosts: no space, no control character. */
-static int check_word(const char *key, const char *word, struct error *err)
+/* It becomes part of a line of resolv.conf or hosts: no space, no control character. */
+static int check_word(const char *word, struct error *err)
 {
-	for (const char *c = word; *c; c++) {
+	for (const char *c = word; *c; c++)
 		if ((unsigned char)*c <= ' ' || *c == 0x7f)
-			return error_set(err, EINVAL, "%s: holds white space", key);
-	}
+			return error_set(err, EINVAL, "holds white space");
 	return 0;
 }
 
-static int check_words(const char *key, const char **words, struct error *err)
+static int check_hostname(const char *name, struct error *err)
 {
-	for (size_t i = 0; words && words[i]; i++) {
-		char entry[32];
-
-		format(entry, sizeof(entry), "%s[%zu]", key, i);
-		if (check_word(entry, words[i], err) < 0)
-			return -1;
-	}
-	return 0;
+	if (strlen(name) > HOSTNAME_MAX)
+		return error_set(err, EINVAL, "longer than %u bytes", HOSTNAME_MAX);
+	return check_word(name, err);
 }
 
-static int check_networks(const char *key, const char **networks, struct error *err)
+static int check_network(const char *text, struct error *err)
 {
 	struct ip_network network;
 
-	for (size_t i = 0; networks && networks[i]; i++) {
-		if (network_parse(networks[i], &network, err) < 0)
-			return error_wrap(err, "%s[%zu]", key, i);
-		if (network.address.family != AF_INET)
-			return error_set(err, EAFNOSUPPORT, "%s[%zu]: '%s' is not IPv4", key, i,
-				networks[i]);
-	}
+	if (network_parse(text, &network, err) < 0)
+		return -1;
+	if (network.address.family != AF_INET)
+		return error_set(err, EAFNOSUPPORT, "'%s' is not IPv4", text);
 	return 0;
 }
 
-static bool is_empty(const char **list)
+/* "<id>:<lun>", which becomes part of a path of sysfs. */
+static int check_scsi_addr(const char *addr, struct error *err)
 {
-	return !list || !list[0];
+	const char *lun = addr + strspn(addr, DIGITS);
+
+	if (lun > addr && *lun == ':' && lun[1] && !lun[1 + strspn(lun + 1, DIGITS)] &&
+		strlen(addr) <= SCSI_ADDR_MAX)
+		return 0;
+	return error_set(err, EINVAL, "'%s' is not <id>:<lun>", addr);
 }
 
-static int check_white_lists(void *object, struct error *err)
+/* Also the name of a list of kernel modules. */
+static int check_fstype(const char *fstype, struct error *err)
 {
-	const struct white_lists_spec *lists = object;
-
-	if (check_networks("internalNetworks", lists->internal, err) < 0)
-		return -1;
-	return check_networks("externalNetworks", lists->external, err);
+	if (!fstype[strspn(fstype, "abcdefghijklmnopqrstuvwxyz0123456789_")])
+		return 0;
+	return error_set(err, EINVAL, "'%s' cannot be a file system", fstype);
 }
+
+static int check_format(const char *format, struct error *err)
+{
+	if (strcmp(format, "table") == 0 || strcmp(format, "json") == 0)
+		return 0;
+	return error_set(err, EINVAL, "'%s' is neither table nor json", format);
+}
+
+/* --- Checks of an object ---------------------------------------------------------------------- */
 
 static int check_env(void *object, struct error *err)
 {
@@ -138,13 +142,14 @@ static int check_capabilities(void *object, struct error *err)
 			sets[i] |= CAPABILITY_BIT(number);
 		}
 	}
-	/* What the kernel would refuse, in words. */
+	/* The kernel would refuse these, too, but not say why. */
 	if (sets[EFFECTIVE] & ~sets[PERMITTED])
-		return error_set(err, EINVAL, "effective: not all permitted");
+		return error_set(err, EINVAL, "effective: holds what is not permitted");
 	if (sets[INHERITABLE] & ~sets[BOUNDING])
-		return error_set(err, EINVAL, "inheritable: not all bounding");
+		return error_set(err, EINVAL, "inheritable: holds what is not bounding");
 	if (sets[AMBIENT] & ~(sets[PERMITTED] & sets[INHERITABLE]))
-		return error_set(err, EINVAL, "ambient: not all permitted and inheritable");
+		return error_set(
+			err, EINVAL, "ambient: holds what is not both permitted and inheritable");
 	return 0;
 }
 
@@ -164,8 +169,6 @@ static int check_process(void *object, struct error *err)
 {
 	const struct process_spec *process = object;
 
-	if (process->id && check_id("id", process->id, err) < 0)
-		return -1;
 	if (!*process->args[0])
 		return error_set(err, EINVAL, "args[0]: must not be empty");
 	if (process->stdio_seq == 0)
@@ -175,21 +178,7 @@ static int check_process(void *object, struct error *err)
 	return 0;
 }
 
-/* "<id>:<lun>", which becomes part of a path of sysfs. */
-static int check_scsi_addr(const char *key, const char *addr, struct error *err)
-{
-	const char *lun;
-
-	if (!addr)
-		return 0;
-	lun = addr + strspn(addr, DIGITS);
-	if (lun > addr && *lun == ':' && lun[1] && !lun[1 + strspn(lun + 1, DIGITS)] &&
-		strlen(addr) <= SCSI_ADDR_MAX)
-		return 0;
-	return error_set(err, EINVAL, "%s: '%s' is not <id>:<lun>", key, addr);
-}
-
-/* The name of a block device, perhaps with "/dev/" in front, as a part of a path of devtmpfs. */
+/* The name of a block device, "/dev/" optional; it becomes part of a path of devtmpfs. */
 static int check_device(const char *key, const char *device, struct error *err)
 {
 	const char *name = device;
@@ -201,20 +190,10 @@ static int check_device(const char *key, const char *device, struct error *err)
 	return error_set(err, EINVAL, "%s: '%s' cannot be a block device", key, device);
 }
 
-/* Which is also the name of a list of kernel modules. */
-static int check_fstype(const char *fstype, struct error *err)
-{
-	if (!fstype || !fstype[strspn(fstype, "abcdefghijklmnopqrstuvwxyz0123456789_")])
-		return 0;
-	return error_set(err, EINVAL, "fstype: '%s' cannot be a file system", fstype);
-}
-
 static int check_volume(void *object, struct error *err)
 {
 	const struct volume_spec *volume = object;
 
-	if (check_scsi_addr("addr", volume->addr, err) < 0 || check_fstype(volume->fstype, err) < 0)
-		return -1;
 	if (volume->addr)
 		return 0;
 	if (!volume->device)
@@ -228,16 +207,14 @@ static int check_fsmap(void *object, struct error *err)
 
 	if (!map->source && !map->scsi_addr)
 		return error_set(err, EINVAL, "source: missing, and so is scsiAddr");
-	return check_scsi_addr("scsiAddr", map->scsi_addr, err);
+	return 0;
 }
 
-/* Where its root is. */
-static int check_image(const struct container_spec *container, struct error *err)
+/* Its root must be somewhere. */
+static int check_container(void *object, struct error *err)
 {
-	if (check_scsi_addr("addr", container->addr, err) < 0 ||
-		check_scsi_addr("scsiAddr", container->scsi_addr, err) < 0 ||
-		check_fstype(container->fstype, err) < 0)
-		return -1;
+	const struct container_spec *container = object;
+
 	if (container->addr || container->scsi_addr) {
 		if (container->fstype)
 			return 0;
@@ -248,30 +225,16 @@ static int check_image(const struct container_spec *container, struct error *err
 	return container->fstype ? check_device("image", container->image, err) : 0;
 }
 
-static int check_container(void *object, struct error *err)
-{
-	const struct container_spec *container = object;
-
-	if (check_id("id", container->id, err) < 0)
-		return -1;
-	return check_image(container, err);
-}
-
+/* Hosts without port mapping send empty white lists. */
 static int check_pod(void *object, struct error *err)
 {
 	struct pod_spec *pod = object;
+	const struct white_lists_spec *lists = pod->white_lists;
 
-	if (pod->hostname && strlen(pod->hostname) > HOSTNAME_MAX)
-		return error_set(err, EINVAL, "hostname: longer than %u bytes", HOSTNAME_MAX);
-	if (pod->hostname && check_word("hostname", pod->hostname, err) < 0)
-		return -1;
-	if (check_words("dns", pod->dns, err) < 0 ||
-		check_words("dnsSearch", pod->dns_search, err) < 0 ||
-		check_words("dnsOptions", pod->dns_options, err) < 0)
-		return -1;
-	if (pod->white_lists && is_empty(pod->white_lists->internal) &&
-		is_empty(pod->white_lists->external))
-		pod->white_lists = NULL; /* hosts without port mapping send them so */
+	(void)err;
+	if (lists && !(lists->internal && *lists->internal) &&
+		!(lists->external && *lists->external))
+		pod->white_lists = NULL;
 	return 0;
 }
 
@@ -281,15 +244,6 @@ static int check_winsize(void *object, struct error *err)
 
 	if (size->seq == 0 && (!size->container || !size->process))
 		return error_set(err, EINVAL, "neither seq nor container and process are given");
-	return 0;
-}
-
-static int check_ps(void *object, struct error *err)
-{
-	const char *format = ((const struct ps_spec *)object)->format;
-
-	if (format && strcmp(format, "table") != 0 && strcmp(format, "json") != 0)
-		return error_set(err, EINVAL, "format: '%s' is neither table nor json", format);
 	return 0;
 }
 
@@ -308,7 +262,8 @@ JSON_TABLE_CHECKED(capabilities_spec, check_capabilities,
 JSON_TABLE_CHECKED(rlimit_spec, check_rlimit, F_STR(rlimit_spec, type, "type", REQ),
 	F_U64(rlimit_spec, soft, "soft", REQ), F_U64(rlimit_spec, hard, "hard", REQ));
 
-JSON_TABLE_CHECKED(process_spec, check_process, F_STR(process_spec, id, "id", OPT),
+JSON_TABLE_CHECKED(process_spec, check_process,
+	F_STR_CHECKED(process_spec, id, "id", OPT, check_id),
 	F_STR(process_spec, user, "user", OPT), F_STR(process_spec, group, "group", OPT),
 	F_STRV(process_spec, additional_groups, "additionalGroups", OPT),
 	F_BOOL(process_spec, terminal, "terminal", OPT),
@@ -323,15 +278,17 @@ JSON_TABLE_CHECKED(process_spec, check_process, F_STR(process_spec, id, "id", OP
 	F_LIST(process_spec, rlimits, rlimits_count, "rlimits", OPT, rlimit_spec));
 
 JSON_TABLE_CHECKED(volume_spec, check_volume, F_STR(volume_spec, device, "device", OPT),
-	F_STR(volume_spec, addr, "addr", OPT), F_STR(volume_spec, mount, "mount", REQ),
-	F_STR(volume_spec, fstype, "fstype", REQ), F_BOOL(volume_spec, read_only, "readOnly", OPT),
+	F_STR_CHECKED(volume_spec, addr, "addr", OPT, check_scsi_addr),
+	F_STR(volume_spec, mount, "mount", REQ),
+	F_STR_CHECKED(volume_spec, fstype, "fstype", REQ, check_fstype),
+	F_BOOL(volume_spec, read_only, "readOnly", OPT),
 	F_BOOL(volume_spec, docker_volume, "dockerVolume", OPT));
 
 JSON_TABLE_CHECKED(fsmap_spec, check_fsmap, F_STR(fsmap_spec, source, "source", OPT),
 	F_STR(fsmap_spec, path, "path", REQ), F_BOOL(fsmap_spec, read_only, "readOnly", OPT),
 	F_BOOL(fsmap_spec, docker_volume, "dockerVolume", OPT),
 	F_BOOL(fsmap_spec, absolute_path, "absolutePath", OPT),
-	F_STR(fsmap_spec, scsi_addr, "scsiAddr", OPT));
+	F_STR_CHECKED(fsmap_spec, scsi_addr, "scsiAddr", OPT, check_scsi_addr));
 
 JSON_TABLE(system_mounts_spec,
 	F_BOOL(system_mounts_spec, bind_mount_dev, "bindMountDev", OPT),
@@ -364,9 +321,9 @@ JSON_TABLE(route_spec,
 JSON_TABLE(routes_spec,
 	F_LIST(routes_spec, routes, routes_count, "routes", OPT, route_spec));
 
-JSON_TABLE_CHECKED(white_lists_spec, check_white_lists,
-	F_STRV(white_lists_spec, internal, "internalNetworks", OPT),
-	F_STRV(white_lists_spec, external, "externalNetworks", OPT));
+JSON_TABLE(white_lists_spec,
+	F_STRV_CHECKED(white_lists_spec, internal, "internalNetworks", OPT, check_network),
+	F_STRV_CHECKED(white_lists_spec, external, "externalNetworks", OPT, check_network));
 
 JSON_TABLE(port_spec,
 	F_U32(port_spec, host_port, "hostPort", OPT, UINT16_MAX),
@@ -376,10 +333,13 @@ JSON_TABLE(port_spec,
 JSON_TABLE(device_spec,
 	F_STR(device_spec, device, "device", REQ));
 
-JSON_TABLE_CHECKED(container_spec, check_container, F_STR(container_spec, id, "id", REQ),
+JSON_TABLE_CHECKED(container_spec, check_container,
+	F_STR_CHECKED(container_spec, id, "id", REQ, check_id),
 	F_STR(container_spec, rootfs, "rootfs", EMPTY),
-	F_STR(container_spec, image, "image", EMPTY), F_STR(container_spec, fstype, "fstype", OPT),
-	F_STR(container_spec, addr, "addr", OPT), F_STR(container_spec, scsi_addr, "scsiAddr", OPT),
+	F_STR(container_spec, image, "image", EMPTY),
+	F_STR_CHECKED(container_spec, fstype, "fstype", OPT, check_fstype),
+	F_STR_CHECKED(container_spec, addr, "addr", OPT, check_scsi_addr),
+	F_STR_CHECKED(container_spec, scsi_addr, "scsiAddr", OPT, check_scsi_addr),
 	F_LIST(container_spec, volumes, volumes_count, "volumes", OPT, volume_spec),
 	F_LIST(container_spec, fsmap, fsmap_count, "fsmap", OPT, fsmap_spec),
 	F_MAP(container_spec, sysctl, sysctl_count, "sysctl", OPT),
@@ -390,10 +350,12 @@ JSON_TABLE_CHECKED(container_spec, check_container, F_STR(container_spec, id, "i
 	F_OBJ(container_spec, process, "process", REQ, process_spec),
 	F_LIST(container_spec, ports, ports_count, "ports", OPT, port_spec));
 
-JSON_TABLE_CHECKED(pod_spec, check_pod, F_STR(pod_spec, hostname, "hostname", OPT),
-	F_STR(pod_spec, share_dir, "shareDir", OPT), F_STRV(pod_spec, dns, "dns", OPT),
-	F_STRV(pod_spec, dns_search, "dnsSearch", OPT),
-	F_STRV(pod_spec, dns_options, "dnsOptions", OPT),
+JSON_TABLE_CHECKED(pod_spec, check_pod,
+	F_STR_CHECKED(pod_spec, hostname, "hostname", OPT, check_hostname),
+	F_STR(pod_spec, share_dir, "shareDir", OPT),
+	F_STRV_CHECKED(pod_spec, dns, "dns", OPT, check_word),
+	F_STRV_CHECKED(pod_spec, dns_search, "dnsSearch", OPT, check_word),
+	F_STRV_CHECKED(pod_spec, dns_options, "dnsOptions", OPT, check_word),
 	F_LIST(pod_spec, containers, containers_count, "containers", OPT, container_spec),
 	F_LIST(pod_spec, interfaces, interfaces_count, "interfaces", OPT, interface_spec),
 	F_LIST(pod_spec, routes, routes_count, "routes", OPT, route_spec),
@@ -421,8 +383,10 @@ JSON_TABLE(signal_spec,
 	F_STR(signal_spec, process, "process", REQ),
 	F_INT(signal_spec, signal, "signal", REQ, 0, 64));
 
-JSON_TABLE_CHECKED(ps_spec, check_ps, F_STR(ps_spec, container, "container", REQ),
-	F_STR(ps_spec, format, "format", OPT), F_STRV(ps_spec, psargs, "psargs", OPT));
+JSON_TABLE(ps_spec,
+	F_STR(ps_spec, container, "container", REQ),
+	F_STR_CHECKED(ps_spec, format, "format", OPT, check_format),
+	F_STRV(ps_spec, psargs, "psargs", OPT));
 
 JSON_TABLE_CHECKED(winsize_spec, check_winsize, F_U64(winsize_spec, seq, "seq", OPT),
 	F_STR(winsize_spec, container, "container", OPT),

@@ -28,7 +28,7 @@ struct capabilities_spec {
 /* What Docker gives to a container. */
 extern const struct capabilities_spec capabilities_docker;
 
-/* What is in any of the sets; of NULL, where nothing is said, everything. */
+/* What is in any of the sets; everything for NULL, which names none. */
 uint64_t capabilities_any(const struct capabilities_spec *capabilities);
 
 struct rlimit_spec {
@@ -38,7 +38,7 @@ struct rlimit_spec {
 };
 
 struct address_spec {
-	const char *ip_address; /* with a leading "-" it is to go; NULL: nothing to do */
+	const char *ip_address; /* a leading "-" removes it; NULL: nothing to do */
 	const char *net_mask;
 };
 
@@ -62,7 +62,7 @@ struct routes_spec {
 	size_t routes_count;
 };
 
-/* Who may reach the pod from outside, CIDRs; NULL-terminated, or NULL. */
+/* CIDRs that may reach the pod from outside; NULL-terminated, or NULL. */
 struct white_lists_spec {
 	const char **internal; /* everything */
 	const char **external; /* mapped ports */
@@ -78,7 +78,7 @@ struct device_spec {
 };
 
 struct process_spec {
-	const char *id; /* not NULL: its end is told by PROCESSASYNCEVENT */
+	const char *id; /* not NULL: its end is reported by PROCESSASYNCEVENT */
 	const char *user, *group;
 	const char **additional_groups; /* NULL-terminated, or NULL */
 	bool terminal;
@@ -95,7 +95,7 @@ struct process_spec {
 	size_t rlimits_count;
 };
 
-/* cgroup v1's, in microseconds; 0: as it is. */
+/* As in cgroup v1, in microseconds; 0: unchanged. */
 struct constraints_spec {
 	int cpu_quota;
 	uint32_t cpu_period;
@@ -109,7 +109,7 @@ struct volume_spec {
 };
 
 struct fsmap_spec {
-	const char *source, *path; /* source is not looked at if there is a scsi_addr */
+	const char *source, *path; /* source is ignored if there is a scsi_addr */
 	bool read_only, docker_volume;
 	bool absolute_path;    /* source is a path of the guest, not below the share */
 	const char *scsi_addr; /* the disk there, as a device node */

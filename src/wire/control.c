@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The control channel.
  *
- * Theory of operation. Bytes that the port has read are accounted for at once: the difference of
- * in.total and `nexted` is what the next NEXT says, so the sum is exact whatever the reads looked
- * like. Commands are taken from the queue one at a time; while one runs nothing is taken, the queue
- * fills, the port stops reading and the host waits. This room alone knows whether a reply is owed:
- * on_command opens the debt, control_ack() or control_error() settles it, and the next command
- * begins only behind that.
+ * Theory of operation. Bytes are acknowledged by a NEXT as soon as the port has read them: the
+ * difference of in.total and `nexted` is what the next NEXT says, so the sum is exact however the reads
+ * were split. Commands are taken from the queue one at a time; while one runs nothing is taken, the queue
+ * fills, the port stops reading and the host waits. Only this file knows whether a reply is owed:
+ * on_command opens the debt, control_ack() or control_error() settles it, and the next command starts
+ * after that.
  *
  *     IDLE ──header──▶ PAYLOAD ──all of it──▶ RUNNING ──ack, error──▶ REPLYING ──room──▶ IDLE
- *       └──over-long──▶ SKIP ──all of it──▶ (error) ──────────────────────┘
+ *
+ * A payload that is too long, or for which there is no memory, is skipped and answered with an ERROR.
  *
  * At a hang-up (protocol.md, 9) every byte of the old host is marked: commands that were complete
- * still run, but their replies go nowhere; NEXTs and replies that have not left are dropped; READY
- * and events are kept by whoever queued them until control_has_sent() and are queued again.
+ * still run, but get no reply; NEXTs and replies that have not left are dropped; READY and events are
+ * queued again unless control_has_sent() them.
  */
 #include "wire/control.h"
 
@@ -26,8 +27,8 @@
 #include "base/invariant.h"
 #include "base/log.h"
 
-/* Two ids, each byte of which may take six characters, and the rest of the object. */
-#define EVENT_MAX (CONTROL_HEADER + 2 * 6 * ID_MAX + 128)
+/* An id in a JSON string: each byte may need a backslash. */
+#define ESCAPED_ID_MAX (2 * ID_MAX + 1)
 
 static bool put_header(struct queue *out, uint32_t code, size_t length)
 {
@@ -38,7 +39,7 @@ static bool put_header(struct queue *out, uint32_t code, size_t length)
 	return queue_put(out, header, sizeof(header));
 }
 
-/* A whole frame, and never within a reply that has begun. */
+/* A whole frame, but not in the middle of a reply. */
 static bool put_frame(struct control *control, uint32_t code, const void *payload, size_t length)
 {
 	struct queue *out = &control->port.out;
@@ -99,7 +100,7 @@ static void reply_set(struct control *control, uint32_t code, uint8_t *owned, si
 		reply_end(control);
 }
 
-/* As much of the reply as there is room for; false when there is none. */
+/* Queues as much of the reply as there is room for; false when nothing could be queued. */
 static bool reply_put(struct control *control)
 {
 	const uint8_t *payload = control->reply_owned ? control->reply_owned : control->reply;
@@ -121,7 +122,7 @@ static bool reply_put(struct control *control)
 
 void control_ack(struct control *control, uint8_t *payload, size_t length)
 {
-	log_debug("control: command %u: ack", control->last_code);
+	log_debug("control: command %u: ack", control->message.code);
 	reply_set(control, ACK, payload, length);
 }
 
@@ -129,16 +130,9 @@ void control_error(struct control *control, const struct error *err)
 {
 	size_t length = strlen(err->text);
 
-	log_info("control: command %u: error: %s", control->last_code, err->text);
+	log_info("control: command %u: error: %s", control->message.code, err->text);
 	memcpy(control->reply, err->text, length);
 	reply_set(control, ERROR, NULL, length);
-}
-
-/* A reply without the command's room having been asked. */
-static void refuse(struct control *control, const struct error *err)
-{
-	control->state = CONTROL_RUNNING;
-	control_error(control, err);
 }
 
 /* The header at the head of the queue, whole. */
@@ -150,7 +144,7 @@ static void take_header(struct control *control)
 	uint32_t announced = load_be32(header + 4);
 	struct error err;
 
-	control->last_code = message->code = load_be32(header);
+	message->code = load_be32(header);
 	message->length = port_frame_length(&control->port, header) - CONTROL_HEADER;
 	control->muted = in->sent < control->muted_until;
 	control->cut = false;
@@ -158,54 +152,42 @@ static void take_header(struct control *control)
 	arena_init(&message->arena, MESSAGE_ARENA_MAX);
 	if (announced != message->length + CONTROL_HEADER) {
 		error_set(&err, EPROTO, "command %u: bad length %u", message->code, announced);
-		refuse(control, &err);
-	} else if (message->length > control->payload_max(message->code)) {
-		control->skip_left = message->length;
-		control->state = CONTROL_SKIP;
-	} else if (message->length && !(message->payload = malloc(message->length))) {
-		control->skip_left = message->length;
-		control->state = CONTROL_SKIP;
-	} else {
-		control->state = CONTROL_PAYLOAD;
+		control->state = CONTROL_RUNNING;
+		control_error(control, &err);
+		return;
 	}
+	control->state = CONTROL_PAYLOAD;
+	if (message->length && message->length <= control->payload_max(message->code))
+		message->payload = malloc(message->length);
 }
 
+/* Some of the payload; with the last byte the command runs. */
 static void take_payload(struct control *control)
 {
 	struct message *message = &control->message;
 	struct queue *in = &control->port.in;
 	size_t n = message->length - message->filled;
-
-	if (n > queue_length(in))
-		n = queue_length(in);
-	if (n)
-		memcpy(message->payload + message->filled, queue_peek(in), n);
-	message->filled += n;
-	queue_consume(in, n);
-	if (message->filled == message->length) {
-		control->state = CONTROL_RUNNING;
-		control->on_command(control, message);
-	}
-}
-
-static void skip_payload(struct control *control)
-{
-	struct queue *in = &control->port.in;
-	size_t n = control->skip_left, max = control->payload_max(control->message.code);
 	struct error err;
 
 	if (n > queue_length(in))
 		n = queue_length(in);
+	if (message->payload)
+		memcpy(message->payload + message->filled, queue_peek(in), n);
+	message->filled += n;
 	queue_consume(in, n);
-	control->skip_left -= n;
-	if (control->skip_left)
+	if (message->filled < message->length)
 		return;
-	if (control->message.length > max)
+	control->state = CONTROL_RUNNING;
+	if (message->payload || !message->length) {
+		control->on_command(control, message);
+		return;
+	}
+	if (message->length > control->payload_max(message->code))
 		error_set(&err, EMSGSIZE, "command %u: %zu bytes of payload are more than %zu",
-			control->message.code, control->message.length, max);
+			message->code, message->length, control->payload_max(message->code));
 	else
-		error_set(&err, ENOMEM, "command %u: out of memory", control->message.code);
-	refuse(control, &err);
+		error_set(&err, ENOMEM, "command %u: out of memory", message->code);
+	control_error(control, &err);
 }
 
 /* One step; false when nothing can move. */
@@ -223,11 +205,6 @@ static bool control_step(struct control *control)
 		if (queue_is_empty(in) && control->message.length)
 			return false;
 		take_payload(control);
-		return true;
-	case CONTROL_SKIP:
-		if (queue_is_empty(in))
-			return false;
-		skip_payload(control);
 		return true;
 	case CONTROL_RUNNING:
 		if (!control->cut && queue_length(in) >= CONTROL_HEADER &&
@@ -251,38 +228,28 @@ void control_pump(struct control *control)
 	port_pump(&control->port);
 }
 
-/* A JSON string, quotes included. Returns the end of what was written; it always fits EVENT_MAX,
- * ids are at most ID_MAX bytes. */
-static char *put_json_string(char *to, const char *text)
+/* For a JSON string. Ids are at most ID_MAX bytes, none a control character (spec.c). */
+static const char *escape_id(const char *id, char escaped[ESCAPED_ID_MAX])
 {
-	*to++ = '"';
-	for (; *text; text++) {
-		unsigned char c = (unsigned char)*text;
+	char *to = escaped;
 
-		if (c < ' ') {
-			to += format(to, sizeof("\\u0000"), "\\u%04x", c);
-			continue;
-		}
-		if (c == '"' || c == '\\')
+	for (; *id; *to++ = *id++)
+		if (*id == '"' || *id == '\\')
 			*to++ = '\\';
-		*to++ = (char)c;
-	}
-	*to++ = '"';
-	return to;
+	*to = '\0';
+	return escaped;
 }
 
 bool control_event(struct control *control, const char *container, const char *process, int status,
 	uint64_t *mark)
 {
-	char text[EVENT_MAX], *to = text;
-
+	char ids[2][ESCAPED_ID_MAX], text[2 * ESCAPED_ID_MAX + 128];
 	/* runv matches keys by name, but recorded sessions have this order. */
-	to += format(to, 64, "{\"container\":");
-	to = put_json_string(to, container);
-	to += format(to, 64, ",\"process\":");
-	to = put_json_string(to, process);
-	to += format(to, 64, ",\"event\":\"finished\",\"status\":%d}", status);
-	if (!put_frame(control, PROCESSASYNCEVENT, text, (size_t)(to - text)))
+	int length = format(text, sizeof(text),
+		"{\"container\":\"%s\",\"process\":\"%s\",\"event\":\"finished\",\"status\":%d}",
+		escape_id(container, ids[0]), escape_id(process, ids[1]), status);
+
+	if (!put_frame(control, PROCESSASYNCEVENT, text, (size_t)length))
 		return false;
 	*mark = control->port.out.total;
 	return true;
@@ -291,21 +258,17 @@ bool control_event(struct control *control, const char *container, const char *p
 static void control_hung_up(struct port *port)
 {
 	struct control *control = list_entry(port, struct control, port);
-	bool taking = control->state == CONTROL_PAYLOAD || control->state == CONTROL_SKIP;
-	size_t rest = 0;
+	size_t rest = 0; /* of a payload that is being taken */
 
 	if (control->state == CONTROL_PAYLOAD)
 		rest = control->message.length - control->message.filled;
-	else if (control->state == CONTROL_SKIP)
-		rest = control->skip_left;
 	if (!port_forget_partial(port, rest)) {
 		message_free(&control->message);
-		taking = false;
 		control->state = CONTROL_IDLE;
 	}
 	if (control->state == CONTROL_REPLYING)
 		reply_end(control);
-	control->muted = taking || control->state == CONTROL_RUNNING;
+	control->muted = control->state != CONTROL_IDLE;
 	control->muted_until = control->nexted = port->in.total;
 	queue_unput(&port->out, queue_length(&port->out));
 	if (control->ready_again || !control_has_sent(control, control->ready_mark))
@@ -313,22 +276,19 @@ static void control_hung_up(struct port *port)
 	control->on_hangup(control);
 }
 
+static const struct port_kind port_kind = {
+	.name = "control",
+	.in_bytes = CONTROL_IN_BYTES,
+	.out_bytes = CONTROL_OUT_BYTES,
+	.header = CONTROL_HEADER,
+	.on_hangup = control_hung_up,
+};
+
 int control_open(struct control *control, struct loop *loop, const struct settings *settings,
 	struct error *err)
 {
-	const struct port_options port = {
-		.name = "control",
-		.fd = settings->control_fd,
-		.listening = settings->listening,
-		.peer_cid = settings->peer_cid,
-		.in_bytes = CONTROL_IN_BYTES,
-		.out_bytes = CONTROL_OUT_BYTES,
-		.header = CONTROL_HEADER,
-		.on_hangup = control_hung_up,
-	};
-
 	control->ready_again = settings->ready_again;
-	if (port_open(&control->port, loop, &port, err) < 0)
+	if (port_open(&control->port, loop, &port_kind, settings->control_fd, settings, err) < 0)
 		return -1;
 	put_ready(control);
 	return 0;

@@ -13,35 +13,32 @@
 /* One command from the host. */
 struct message {
 	uint32_t code;
-	uint8_t *payload; /* owned by control; NULL when length is 0 */
+	uint8_t *payload; /* owned by control; NULL when length is 0, or when it is skipped */
 	size_t length, filled;
 	struct arena arena; /* what is decoded from it; lives until the reply */
 };
 
 enum control_state {
-	CONTROL_IDLE,     /* a header is awaited; message is empty */
-	CONTROL_PAYLOAD,  /* message.filled < message.length */
-	CONTROL_SKIP,     /* skip_left > 0; the ERROR for it follows */
+	CONTROL_IDLE,     /* waits for a header; message is empty */
+	CONTROL_PAYLOAD,  /* message.filled < message.length, or nothing is to come */
 	CONTROL_RUNNING,  /* on_command was called; a reply is owed */
-	CONTROL_REPLYING, /* reply waits for room */
+	CONTROL_REPLYING, /* the reply waits for room */
 };
 
 struct control {
 	struct port port;
 	enum control_state state;
 	struct message message;
-	size_t skip_left;
-	uint64_t nexted;      /* how many of in.total are told or dropped */
-	bool ready_again;     /* READY is queued at each hang-up */
+	uint64_t nexted;  /* bytes of in.total that NEXTs have acknowledged, or a hang-up dropped */
+	bool ready_again; /* READY is queued at each hang-up */
 	uint64_t ready_mark;  /* READY has left when out.sent gets here */
-	uint64_t muted_until; /* commands that begin before this byte of in get no reply */
-	bool muted;           /* the present one began before that */
+	uint64_t muted_until; /* commands that start before this byte of in get no reply */
+	bool muted;           /* the present one gets none */
 	bool cut;             /* on_cut was called for the present one */
-	uint32_t last_code;   /* of the last command taken up */
 	uint32_t reply_code;
-	size_t reply_length,
-		reply_put;    /* bytes of its payload: all, and those put into the queue */
-	bool reply_begun;     /* its header was put: nothing else may come in between */
+	/* Bytes of the reply's payload: all, and those queued. */
+	size_t reply_length, reply_put;
+	bool reply_begun;     /* its header is queued: nothing else may come in between */
 	uint8_t *reply_owned; /* its payload; NULL: it is in reply[] */
 	uint8_t reply[ERROR_TEXT_MAX];
 
@@ -49,13 +46,13 @@ struct control {
 	size_t (*payload_max)(uint32_t code);
 	/* A whole command: answer now or later with control_ack() or control_error(). */
 	void (*on_command)(struct control *control, struct message *message);
-	/* A DESTROYPOD is next in line: end the command that runs, soon. At most once each. */
+	/* A DESTROYPOD comes next: the command that runs must end soon. At most once per command. */
 	void (*on_cut)(struct control *control);
 	/* The host is gone; events that have not left (control_has_sent) must be queued again. */
 	void (*on_hangup)(struct control *control);
 };
 
-/* The callbacks are set by the caller, all else is 0. Queues READY. 0, or -1 with err. */
+/* The caller has set the callbacks, and all else to 0. Queues READY. 0, or -1 with err. */
 int control_open(struct control *control, struct loop *loop, const struct settings *settings,
 	struct error *err);
 
@@ -67,7 +64,7 @@ void control_pump(struct control *control);
 void control_ack(struct control *control, uint8_t *payload, size_t length);
 void control_error(struct control *control, const struct error *err);
 
-/* A PROCESSASYNCEVENT: false when there is no room now; else *mark is for control_has_sent(). */
+/* Queues a PROCESSASYNCEVENT; *mark is for control_has_sent(). False when there is no room now. */
 bool control_event(struct control *control, const char *container, const char *process, int status,
 	uint64_t *mark);
 bool control_has_sent(const struct control *control, uint64_t mark);

@@ -8,15 +8,15 @@
  * an exit report waits for the frames that are queued, not for those that flood.
  *
  * Input: a frame is streamed, not collected. What the stdin pipe takes goes there straight from
- * `tty.in`; what it does not take goes into the process's queue; when that is full, tty.in is not
- * consumed any further and the pressure travels back to the host. The channel has no credit per
- * process, so stdin of others then waits, too; output, exits and control do not. The jam ends when
- * the process reads, closes its stdin (EPIPE), or ends.
+ * `tty.in`; the rest goes into the process's queue; when that is full, tty.in is not consumed any
+ * further and the host has to wait. The channel has no credit per process, so stdin of others then
+ * waits, too; output, exits and control do not. The jam ends when the process reads, closes its stdin
+ * (EPIPE), or ends.
  *
  * An output's end is its last call: when waitpid has returned, all that the process wrote is in the
- * pipe, also where a grandchild still holds the other end. Exactly that much is read, then the fd is
- * closed; so no background process can hold the exit report hostage. One that takes those bytes
- * itself leaves nothing to read, and that is the end, too.
+ * pipe, even if a grandchild still holds the other end. Exactly that much is read, then the fd is
+ * closed; so no background process can delay the exit report. One that reads those bytes itself
+ * leaves nothing to read, which ends the output, too.
  */
 #include "wire/mux.h"
 
@@ -33,6 +33,12 @@
 #define PAYLOAD_MAX (TTY_FRAME_MAX - TTY_HEADER)
 /* As many whole frames as two port writes take: about what a pipe holds. */
 #define FRAMES_MAX (2 * (PORT_WRITE_MAX / TTY_FRAME_MAX))
+
+static void put_header(uint8_t *to, uint64_t seq, size_t payload)
+{
+	store_be64(to, seq);
+	store_be32(to + 8, (uint32_t)(TTY_HEADER + payload));
+}
 
 static struct list *bucket_of(struct mux *mux, uint64_t seq)
 {
@@ -52,13 +58,6 @@ struct input *mux_find_input(struct mux *mux, uint64_t seq)
 
 /* --- Host to process -------------------------------------------------------------------------- */
 
-/* Once, until input_drop_queue(): input_ready() when the fd takes more. */
-static void input_await(struct input *input)
-{
-	if (list_is_empty(&input->source.node))
-		loop_add(input->mux->port.loop, &input->source);
-}
-
 static void input_drop_queue(struct input *input)
 {
 	loop_remove(input->mux->port.loop, &input->source);
@@ -68,8 +67,8 @@ static void input_drop_queue(struct input *input)
 	input->mux->queued_inputs--;
 }
 
-/* What follows for it is discarded, but its process lives: it still stands before an older one of
- * the same seq. */
+/* Closes it, but leaves it in its bucket while its process lives: frames for its seq are discarded, and
+ * do not go to an older input of the same seq. */
 static void input_shut(struct input *input)
 {
 	if (input->source.fd < 0)
@@ -92,7 +91,7 @@ static uint32_t input_wants(struct source *source)
 	return EPOLLOUT;
 }
 
-/* The fd takes some: of the queue, or, where there was none to be had, of tty.in, at the next pump. */
+/* The fd takes more: of the queue, or, where there was no memory for one, of tty.in at the next pump. */
 static void input_ready(struct source *source, uint32_t events)
 {
 	struct input *input = list_entry(source, struct input, source);
@@ -115,7 +114,7 @@ void input_open(struct input *input, struct mux *mux, uint64_t seq, int fd, bool
 	list_push_front(bucket_of(mux, seq), &input->node);
 }
 
-/* Takes up to `size` bytes; fewer mean that it is full. */
+/* Takes up to `size` bytes; fewer: it is full. */
 static size_t input_take(struct input *input, const uint8_t *bytes, size_t size)
 {
 	struct mux *mux = input->mux;
@@ -133,7 +132,8 @@ static size_t input_take(struct input *input, const uint8_t *bytes, size_t size)
 		taken = (size_t)n;
 		if (taken == size)
 			return size;
-		input_await(input);
+		if (list_is_empty(&input->source.node)) /* not yet in the loop */
+			loop_add(mux->port.loop, &input->source);
 		if ((mux->queued_inputs + 1) * STDIN_QUEUE_BYTES > STDIN_TOTAL_BYTES ||
 			queue_open(&input->queue, STDIN_QUEUE_BYTES) < 0)
 			return taken;
@@ -146,35 +146,30 @@ static size_t input_take(struct input *input, const uint8_t *bytes, size_t size)
 	return taken + room;
 }
 
-static void input_end(struct input *input)
-{
-	if (input->is_terminal) /* there is no closing a terminal from outside */
-		return;
-	input->ends = true;
-	if (!input->queue.data)
-		input_shut(input);
-}
-
 /* One frame's header, or some of its payload; false when nothing can move. */
 static bool take_input(struct mux *mux)
 {
 	struct queue *in = &mux->port.in;
+	struct input *input = mux->frame_input;
 	size_t size, taken;
 
 	if (!mux->frame_left) {
 		if (queue_length(in) < TTY_HEADER)
 			return false;
-		mux->frame_input = mux_find_input(mux, load_be64(queue_peek(in)));
+		mux->frame_input = input = mux_find_input(mux, load_be64(queue_peek(in)));
 		mux->frame_left = port_frame_length(&mux->port, queue_peek(in)) - TTY_HEADER;
-		if (mux->frame_input && load_be32(queue_peek(in) + 8) == TTY_HEADER)
-			input_end(mux->frame_input);
+		/* EOF; but a terminal cannot be closed from outside. */
+		if (input && load_be32(queue_peek(in) + 8) == TTY_HEADER && !input->is_terminal) {
+			input->ends = true;
+			if (!input->queue.data)
+				input_shut(input);
+		}
 		queue_consume(in, TTY_HEADER);
 		return true;
 	}
-	size = queue_length(in) < mux->frame_left ? queue_length(in) : mux->frame_left;
-	taken = size;
-	if (size && mux->frame_input && mux->frame_input->source.fd >= 0 && !mux->frame_input->ends)
-		taken = input_take(mux->frame_input, queue_peek(in), size);
+	taken = size = queue_length(in) < mux->frame_left ? queue_length(in) : mux->frame_left;
+	if (size && input && input->source.fd >= 0 && !input->ends)
+		taken = input_take(input, queue_peek(in), size);
 	queue_consume(in, taken);
 	mux->frame_left -= taken;
 	return taken > 0;
@@ -222,8 +217,8 @@ static bool is_readable(const struct output *output)
 	return n > 0 && poll_fd.revents & POLLIN;
 }
 
-/* Reads into as many frames as `max` bytes need, with one readv; the headers are filled in behind
- * it. n > 0: bytes read; or IO_*. */
+/* Reads into as many frames as `max` bytes need, with one readv, then fills in their headers. n > 0:
+ * bytes read; or IO_*. */
 static ssize_t read_frames(struct queue *out, uint64_t seq, int fd, size_t max)
 {
 	size_t frames = (max + PAYLOAD_MAX - 1) / PAYLOAD_MAX, left;
@@ -243,8 +238,7 @@ static ssize_t read_frames(struct queue *out, uint64_t seq, int fd, size_t max)
 	for (left = (size_t)n; left; to += TTY_FRAME_MAX) {
 		size_t length = left < PAYLOAD_MAX ? left : PAYLOAD_MAX;
 
-		store_be64(to, seq);
-		store_be32(to + 8, (uint32_t)(TTY_HEADER + length));
+		put_header(to, seq, length);
 		queue_commit(out, TTY_HEADER + length);
 		left -= length;
 	}
@@ -256,8 +250,7 @@ static void output_ready(struct source *source, uint32_t events)
 {
 	struct output *output = list_entry(source, struct output, source);
 	struct mux *mux = output->mux;
-	size_t frames = outputs_admitted(&mux->outputs);
-	size_t max;
+	size_t frames = outputs_admitted(&mux->outputs), max;
 	ssize_t n;
 
 	(void)events;
@@ -271,9 +264,7 @@ static void output_ready(struct source *source, uint32_t events)
 	watch_enter(mux->watch, output->container);
 	n = read_frames(&mux->port.out, output->seq, source->fd, max);
 	watch_leave(mux->watch);
-	if (n == IO_AGAIN && !output->last_call)
-		return;
-	if (n > 0 && !output->last_call)
+	if (n >= 0 && !output->last_call)
 		return;
 	if (n > 0)
 		output->last_left -= (size_t)n;
@@ -314,8 +305,8 @@ void output_last_call(struct output *output)
 		return;
 	output->last_call = true;
 	if (output->is_terminal) {
-		/* FIONREAD shows only the line discipline's 4 KiB of what a pty holds. poll and
-		 * read flush the rest of its buffer into view (n_tty.c). */
+		/* FIONREAD shows only the line discipline's 4 KiB of what a pty holds; poll and read
+		 * flush the rest of its buffer there (n_tty.c). */
 		output->last_left = PTY_LAST_CALL_MAX;
 		waiting = is_readable(output);
 	} else {
@@ -340,13 +331,10 @@ bool output_look_again(struct output *output)
 bool mux_put_end(struct mux *mux, uint64_t seq, int exit_code)
 {
 	uint8_t frames[2 * TTY_HEADER + 1];
-	uint8_t *exit_frame = frames + TTY_HEADER;
 
-	store_be64(frames, seq);
-	store_be32(frames + 8, TTY_HEADER);
-	store_be64(exit_frame, seq);
-	store_be32(exit_frame + 8, TTY_HEADER + 1);
-	exit_frame[TTY_HEADER] = (uint8_t)exit_code;
+	put_header(frames, seq, 0);
+	put_header(frames + TTY_HEADER, seq, 1);
+	frames[2 * TTY_HEADER] = (uint8_t)exit_code;
 	return queue_put(&mux->port.out, frames, exit_code < 0 ? TTY_HEADER : sizeof(frames));
 }
 
@@ -364,35 +352,28 @@ static void mux_hung_up(struct port *port)
 {
 	struct mux *mux = list_entry(port, struct mux, port);
 
-	/* A half-received frame is forgotten; what a process got of it already, it has. */
+	/* Drops a half-received frame; what a process got of it already, it has. */
 	if (!port_forget_partial(port, mux->frame_left)) {
 		mux->frame_left = 0;
 		mux->frame_input = NULL;
 	}
 }
 
+static const struct port_kind port_kind = {
+	.name = "tty",
+	.in_bytes = TTY_IN_BYTES,
+	.out_bytes = TTY_OUT_BYTES,
+	.header = TTY_HEADER,
+	.keeps_frames = true,
+	.on_hangup = mux_hung_up,
+};
+
 int mux_open(struct mux *mux, struct loop *loop, const struct settings *settings, struct error *err)
 {
-	const struct port_options port = {
-		.name = "tty",
-		.fd = settings->tty_fd,
-		.listening = settings->listening,
-		.peer_cid = settings->peer_cid,
-		.in_bytes = TTY_IN_BYTES,
-		.out_bytes = TTY_OUT_BYTES,
-		.header = TTY_HEADER,
-		.keeps_frames = true,
-		.on_hangup = mux_hung_up,
-	};
-
 	*mux = (struct mux){0};
 	for (size_t i = 0; i < MUX_BUCKETS; i++)
 		list_init(&mux->inputs[i]);
-	if (port_open(&mux->port, loop, &port, err) < 0)
+	if (port_open(&mux->port, loop, &port_kind, settings->tty_fd, settings, err) < 0)
 		return -1;
-	if (gate_open(&mux->outputs, loop, outputs_admitted, err) < 0) {
-		port_close(&mux->port);
-		return -1;
-	}
-	return 0;
+	return gate_open(&mux->outputs, loop, outputs_admitted, err);
 }

@@ -15,68 +15,57 @@
 #include "base/log.h"
 #include "limits.h"
 
-/* A virtio port without a host reports POLLHUP at once and for ever; so it is left alone and looked
- * at this often. */
+/* A virtio port without a host reports POLLHUP all the time: it is not in epoll, but polled this often. */
 #define RETRY_MS 50
 
-/* What QEMU can have handed over before its host went: 128 buffers of a page. */
+/* What QEMU can have passed on before its host went: 128 buffers of a page. */
 #define DEVICE_HOLDS_MAX (128 * 4 * KIB)
 
 size_t port_frame_length(const struct port *port, const uint8_t *bytes)
 {
-	uint32_t length = load_be32(bytes + port->header - 4);
+	uint32_t length = load_be32(bytes + port->kind->header - 4);
 
-	return length < port->header || length > FRAME_BELIEVED_MAX ? port->header : length;
+	return length < port->kind->header || length > FRAME_BELIEVED_MAX ? port->kind->header
+									  : length;
+}
+
+/* Where the last frame ends that is whole, of those that stand in the queue from `at` to `end`. */
+static size_t whole_frames(const struct port *port, const struct queue *q, size_t at, size_t end)
+{
+	while (end - at >= port->kind->header) {
+		size_t frame = port_frame_length(port, queue_peek(q) + at);
+
+		if (frame > end - at)
+			break;
+		at += frame;
+	}
+	return at;
 }
 
 bool port_forget_partial(struct port *port, size_t skip)
 {
-	size_t length = queue_length(&port->in), at = skip;
+	size_t length = queue_length(&port->in);
 
-	if (at > length) {
+	if (skip > length) {
 		queue_consume(&port->in, length);
 		return false;
 	}
-	while (length - at >= port->header) {
-		size_t frame = port_frame_length(port, queue_peek(&port->in) + at);
-
-		if (frame > length - at)
-			break;
-		at += frame;
-	}
-	queue_unput(&port->in, length - at);
+	queue_unput(&port->in, length - whole_frames(port, &port->in, skip, length));
 	return true;
-}
-
-/* What of `out` may go in one write. */
-static size_t writable_length(const struct port *port)
-{
-	size_t length = queue_length(&port->out), whole = 0;
-
-	if (!port->keeps_frames)
-		return length < PORT_WRITE_MAX ? length : PORT_WRITE_MAX;
-	while (whole < length) {
-		size_t frame = port_frame_length(port, queue_peek(&port->out) + whole);
-
-		if (whole + frame > PORT_WRITE_MAX)
-			break;
-		whole += frame;
-	}
-	return whole;
 }
 
 static void port_connected(struct port *port)
 {
 	port->connected = true;
-	log_info("port %s: host connected", port->name);
+	log_info("port %s: host connected", port->kind->name);
 }
 
-/* As much as there is and fits; what the last read came to. */
+/* Reads all that is there and fits. Returns what the last read returned. */
 static ssize_t port_fill(struct port *port)
 {
 	ssize_t n = IO_AGAIN;
 
-	while (queue_room(&port->in) && (n = queue_fill(&port->in, port->source.fd, SIZE_MAX)) > 0)
+	while (queue_room(&port->in) && (n = queue_fill(&port->in, port->source.fd)) > 0)
 		;
 	return n;
 }
@@ -87,7 +76,7 @@ static void port_hang_up(struct port *port)
 	size_t unread = 0;
 	ssize_t n;
 
-	/* It may have shown in a write, before the host's last words were read. */
+	/* A write may have failed before the last bytes of the host were read. */
 	port_fill(port);
 	port->connected = false;
 	port->started = 0;
@@ -95,18 +84,18 @@ static void port_hang_up(struct port *port)
 		loop_remove(port->loop, &port->source);
 		fd_close(&port->source.fd);
 	} else {
-		/* What does not fit `in` is the old host's, too: read now or never, for behind it
-		 * the next host's first byte begins a frame. That one may be there, and write. */
+		/* What does not fit `in` is the old host's, too, and must not stand before the next
+		 * host's first frame. That host may be there already, and write: so only so much. */
 		while (!queue_room(&port->in) && unread < DEVICE_HOLDS_MAX &&
 			(n = io_read(port->source.fd, scrap, sizeof(scrap))) > 0)
 			unread += (size_t)n;
 		if (unread)
-			log_warn("port %s: %zu bytes of the host that went are lost", port->name,
-				unread);
+			log_warn("port %s: %zu bytes of the host that went are lost",
+				port->kind->name, unread);
 		timer_set(port->loop, &port->retry, RETRY_MS);
 	}
-	log_info("port %s: host gone", port->name);
-	port->on_hangup(port);
+	log_info("port %s: host gone", port->kind->name);
+	port->kind->on_hangup(port);
 }
 
 static void port_look(struct timer *timer)
@@ -122,24 +111,23 @@ static void port_look(struct timer *timer)
 
 void port_pump(struct port *port)
 {
-	size_t length;
+	struct queue *out = &port->out;
+	size_t length = queue_length(out), whole;
 	ssize_t n;
 
-	if (!port->connected || queue_is_empty(&port->out))
+	if (!port->connected || queue_is_empty(out))
 		return;
-	if (!port->keeps_frames) {
-		n = queue_drain(&port->out, port->source.fd, PORT_WRITE_MAX);
+	if (!port->kind->keeps_frames) {
+		n = queue_drain(out, port->source.fd, PORT_WRITE_MAX);
 	} else {
-		length = writable_length(port);
-		n = io_write(port->source.fd, queue_peek(&port->out) + port->started,
-			length - port->started);
-		for (port->started += n > 0 ? (size_t)n : 0; !queue_is_empty(&port->out);) {
-			length = port_frame_length(port, queue_peek(&port->out));
-			if (port->started < length)
-				break;
-			port->started -= length;
-			queue_consume(&port->out, length);
-		}
+		whole = whole_frames(
+			port, out, 0, length < PORT_WRITE_MAX ? length : PORT_WRITE_MAX);
+		n = io_write(
+			port->source.fd, queue_peek(out) + port->started, whole - port->started);
+		port->started += n > 0 ? (size_t)n : 0;
+		whole = whole_frames(port, out, 0, port->started);
+		port->started -= whole;
+		queue_consume(out, whole);
 	}
 	if (n == IO_ERROR)
 		port_hang_up(port);
@@ -151,8 +139,8 @@ static uint32_t port_wants(struct source *source)
 
 	if (!port->connected)
 		return 0;
-	/* EPOLLERR keeps a port known that is neither read nor written, so that its hang-up is
-	 * seen: epoll reports that always. */
+	/* EPOLLERR, which epoll always reports, keeps a port in epoll that is neither read nor
+	 * written: its hang-up must be seen. */
 	return EPOLLERR | (queue_room(&port->in) ? EPOLLIN : 0) |
 		(queue_is_empty(&port->out) ? 0 : EPOLLOUT);
 }
@@ -169,17 +157,10 @@ static void port_ready(struct source *source, uint32_t events)
 		port_hang_up(port);
 }
 
-/* Its last words may be unread yet; hanging up reads them. */
-static bool host_is_gone(const struct port *port)
-{
-	struct pollfd poll_fd = {.fd = port->source.fd, .events = POLLRDHUP};
-
-	return poll(&poll_fd, 1, 0) > 0;
-}
-
 static void listener_ready(struct source *source, uint32_t events)
 {
 	struct port *port = list_entry(source, struct port, listener);
+	struct pollfd connection = {.fd = port->source.fd, .events = POLLRDHUP};
 	struct sockaddr_vm peer = {0};
 	socklen_t size = sizeof(peer);
 	int fd = accept4(source->fd, (struct sockaddr *)&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -188,12 +169,12 @@ static void listener_ready(struct source *source, uint32_t events)
 	if (fd < 0)
 		return;
 	if (port->peer_cid && peer.svm_cid != port->peer_cid) {
-		log_info("port %s: CID %u is not the host", port->name, peer.svm_cid);
+		log_info("port %s: CID %u is not the host", port->kind->name, peer.svm_cid);
 		close(fd);
 		return;
 	}
-	/* A host that returns at once is served before its old connection's end is. */
-	if (port->connected && host_is_gone(port))
+	/* A host that returns at once may be accepted before the end of its old connection is seen. */
+	if (port->connected && poll(&connection, 1, 0) > 0)
 		port_hang_up(port);
 	if (port->connected) { /* one host at a time */
 		close(fd);
@@ -204,41 +185,21 @@ static void listener_ready(struct source *source, uint32_t events)
 	port_connected(port);
 }
 
-int port_open(
-	struct port *port, struct loop *loop, const struct port_options *options, struct error *err)
+int port_open(struct port *port, struct loop *loop, const struct port_kind *kind, int fd,
+	const struct settings *settings, struct error *err)
 {
-	*port = (struct port){
-		.name = options->name,
-		.loop = loop,
-		.peer_cid = options->peer_cid,
-		.header = options->header,
-		.keeps_frames = options->keeps_frames,
-		.on_hangup = options->on_hangup,
-	};
-	source_init(&port->source, options->listening ? -1 : options->fd, port_wants, port_ready);
-	source_init(&port->listener, options->listening ? options->fd : -1, NULL, listener_ready);
+	*port = (struct port){.kind = kind, .loop = loop, .peer_cid = settings->peer_cid};
+	source_init(&port->source, settings->listening ? -1 : fd, port_wants, port_ready);
+	source_init(&port->listener, settings->listening ? fd : -1, NULL, listener_ready);
 	timer_init(&port->retry, port_look);
-	if (queue_open(&port->in, options->in_bytes) < 0 ||
-		queue_open(&port->out, options->out_bytes) < 0) {
-		queue_close(&port->in);
-		return error_set(err, ENOMEM, "port %s: out of memory", options->name);
-	}
-	if (options->listening) {
+	if (queue_open(&port->in, kind->in_bytes) < 0 ||
+		queue_open(&port->out, kind->out_bytes) < 0)
+		return error_set(err, ENOMEM, "port %s: out of memory", kind->name);
+	if (settings->listening) {
 		loop_add(loop, &port->listener);
 	} else {
 		loop_add(loop, &port->source);
 		port_look(&port->retry);
 	}
 	return 0;
-}
-
-void port_close(struct port *port)
-{
-	timer_cancel(&port->retry);
-	loop_remove(port->loop, &port->source);
-	loop_remove(port->loop, &port->listener);
-	fd_close(&port->source.fd);
-	fd_close(&port->listener.fd);
-	queue_close(&port->in);
-	queue_close(&port->out);
 }

@@ -67,10 +67,12 @@ int __wrap_epoll_ctl(int fd, int op, int which, struct epoll_event *event)
 	const char *fault = getenv("FAULT");
 	struct stat status;
 
-	/* For ever, of every pipe: somebody has taken all watches. */
-	if ((fault && strcmp(fault, "epoll") == 0 && op == EPOLL_CTL_ADD &&
-		    fstat(which, &status) == 0 && S_ISFIFO(status.st_mode)) ||
-		fails("epoll_ctl", ENOSPC)) {
+	/* EPOLL_CTL_MOD and EPOLL_CTL_DEL allocate nothing and do not fail (ep_modify in the kernel's
+	 * fs/eventpoll.c returns 0). "epoll": for ever, of every pipe: somebody has taken all watches. */
+	if (op == EPOLL_CTL_ADD &&
+		((fault && strcmp(fault, "epoll") == 0 && fstat(which, &status) == 0 &&
+			 S_ISFIFO(status.st_mode)) ||
+			fails("epoll_ctl", ENOSPC))) {
 		errno = ENOSPC;
 		return -1;
 	}

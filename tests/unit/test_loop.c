@@ -417,39 +417,6 @@ static void a_source_that_the_kernel_refuses_is_tried_again(void **state)
 	reader_close(&r);
 }
 
-static void a_member_that_the_kernel_refuses_is_tried_again(void **state)
-{
-	struct reader members[2];
-
-	(void)state;
-	admitted = 2;
-	members_open(members, 2);
-	gate_remove(&gate, &members[0].source);
-	assert_int_equal(gate_add(&gate, &members[0].source, &(struct error){0}), 0);
-	members[0].source.ready = stop;
-	assert_int_equal(write(members[0].writer, "a", 1), 1);
-	refused = 2;
-	gate_listen(&gate, &members[0].source);
-	loop.stopped = false;
-	alarm(10);
-	loop_run(&loop, turn_pump_all, NULL);
-	alarm(0);
-	assert_int_equal(refused, 0);
-	members_close(members, 2);
-}
-
-static void a_member_that_the_kernel_refuses_may_be_removed(void **state)
-{
-	struct reader member;
-
-	(void)state;
-	members_open(&member, 1);
-	refused = 1;
-	gate_listen(&gate, &member.source);
-	members_close(&member, 1);
-	turn_until_quiet();
-}
-
 #define test_of_loop(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -462,8 +429,6 @@ int main(void)
 		test_of_loop(a_removed_source_does_not_fire_through_a_copy_of_its_fd),
 		test_of_loop(an_initialised_source_that_was_never_added_may_be_removed),
 		test_of_loop(a_source_that_the_kernel_refuses_is_tried_again),
-		test_of_loop(a_member_that_the_kernel_refuses_is_tried_again),
-		test_of_loop(a_member_that_the_kernel_refuses_may_be_removed),
 		test_of_loop(timers_fire_in_the_order_of_their_time),
 		test_of_loop(a_timer_set_again_fires_once_at_the_new_time),
 		test_of_loop(a_cancelled_timer_does_not_fire),

@@ -40,23 +40,23 @@ static void pump(void)
 	port_pump(&port);
 }
 
+static struct port_kind kind = {
+	.name = "test",
+	.in_bytes = IN_BYTES,
+	.out_bytes = OUT_BYTES,
+	.header = HEADER,
+	.on_hangup = remember_hangup,
+};
+
 static int open_port(int fd, bool listening, bool keeps_frames)
 {
-	const struct port_options options = {
-		.name = "test",
-		.fd = fd,
-		.listening = listening,
-		.in_bytes = IN_BYTES,
-		.out_bytes = OUT_BYTES,
-		.header = HEADER,
-		.keeps_frames = keeps_frames,
-		.on_hangup = remember_hangup,
-	};
+	const struct settings settings = {.listening = listening};
 	struct error err;
 
 	hangups = 0;
 	turns_open(pump);
-	return port_open(&port, &loop, &options, &err);
+	kind.keeps_frames = keeps_frames;
+	return port_open(&port, &loop, &kind, fd, &settings, &err);
 }
 
 static int setup(void **state)

@@ -368,10 +368,12 @@ static void capabilities_that_the_kernel_would_refuse_are_refused(void **state)
 			"effective[1]: no such capability 'CAP_NOPE'"},
 		{"'bounding':['']", "bounding[0]: no such capability ''"},
 		{"'ambient':['cap_chown']", "ambient[0]: no such capability 'cap_chown'"},
-		{"'bounding':['KILL'],'effective':['KILL']", "effective: not all permitted"},
-		{"'permitted':['KILL'],'inheritable':['KILL']", "inheritable: not all bounding"},
+		{"'bounding':['KILL'],'effective':['KILL']",
+			"effective: holds what is not permitted"},
+		{"'permitted':['KILL'],'inheritable':['KILL']",
+			"inheritable: holds what is not bounding"},
 		{"'permitted':['KILL'],'bounding':['KILL'],'ambient':['KILL']",
-			"ambient: not all permitted and inheritable"},
+			"ambient: holds what is not both permitted and inheritable"},
 	};
 	char process[200], error[200];
 

@@ -6,7 +6,9 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/loop.h"
+#include "wire/port.h"
 
 static struct loop loop;
 static struct timer turn_end;
@@ -27,6 +29,7 @@ static inline void turns_open(void (*pump)(void))
 	turn_pump = pump;
 }
 
+/* The agent itself closes neither loop nor ports: it is their end. */
 static inline void turns_close(void)
 {
 	timer_cancel(&turn_end);
@@ -35,11 +38,20 @@ static inline void turns_close(void)
 	close(loop.epoll);
 }
 
-/* The agent itself closes neither loop nor ports: it is their end. */
+static inline void port_close(struct port *port)
+{
+	timer_cancel(&port->retry);
+	loop_remove(port->loop, &port->source);
+	loop_remove(port->loop, &port->listener);
+	fd_close(&port->source.fd);
+	fd_close(&port->listener.fd);
+	queue_close(&port->in);
+	queue_close(&port->out);
+}
+
 static inline void gate_close(struct gate *gate)
 {
 	loop_remove(&loop, &gate->source);
-	timer_cancel(&gate->retry);
 	close(gate->source.fd);
 }
 
