@@ -37,7 +37,6 @@ NAMES = ["web", "db", "a}b", "caf\u00e9"]
 ROOM = (300, 4000)  # processes that a guest may have; in a small one the agent's own forks fail, too
 STREAMS_MAX = 100
 ACK_SECONDS, OFF_SECONDS = 9, 3 + 1  # wait_end looks once a second
-SYNC_SECONDS, PAGES_FEW = 60, 1000
 KEPT = 100_000  # bytes of an output that are looked at
 LAST = 30
 MISBEHAVING = [
@@ -60,11 +59,6 @@ class Head(bytearray):
 
     def extend(self, data):
         super().extend(data[: KEPT - len(self)])
-
-
-def pages_written():
-    """By the whole machine, since it began."""
-    return int(re.search(r"^nr_written (\d+)", Path("/proc/vmstat").read_text(), re.MULTILINE)[1])
 
 
 def parsed(payload):
@@ -333,14 +327,13 @@ class Chaos(Oracle):
             self.check_ends()
             if self.rng.random() < 0.7:
                 self.calm_down(before)
-        host, began, written = self.host, time.monotonic(), pages_written()
+        host, began, written = self.host, time.monotonic(), pace.pages_written()
         destroy = self.send("DESTROYPOD", Code.DESTROYPOD)
         host.wait_for(lambda: destroy.kind is not None, "the ACK of DESTROYPOD")
         self.verify()
         self.took = time.monotonic() - began
         # What others write to this machine's disks is waited for as well, as long as it goes on.
-        written = pages_written() - written
-        check(self.took <= pace.late(ACK_SECONDS) + (SYNC_SECONDS if written > PAGES_FEW else 0),
+        check(self.took <= pace.late(ACK_SECONDS) + pace.sync(written),
               f"DESTROYPOD took {self.took:.1f} s; {written} pages were written")
         host.pump(0)
         check(self.is_over(), "DESTROYPOD was acknowledged before all ends were told")

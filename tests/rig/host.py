@@ -323,6 +323,8 @@ class Host(host.Host):
         return cmds
 
     def reply_to(self, cmd, timeout=None):
+        if timeout is None and cmd.code == Code.DESTROYPOD:
+            timeout = self.seconds + self.guest.sync_seconds
         self.wait_for(lambda: cmd.kind is not None, f"the reply to {cmd.code!r}", timeout)
         return cmd
 

@@ -108,6 +108,8 @@ class HostGuest(Inspected):
         self._log_fd, log_end = os.pipe()
         fcntl.fcntl(self._log_fd, fcntl.F_SETPIPE_SZ, 1 << 20)
         os.set_blocking(self._log_fd, False)
+        # Where a call fails an end that hangs is waited for, too.
+        self.sync_seconds = 0 if fault else pace.SYNC_SECONDS
         self.fault = fault  # which call is to fail, of the binary that is made for it …
         self.fault_while = self.dir / "fault"  # … or a name of calls, while this file is there
         self.init = self._spawn([str(BINARIES[binary]), *args], log_end)
@@ -287,7 +289,8 @@ class HostGuest(Inspected):
             return "power-off" if number == signal.SIGINT else f"signal {number}"
         return f"exit {os.WEXITSTATUS(self.status)}"
 
-    def wait_end(self, host, timeout=20):
+    def wait_end(self, host, timeout=None):
+        timeout = timeout or 20 + self.sync_seconds
         pidfd = None if self.has_ended() else os.pidfd_open(self.init)
         if pidfd is not None:
             poll = select.poll()

@@ -2,12 +2,15 @@
 """How slow this machine is now, beside the idle one on which the tests' times were found: it may be a slower
 one, or have other work, which comes and goes. Every limit of a test goes through here."""
 
+import re
 import time
+from pathlib import Path
 
 LOOPS = 2_000_000
 IDLE = {"loop": 0.05, "boot": 3}  # seconds there
 LOOK_SECONDS = 5  # between two looks
 KEPT = 0.7  # of what was seen, by the next look
+SYNC_SECONDS, PAGES_FEW = 60, 1000
 SLACK = 2  # seconds that one of the agent's own times may be late there
 
 _seen = {"loop": 1}
@@ -46,3 +49,14 @@ def scaled(seconds):
 def late(seconds):
     """A time that the agent itself keeps, or that is its deadline, and the slack that this machine needs."""
     return seconds + SLACK * (factor() - 1)
+
+
+def pages_written():
+    """By the whole machine, since it began."""
+    return int(re.search(r"^nr_written (\d+)", Path("/proc/vmstat").read_text(), re.MULTILINE)[1])
+
+
+def sync(written):
+    """What a DESTROYPOD may take longer: it syncs for as long as the kernel gets on writing, a minute at
+    most, and on the host rig that is the whole machine's. `written`: pages_written() when it began."""
+    return SYNC_SECONDS if pages_written() - written > PAGES_FEW else 0

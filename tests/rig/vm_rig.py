@@ -165,6 +165,7 @@ class VmGuest(Inspected):
     is_vm = True
     binary = "musl"
     greets = False  # READY is the first host's alone, but over vsock
+    sync_seconds = 0  # its disks are its own
     tick = 0.05  # its console is a file: nothing wakes us when it grows
 
     def __init__(self, share, initrd, binary=None, deadline=None, devices=None, api=None, caps=None,

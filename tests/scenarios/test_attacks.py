@@ -49,7 +49,7 @@ def victim(pod, other):
 
 
 def destroy(pod):
-    pod.ack(Code.DESTROYPOD, timeout=60)
+    pod.ack(Code.DESTROYPOD)
     pod.disconnect_control()
     assert pod.guest.wait_end(pod) == "power-off"
 

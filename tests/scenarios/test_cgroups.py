@@ -139,7 +139,7 @@ def test_a_pod_that_ends_with_many_cgroups_leaves_none(pod, nest):
     """On the host rig the end of the test sees one that is left."""
     for _ in range(3):
         nest("mount -o remount,rw /sys/fs/cgroup; attack cgroups /sys/fs/cgroup 3000 100")
-    pod.ack(Code.DESTROYPOD, timeout=60)
+    pod.ack(Code.DESTROYPOD)
     assert pod.guest.wait_end(pod) == "power-off"
     pod.guest.describe()
     assert not [line for line in pod.guest.log.splitlines() if ": warn" in line or ": error" in line]

@@ -262,7 +262,10 @@ def pid_of(host, args):
 
 def is_below(pid, ancestor):
     while pid > 1 and pid != ancestor:
-        pid = int(pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+        try:
+            pid = int(pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+        except FileNotFoundError:
+            return False  # it has ended meanwhile
     return pid == ancestor
 
 
