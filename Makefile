@@ -258,12 +258,7 @@ build/coverage/faults: tests/coverage/hooks.c tests/faults/faults.c $(ROOMS:%=bu
 
 .PHONY: coverage
 coverage: build/coverage/hyperstart build/coverage/faults $(UNIT:%=build/coverage/unit/%) $(rig)
-	@find build/coverage -name '*.gcda' -delete
-	@find build/coverage -type d -exec chmod 777 {} +
-	@umask 0; for test in $(UNIT:%=build/coverage/unit/%); do $$test >$$test.log 2>&1 || echo "$$test failed"; done
-	@find build/coverage -name '*.gcda' -exec chmod 666 {} +
-	-FAULTS_STEP=1 COVERAGE=$(CURDIR)/build/coverage $(PYTEST) tests/scenarios --rig=host -q $(ARGS)
-	@scripts/coverage build/coverage $(ROOMS)
+	@tests/coverage/coverage.py -- $(ARGS)
 
 # All rooms but main: what has a main() of its own links those that it calls.
 archive := $(filter-out main,$(ROOMS))
@@ -431,18 +426,18 @@ check-build: all $(rig) build/iptables $(UNIT:%=build/unit/test_%) $(FUZZ:%=buil
 
 .PHONY: check
 check: | build/setup-build build/setup-run build/setup-test
-	@scripts/check
+	@tests/check.py
 
 # Where the instructions of one job go: WHAT=exec|newcontainer|startpod|boot|stdin|stdout.
 WHAT := exec
 
 .PHONY: bench profile
 bench: all $(rig) $(BENCH:%=build/bench/%) | build/setup-run
-	@scripts/bench
+	@tests/bench/bench.py
 	@$(PYTEST) tests/scenarios/test_storm.py --rig=vm -q -s
 
 profile: all $(BENCH:%=build/bench/%) | build/setup-run
-	@scripts/bench $(WHAT)
+	@tests/bench/bench.py $(WHAT)
 
 .PHONY: size
 size: build/musl/hyperstart
@@ -450,7 +445,7 @@ size: build/musl/hyperstart
 
 .PHONY: mutants
 mutants: all $(rig)
-	@scripts/mutants $(SEED) $(COUNT)
+	@tests/mutants/mutants.py $(SEED) $(COUNT)
 
 .PHONY: clean
 clean:

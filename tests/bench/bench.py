@@ -32,21 +32,20 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import common
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = map(str, (ROOT / "tests", ROOT / "scripts"))
+
+import common  # noqa: E402
 
 JOBS = ("exec", "newcontainer", "startpod", "boot", "stdin", "stdout")
 parser = common.parser(__doc__)
 parser.add_argument("what", nargs="?", choices=JOBS, metavar="WHAT", help=" ".join(JOBS))
 WHAT = parser.parse_args().what  # before the rig, which asks for more than help does
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
 
+from fakeproxy.vm import Vm  # noqa: E402
 from rig.host import Digest, Host  # noqa: E402
-from rig.scripts import load_script  # noqa: E402
 from rig.vm_rig import VmGuest  # noqa: E402
 from rig.wire import TTY_FRAME_MAX, TTY_HEADER, Code, command  # noqa: E402
-
-run_qemu = load_script("run-qemu")
 
 BUILD = ROOT / "build"
 PROGRAMS = BUILD / "bench"
@@ -131,7 +130,7 @@ class Guest(VmGuest):
 
     def __init__(self, share, initrd, measured, *words):
         self.share = share
-        self.vm = run_qemu.Vm(initrd=initrd, share=share.directory, cpu=CPU,
+        self.vm = Vm(initrd=initrd, share=share.directory, cpu=CPU,
                               accel="tcg,thread=single", arguments=COUNTING,
                               append=" ".join([APPEND, f"measured={measured}", *words]))
         for name in ("probe", "data"):
