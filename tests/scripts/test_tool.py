@@ -174,6 +174,7 @@ def test_vi_in_a_shell_follows_the_window(machine):
         terminal.await_line("/ #")
         terminal.run("clear; stty size")
         terminal.await_line("40 120", last=False)
+        terminal.await_line("/ #")  # which then reads it: before, it is no end of file
         terminal.keys("C-d")
         terminal.expect_to_be_back(modes, 0)
 
@@ -204,6 +205,7 @@ def test_control_keys_are_the_containers(machine):
         terminal.wait_until(lambda: any("Stopped" in line for line in terminal.screen()))
         terminal.run("kill -KILL %1; wait; clear; echo co''de")
         terminal.await_line("code", last=False)
+        terminal.await_line("/ #")  # which then reads it: before, it is no end of file
         terminal.keys("C-d")
         terminal.expect_to_be_back(modes, 0)
 
