@@ -164,7 +164,7 @@ $(O)/host/rooms.a build/coverage/rooms.a build/fuzz/rooms.a: %/rooms.a: \
 	$(call say,AR)
 	$(Q)rm -f $@ && ar cq $@ $^
 
-$(O)/unit/test_%: tests/unit/test_%.c $(O)/host/rooms.a Makefile
+$(O)/unit/test_%: tests/unit/test_%.c $(O)/host/rooms.a Makefile | $(ARCH:%=$(O)/sysroot)
 	$(call cc,LINK,$(HOST_CC) $(HOST_CFLAGS) $(wraps),-lcmocka)
 
 build/coverage/unit/%: tests/unit/test_%.c build/coverage/rooms.a Makefile
