@@ -15,40 +15,25 @@
 MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 .SUFFIXES:
 .DELETE_ON_ERROR:
+.SECONDEXPANSION:
 .DEFAULT_GOAL := all
 
 # aarch64; empty is this machine's own.
 ARCH :=
 O := build$(ARCH:%=/%)
-
-ROOMS := $(patsubst src/%.c,%,$(wildcard src/*.c src/*/*.c))
-
-# Calls that a unit test answers itself: the power; what errno means; the clock; where a path leads; module files and
-# their loading; allocations, to fail each in turn; moves, to count them; the kernel's answers to
-# netlink requests; an extended attribute.
-UNIT_LDFLAGS_boot := -Wl,--wrap=reboot,--wrap=open,--wrap=module_load
-UNIT_LDFLAGS_error := -Wl,--wrap=strerror
-UNIT_LDFLAGS_log := -Wl,--wrap=clock_gettime
-UNIT_LDFLAGS_writeback := -Wl,--wrap=_Fork
-UNIT_LDFLAGS_loop := -Wl,--wrap=epoll_ctl
-UNIT_LDFLAGS_control := -Wl,--wrap=malloc
-UNIT_LDFLAGS_child_copy := -Wl,--wrap=getxattr
-UNIT_LDFLAGS_child_exec := -Wl,--wrap=child_path_open
-UNIT_LDFLAGS_module := -Wl,--wrap=syscall,--wrap=open
-UNIT_LDFLAGS_mux := -Wl,--wrap=memmove
-UNIT_LDFLAGS_child_journal := -Wl,--wrap=sendto,--wrap=recvfrom
-UNIT_LDFLAGS_json := -Wl,--wrap=malloc,--wrap=calloc
-
-# Seconds of `make chaos`, and of `make fuzz` for each fuzzer.
+# What `make run` boots: own is that of `make kernel`, empty is Debian's.
+KERNEL :=
+# Of `make chaos`, and of `make fuzz` for each fuzzer.
 SECONDS := 60
 # Which changes `make mutants` tries, and how many.
 SEED := 1
 COUNT := 150
+# What `make profile` looks at: exec, newcontainer, startpod, boot, stdin or stdout.
+WHAT := exec
 
-PYTHON := /usr/bin/python3
 # No .pyc files in the tree, no pytest cache.
 export PYTHONDONTWRITEBYTECODE := 1
-PYTEST := $(PYTHON) -m pytest -p no:cacheprovider
+PYTEST := /usr/bin/python3 -m pytest -p no:cacheprovider
 
 # make V=1 shows the commands.
 Q := $(if $(V),,@)
@@ -58,7 +43,6 @@ WARNINGS := -Wall -Wextra -Wvla -Wshadow -Wundef -Wimplicit-fallthrough -Wmissin
 # -iquote: <limits.h> is the system's. (But gcc's then finds ours in place of glibc's part: PATH_MAX comes
 # from <linux/limits.h>.)
 CPPFLAGS := -D_GNU_SOURCE -iquote src -iquote include
-DEPFLAGS = -MMD -MP
 LANGUAGE := -std=c11 $(WARNINGS)
 
 # The product: small, static, the same in any directory. Never -static-pie: musl-gcc makes a
@@ -72,11 +56,14 @@ MUSL_CFLAGS := $(LANGUAGE) -Os -isystem $(O)/kh "-ffile-prefix-map=$(CURDIR)=." 
 # (and nobody to do it, in a static program of musl). common-page-size: no padding before the data.
 MUSL_LDFLAGS := -static -s -Wl,--gc-sections -Wl,--build-id=sha1 \
 	-Wl,-z,norelro -Wl,-z,noexecstack -Wl,-z,noseparate-code -Wl,-z,common-page-size=64
+PRODUCT_LDFLAGS := $(MUSL_LDFLAGS) -Wl,-T,src/children.ld
 
 # The same source for the host rig and the unit tests: glibc, and every mistake is fatal.
 HOST_CC := gcc
-SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
-HOST_CFLAGS := $(LANGUAGE) -O1 -g -fno-omit-frame-pointer $(SANITIZE)
+HOST_CFLAGS := $(LANGUAGE) -O1 -g -fno-omit-frame-pointer \
+	-fsanitize=address,undefined -fno-sanitize-recover=all
+FUZZ_CC := clang $(HOST_CFLAGS)
+COVERAGE_CC := gcc $(LANGUAGE) -g --coverage
 
 # For another architecture without sanitizers, and emulated.
 ifdef ARCH
@@ -86,20 +73,13 @@ UNIT_RUN := qemu-$(ARCH)-static -L /usr/$(ARCH)-linux-gnu \
 	-E LD_LIBRARY_PATH=$(O)/sysroot/usr/lib/$(ARCH)-linux-gnu
 endif
 
-FUZZ_CC := clang
-FUZZ_CFLAGS := $(LANGUAGE) -O1 -g -fno-omit-frame-pointer $(SANITIZE)
-
-UNIT := $(patsubst tests/unit/test_%.c,%,$(wildcard tests/unit/test_*.c))
+ROOMS := $(patsubst src/%.c,%,$(wildcard src/*.c src/*/*.c))
+# The programs of a folder of tests: $(call tests,unit/test_) are those of unit/test_*.c.
+tests = $(patsubst tests/$(1)%.c,%,$(wildcard tests/$(1)*.c))
 # An emulated kernel has no openat2, of which child_path is made.
-ifdef ARCH
-UNIT := $(filter-out child_copy child_path child_ps child_user,$(UNIT))
-endif
-FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-PROG := $(patsubst tests/prog/%.c,%,$(wildcard tests/prog/*.c))
-BENCH := $(patsubst tests/bench/%.c,%,$(filter-out %/profile.c,$(wildcard tests/bench/*.c))) profile.so agent
-C_SOURCES := $(ROOMS:%=src/%.c) $(wildcard tests/*/*.c)
-C_FILES := $(C_SOURCES) $(wildcard src/*.h src/*/*.h include/*.h)
-SHELL_SCRIPTS := .ci/run scripts/fake-proxy.bash scripts/setup
+UNIT := $(filter-out $(if $(ARCH),child_copy child_path child_ps child_user),$(call tests,unit/test_))
+FUZZ := $(call tests,fuzz/fuzz_)
+C_FILES := $(ROOMS:%=src/%.c) $(wildcard tests/*/*.c src/*.h src/*/*.h include/*.h)
 
 .PHONY: all
 all: $(O)/musl/hyperstart $(O)/initrd.cpio
@@ -115,8 +95,6 @@ $(ARCH:%=$(O)/sysroot): scripts/get-sysroot | build/setup-build build/setup-$(AR
 	@scripts/get-sysroot $@ $(ARCH)
 	@touch $@
 
-# --- The product ----------------------------------------------------------------------------------
-
 # musl-gcc sees no kernel headers; here are those, and jsmn.h, and nothing of glibc's.
 headers := $(if $(ARCH),$(CURDIR)/$(O)/sysroot,)/usr/include
 $(O)/kh: | build/setup-build $(ARCH:%=$(O)/sysroot)
@@ -125,14 +103,80 @@ $(O)/kh: | build/setup-build $(ARCH:%=$(O)/sysroot)
 	@ln -s $(headers)/$(or $(ARCH:%=%-linux-gnu),$$(gcc -print-multiarch))/asm $@.new/asm
 	@rm -rf $@ && mv $@.new $@
 
-$(O)/musl/hyperstart: $(ROOMS:%=$(O)/musl/%.o) src/children.ld
-	$(call say,LINK)
-	$(Q)$(MUSL_CC) $(MUSL_LDFLAGS) -Wl,-T,src/children.ld -o $@ $(filter %.o,$^)
+# --- Programs -------------------------------------------------------------------------------------
+
+# $(call cc,WHAT,compiler and flags,libraries). Some unit tests include a room's source themselves.
+define cc
+@mkdir -p $(@D)
+$(call say,$(1))
+$(Q)$(2) $(CPPFLAGS) -MMD -MP -o $@ $(filter-out tests/unit/../%,$(filter %.c %.o %.a,$^)) $(3)
+endef
+# A test has a __wrap_NAME for each call that it answers itself.
+comma := ,
+wraps = $(patsubst __wrap_%,-Wl$(comma)--wrap=%,$(sort $(shell grep -o '__wrap_\w*' $<)))
 
 $(O)/musl/%.o: src/%.c Makefile | $(O)/kh
-	@mkdir -p $(@D)
-	$(call say,CC)
-	$(Q)$(MUSL_CC) $(CPPFLAGS) $(MUSL_CFLAGS) $(DEPFLAGS) -c -o $@ $<
+	$(call cc,CC,$(MUSL_CC) $(MUSL_CFLAGS) -c)
+
+$(O)/musl/hyperstart: $(ROOMS:%=$(O)/musl/%.o) src/children.ld
+	$(call cc,LINK,$(MUSL_CC) $(PRODUCT_LDFLAGS))
+
+$(O)/prog/%: tests/prog/%.c Makefile | $(O)/kh
+	$(call cc,CC,$(MUSL_CC) $(MUSL_CFLAGS) $(MUSL_LDFLAGS))
+
+build/bench/%: tests/bench/%.c Makefile | build/kh
+	$(call cc,CC,$(MUSL_CC) $(MUSL_CFLAGS) $(MUSL_LDFLAGS))
+
+# The product with its symbols: the same addresses.
+build/bench/agent: $(ROOMS:%=build/musl/%.o) src/children.ld
+	$(call cc,LINK,$(MUSL_CC) $(filter-out -s,$(PRODUCT_LDFLAGS)))
+
+# For QEMU, that counts with it.
+build/bench/profile.so: tests/bench/profile.c Makefile | build/setup-build
+	$(call cc,CC,gcc $(LANGUAGE) -O2 -shared -fPIC)
+
+$(O)/host/%.o: src/%.c Makefile | build/setup-build build/setup-test
+	$(call cc,CC,$(HOST_CC) $(HOST_CFLAGS) -c)
+
+build/host/hyperstart: $(ROOMS:%=build/host/%.o)
+	$(call cc,LINK,$(HOST_CC) $(HOST_CFLAGS))
+
+# The same with each call in turn failing: tests/faults/faults.c.
+FAULTS := malloc calloc strdup pipe2 read readv write writev epoll_ctl epoll_wait accept4 setns \
+	unshare mkdirat unlinkat _Fork open openat ioctl syscall
+
+build/faults/hyperstart: tests/faults/faults.c $(ROOMS:%=build/host/%.o) Makefile
+	$(call cc,LINK,$(HOST_CC) $(HOST_CFLAGS) $(FAULTS:%=-Wl,--wrap=%))
+
+# The same once more, and where it has been: tests/coverage/hooks.c.
+build/coverage/%.o: src/%.c Makefile | build/setup-build build/setup-test
+	$(call cc,CC,$(COVERAGE_CC) -O0 -fno-builtin-execve -c)
+
+build/coverage/hyperstart: tests/coverage/hooks.c $(ROOMS:%=build/coverage/%.o)
+	$(call cc,LINK,$(COVERAGE_CC) $(wraps))
+
+build/coverage/faults: tests/coverage/hooks.c tests/faults/faults.c $(ROOMS:%=build/coverage/%.o)
+	$(call cc,LINK,$(COVERAGE_CC) $(wraps) $(FAULTS:%=-Wl,--wrap=%))
+
+# All rooms but main: what has a main() of its own links those that it calls.
+$(O)/host/rooms.a build/coverage/rooms.a build/fuzz/rooms.a: %/rooms.a: \
+		$$(addprefix $$*/,$$(addsuffix .o,$$(filter-out main,$$(ROOMS))))
+	$(call say,AR)
+	$(Q)rm -f $@ && ar cq $@ $^
+
+$(O)/unit/test_%: tests/unit/test_%.c $(O)/host/rooms.a Makefile | $(ARCH:%=$(O)/sysroot)
+	$(call cc,LINK,$(HOST_CC) $(HOST_CFLAGS) $(wraps),-lcmocka)
+
+build/coverage/unit/%: tests/unit/test_%.c build/coverage/rooms.a Makefile
+	$(call cc,LINK,$(COVERAGE_CC) $(wraps),-lcmocka)
+
+build/fuzz/%.o: src/%.c Makefile | build/setup-test
+	$(call cc,CC,$(FUZZ_CC) -fsanitize=fuzzer-no-link -c)
+
+build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c build/fuzz/rooms.a Makefile | build/setup-test
+	$(call cc,LINK,$(FUZZ_CC) -fsanitize=fuzzer)
+
+-include $(wildcard $(foreach kind,musl host prog unit coverage fuzz bench clang,$(O)/$(kind)/*.d $(O)/$(kind)/*/*.d))
 
 # --- What it boots with ---------------------------------------------------------------------------
 
@@ -163,16 +207,13 @@ build/own-kernel/initrd.cpio: $(O)/musl/hyperstart scripts/build-initrd | build/
 	$(call say,INITRD)
 	$(Q)scripts/build-initrd --init $(O)/musl/hyperstart $@
 
-# own: that one; empty is Debian's.
-KERNEL :=
 boot_kernel := $(if $(KERNEL),build/$(KERNEL)-kernel/vmlinux,$(O)/kernel/vmlinux)
 boot_initrd := $(if $(KERNEL),build/$(KERNEL)-kernel/initrd.cpio,$(O)/initrd.cpio)
 
-build/debian.ext4: scripts/get-debian | build/setup-service
-	@scripts/get-debian $@
-
-build/programs.ext4: scripts/get-debian | build/setup-service
-	@scripts/get-debian $@ curl nginx openssh-server postgresql-15 redis-server
+# Disks for vm-service and for programs.
+build/programs.ext4: packages := curl nginx openssh-server postgresql-15 redis-server
+build/debian.ext4 build/programs.ext4: scripts/get-debian | build/setup-service
+	@scripts/get-debian $@ $(packages)
 
 # CMD and ROOTFS reach the script as they were typed: no second reading of $ by make, no shell.
 override export CMD := $(value CMD)
@@ -191,16 +232,17 @@ PREFIX ?= /usr/local
 VERSION := $(shell sed -n 's/^\#define VERSION "\(.*\)"/\1/p' src/version.h)
 # What is needed to make an initrd of the program, and to try it, without this directory.
 TOOLS := build-initrd common.py fake-proxy get-iptables get-kernel packages.py run-qemu
+to = $(Q)install -D -t "$(DESTDIR)$(PREFIX)/$(1)" -m $(2)
 
 .PHONY: install
 install: $(O)/musl/hyperstart
-	$(Q)install -D -m 755 -t "$(DESTDIR)$(PREFIX)/sbin" $(O)/musl/hyperstart
-	$(Q)install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/man/man8" doc/hyperstart.8
-	$(Q)install -D -m 755 -t "$(DESTDIR)$(PREFIX)/lib/hyperstart" $(TOOLS:%=scripts/%)
-	$(Q)install -D -m 644 -t "$(DESTDIR)$(PREFIX)/lib/hyperstart/fakeproxy" scripts/fakeproxy/*.*
-	$(Q)install -D -m 644 -t "$(DESTDIR)$(PREFIX)/lib/systemd/system" scripts/hyperstart.service
+	$(call to,sbin,755) $(O)/musl/hyperstart
+	$(call to,share/man/man8,644) doc/hyperstart.8
+	$(call to,lib/hyperstart,755) $(TOOLS:%=scripts/%)
+	$(call to,lib/hyperstart,644) scripts/fake-proxy.bash
+	$(call to,lib/hyperstart/fakeproxy,644) scripts/fakeproxy/*.*
+	$(call to,lib/systemd/system,644) scripts/hyperstart.service
 	$(Q)sed -i 's|=/usr/sbin/|=$(PREFIX)/sbin/|' "$(DESTDIR)$(PREFIX)/lib/systemd/system/hyperstart.service"
-	$(Q)install -D -m 644 -t "$(DESTDIR)$(PREFIX)/lib/hyperstart" scripts/fake-proxy.bash
 	$(Q)install -d "$(DESTDIR)$(PREFIX)/share/bash-completion/completions"
 	$(Q)ln -sfn ../../../lib/hyperstart/fake-proxy.bash \
 		"$(DESTDIR)$(PREFIX)/share/bash-completion/completions/fake-proxy"
@@ -213,138 +255,45 @@ dist:
 
 # --- Tests ----------------------------------------------------------------------------------------
 
-build/host/hyperstart: $(ROOMS:%=build/host/%.o)
-	$(call say,LINK)
-	$(Q)$(HOST_CC) $(SANITIZE) -o $@ $^
-
-$(O)/host/%.o: src/%.c Makefile | build/setup-build build/setup-test
-	@mkdir -p $(@D)
-	$(call say,CC)
-	$(Q)$(HOST_CC) $(CPPFLAGS) $(HOST_CFLAGS) $(DEPFLAGS) -c -o $@ $<
-
 # Everything the rigs start.
-rig := build/musl/hyperstart build/host/hyperstart build/faults/hyperstart build/rootfs $(PROG:%=build/prog/%)
+rig := build/musl/hyperstart build/host/hyperstart build/faults/hyperstart build/rootfs \
+	$(patsubst %,build/prog/%,$(call tests,prog/))
+# A step of check: its report is there, too.
+lane = $(PYTEST) $(1) --junitxml=build/check/$@.xml $(ARGS)
+scenarios = $(call lane,$(1:%=tests/scenarios/test_%) --rig=$(2))
 
-# The same with each call in turn failing: tests/faults/faults.c.
-FAULTS := malloc calloc strdup pipe2 read readv write writev epoll_ctl epoll_wait accept4 setns \
-	unshare mkdirat unlinkat _Fork open openat ioctl syscall
-
-build/faults/hyperstart: tests/faults/faults.c $(ROOMS:%=build/host/%.o) Makefile
-	@mkdir -p $(@D)
-	$(call say,LINK)
-	$(Q)$(HOST_CC) $(CPPFLAGS) $(HOST_CFLAGS) $(DEPFLAGS) $(FAULTS:%=-Wl,--wrap=%) -o $@ \
-		$(filter %.c %.o,$^)
-
-.PHONY: faults
-faults: $(rig)
-	FAULTS_STEP=1 $(PYTEST) tests/scenarios/test_faults.py --rig=host $(ARGS)
-
-# The same once more, and where it has been: tests/coverage/hooks.c.
-COVERAGE_CFLAGS := $(LANGUAGE) -O0 -g --coverage -fno-builtin-execve
-COVERAGE_HOOKS := execve _exit reboot daemon_run child_begin report_alive
-
-build/coverage/%.o: src/%.c Makefile | build/setup-build build/setup-test
-	@mkdir -p $(@D)
-	$(call say,CC)
-	$(Q)$(HOST_CC) $(CPPFLAGS) $(COVERAGE_CFLAGS) $(DEPFLAGS) -c -o $@ $<
-
-coverage_link = $(call say,LINK)$(if $(V),,;)$(HOST_CC) $(CPPFLAGS) $(LANGUAGE) -g -o $@ $(filter-out tests/unit/../%,$(filter tests/%.c %.o %.a,$^)) --coverage
-
-build/coverage/hyperstart: tests/coverage/hooks.c $(ROOMS:%=build/coverage/%.o)
-	$(coverage_link) $(COVERAGE_HOOKS:%=-Wl,--wrap=%)
-
-build/coverage/faults: tests/coverage/hooks.c tests/faults/faults.c $(ROOMS:%=build/coverage/%.o)
-	$(coverage_link) $(COVERAGE_HOOKS:%=-Wl,--wrap=%) $(FAULTS:%=-Wl,--wrap=%)
-
-.PHONY: coverage
-coverage: build/coverage/hyperstart build/coverage/faults $(UNIT:%=build/coverage/unit/%) $(rig)
-	@find build/coverage -name '*.gcda' -delete
-	@find build/coverage -type d -exec chmod 777 {} +
-	@umask 0; for test in $(UNIT:%=build/coverage/unit/%); do $$test >$$test.log 2>&1 || echo "$$test failed"; done
-	@find build/coverage -name '*.gcda' -exec chmod 666 {} +
-	-FAULTS_STEP=1 COVERAGE=$(CURDIR)/build/coverage $(PYTEST) tests/scenarios --rig=host -q $(ARGS)
-	@scripts/coverage build/coverage $(ROOMS)
-
-# All rooms but main: what has a main() of its own links those that it calls.
-archive := $(filter-out main,$(ROOMS))
-define archive_rule
-$(1)/rooms.a: $(archive:%=$(1)/%.o)
-	$$(call say,AR)
-	$(Q)rm -f $$@ && ar cq $$@ $$^
-endef
-$(foreach directory,$(O)/host build/coverage build/fuzz,$(eval $(call archive_rule,$(directory))))
-
-$(O)/unit/test_%: tests/unit/test_%.c $(O)/host/rooms.a Makefile
-	@mkdir -p $(@D)
-	$(call say,LINK)
-	$(Q)$(HOST_CC) $(CPPFLAGS) $(HOST_CFLAGS) $(DEPFLAGS) $(UNIT_LDFLAGS_$*) -o $@ $< $(filter %.a,$^) -lcmocka
-
-build/coverage/unit/%: tests/unit/test_%.c build/coverage/rooms.a Makefile
-	@mkdir -p $(@D)
-	$(coverage_link) $(UNIT_LDFLAGS_$*) -lcmocka
-
-build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c build/fuzz/rooms.a Makefile | build/setup-test
-	@mkdir -p $(@D)
-	$(call say,LINK)
-	$(Q)$(FUZZ_CC) $(CPPFLAGS) $(FUZZ_CFLAGS) -fsanitize=fuzzer $(DEPFLAGS) -o $@ $< $(filter %.a,$^)
-
-build/fuzz/%.o: src/%.c Makefile | build/setup-test
-	@mkdir -p $(@D)
-	$(call say,CC)
-	$(Q)$(FUZZ_CC) $(CPPFLAGS) $(FUZZ_CFLAGS) -fsanitize=fuzzer-no-link $(DEPFLAGS) -c -o $@ $<
-
-$(O)/prog/%: tests/prog/%.c Makefile | $(O)/kh
-	@mkdir -p $(@D)
-	$(call say,CC)
-	$(Q)$(MUSL_CC) $(CPPFLAGS) $(MUSL_CFLAGS) $(DEPFLAGS) $(MUSL_LDFLAGS) -o $@ $<
-
-build/bench/%: tests/bench/%.c Makefile | build/kh
-	@mkdir -p $(@D)
-	$(call say,CC)
-	$(Q)$(MUSL_CC) $(CPPFLAGS) $(MUSL_CFLAGS) $(DEPFLAGS) $(MUSL_LDFLAGS) -o $@ $<
-
-# For QEMU, that counts with it.
-build/bench/profile.so: tests/bench/profile.c Makefile | build/setup-build
-	@mkdir -p $(@D)
-	$(call say,CC)
-	$(Q)gcc $(CPPFLAGS) $(LANGUAGE) -O2 -shared -fPIC $(DEPFLAGS) -o $@ $<
-
-# The product with its symbols: the same addresses.
-build/bench/agent: $(ROOMS:%=build/musl/%.o) src/children.ld
-	@mkdir -p $(@D)
-	$(call say,LINK)
-	$(Q)$(MUSL_CC) $(filter-out -s,$(MUSL_LDFLAGS)) -Wl,-T,src/children.ld -o $@ $(filter %.o,$^)
-
-.PHONY: unit
+.PHONY: unit fuzz $(FUZZ:%=run-fuzz-%) host-rig chaos script-tests programs soak faults coverage
 unit: $(UNIT:%=$(O)/unit/test_%)
 	@fail=0; for test in $^; do echo "# $$test"; CMOCKA_MESSAGE_OUTPUT=TAP $(UNIT_RUN) $$test || fail=1; done; exit $$fail
 
 # New findings grow in build/; what is worth keeping is copied to tests/fuzz/corpus by hand.
-.PHONY: fuzz
 fuzz: $(FUZZ:%=run-fuzz-%)
-
-.PHONY: $(FUZZ:%=run-fuzz-%)
 $(FUZZ:%=run-fuzz-%): run-fuzz-%: build/fuzz/fuzz_%
 	@mkdir -p build/fuzz/corpus/$* tests/fuzz/corpus/$*
 	build/fuzz/fuzz_$* -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=1024 -verbosity=0 \
 		-print_final_stats=1 -artifact_prefix=build/fuzz/$*- \
 		build/fuzz/corpus/$* tests/fuzz/corpus/$*
 
-.PHONY: host-rig
 host-rig: $(rig)
-	$(PYTEST) tests/scenarios --rig=host --junitxml=build/check/host-rig.xml $(ARGS)
+	$(call lane,tests/scenarios --rig=host)
 
-.PHONY: chaos
 chaos: $(rig)
-	$(PYTEST) tests/chaos --seconds=$(SECONDS) --junitxml=build/check/chaos.xml -q -s $(ARGS)
+	$(call lane,tests/chaos --seconds=$(SECONDS) -q -s)
 
-.PHONY: soak
+script-tests: all build/rootfs build/unit/test_json | build/setup-test
+	$(call lane,tests/scripts)
+
+programs: $(rig) build/initrd.cpio build/programs.ext4
+	$(call lane,tests/programs --rig=vm)
+
 soak: $(rig)
 	@tests/soak/soak.py $(ARGS)
 
-.PHONY: script-tests
-script-tests: all build/rootfs build/unit/test_json | build/setup-test
-	$(PYTEST) tests/scripts --junitxml=build/check/script-tests.xml $(ARGS)
+faults: $(rig)
+	FAULTS_STEP=1 $(PYTEST) tests/scenarios/test_faults.py --rig=host $(ARGS)
+
+coverage: build/coverage/hyperstart build/coverage/faults $(UNIT:%=build/coverage/unit/%) $(rig)
+	@tests/coverage/coverage.py -- $(ARGS)
 
 # Two at once: a guest waits more than it works.
 .PHONY: vm-rig check-vm vm-rig.forward vm-rig.backward
@@ -352,109 +301,77 @@ vm-rig check-vm: $(rig) build/initrd.cpio build/iptables
 	@rm -rf build/check/vm-rig && mkdir -p build/check/vm-rig
 	@$(MAKE) --no-print-directory -k -j2 vm-rig.forward vm-rig.backward
 
-vm-rig.forward vm-rig.backward:
-	$(PYTEST) tests/scenarios --rig=vm --shared=build/check/vm-rig $(if $(filter %backward,$@),--backward) \
-		--junitxml=build/check/$@.xml $(ARGS)
+vm-rig.forward vm-rig.backward: vm-rig.%:
+	$(call lane,tests/scenarios --rig=vm --shared=build/check/vm-rig $(filter --backward,--$*))
 
 # What hosts do, over the other ways to the guest and with an agent that is not PID 1.
-scenarios = $(PYTEST) $(1:%=tests/scenarios/test_%) --junitxml=build/check/$@.xml $(ARGS)
-life := hosts.py::test_a_whole_life
-
 .PHONY: vm-isa vm-vsock vm-service host-service
-vm-isa: $(rig) build/initrd.cpio
-	$(call scenarios,hosts.py) --rig=vm --transport=isa
+vm-isa vm-vsock vm-service: build/initrd.cpio
+vm-isa vm-vsock vm-service host-service: $(rig)
+vm-isa:
+	$(call scenarios,hosts.py,vm --transport=isa)
 
-vm-vsock: $(rig) build/initrd.cpio
-	$(call scenarios,hosts.py reconnect.py) --rig=vm --transport=vsock
+vm-vsock:
+	$(call scenarios,hosts.py reconnect.py,vm --transport=vsock)
 
-vm-service: $(rig) build/initrd.cpio build/debian.ext4
-	$(call scenarios,$(life) service.py agents_own_place.py) --rig=vm --start=service
+vm-service: build/debian.ext4
+	$(call scenarios,hosts.py::test_a_whole_life service.py agents_own_place.py,vm --start=service)
 
-host-service: $(rig)
-	$(call scenarios,hosts.py exits.py agents_own_place.py) --rig=host --start=service
+host-service:
+	$(call scenarios,hosts.py exits.py agents_own_place.py,host --start=service)
 
-.PHONY: programs
-programs: $(rig) build/initrd.cpio build/programs.ext4
-	$(PYTEST) tests/programs --rig=vm --junitxml=build/check/programs.xml $(ARGS)
+# --- What is looked at, not run -------------------------------------------------------------------
 
-LINTS := format layers clang tidy cppcheck python shell spelling
-.PHONY: lint $(LINTS:%=lint-%)
-lint: $(LINTS:%=lint-%)
+lint_format = clang-format --dry-run --Werror $(C_FILES)
+lint_layers = scripts/check-layers .
+lint_tidy = clang-tidy --quiet $(ROOMS:%=src/%.c) -- $(CPPFLAGS) -std=c11
+# cppcheck 2.10 does not know _Noreturn.
+lint_cppcheck = cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr \
+	--suppress=missingIncludeSystem --error-exitcode=1 -D_GNU_SOURCE \
+	'-D_Noreturn=__attribute__((noreturn))' -Iinclude -Isrc src
+lint_python = pyflakes3 scripts tests
+lint_shell = shellcheck .ci/run scripts/fake-proxy.bash scripts/setup
+lint_spelling = codespell --ignore-words-list=capinh,childs,nulll,ue README.md Makefile doc include \
+	scripts src tests/*/*.[ch] tests/*.py tests/*/*.py
 
-lint-format: | build/setup-test
+LINTS := lint-clang $(patsubst lint_%,lint-%,$(filter lint_%,$(.VARIABLES)))
+.PHONY: lint $(LINTS) format
+lint: $(LINTS)
+$(LINTS): lint-%: | build/setup-test
 	$(call say,LINT)
-	$(Q)clang-format --dry-run --Werror $(C_FILES)
-
-lint-layers: | build/setup-test
-	$(call say,LINT)
-	$(Q)scripts/check-layers .
+	$(Q)$(lint_$*)
 
 # gcc's warnings are errors in both builds already; these are clang's.
 lint-clang: $(ROOMS:%=build/clang/%.o)
-
 build/clang/%.o: src/%.c Makefile | build/setup-test
-	@mkdir -p $(@D)
-	$(call say,CC)
-	$(Q)clang $(CPPFLAGS) $(LANGUAGE) -O1 $(DEPFLAGS) -c -o $@ $<
+	$(call cc,CC,clang $(LANGUAGE) -O1 -c)
 
-lint-tidy: | build/setup-test
-	$(call say,LINT)
-	$(Q)clang-tidy --quiet $(ROOMS:%=src/%.c) -- $(CPPFLAGS) -std=c11
-
-# cppcheck 2.10 does not know _Noreturn.
-lint-cppcheck: | build/setup-test
-	$(call say,LINT)
-	$(Q)cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr \
-		--suppress=missingIncludeSystem --error-exitcode=1 -D_GNU_SOURCE \
-		'-D_Noreturn=__attribute__((noreturn))' -Iinclude -Isrc src
-
-lint-python: | build/setup-test
-	$(call say,LINT)
-	$(Q)pyflakes3 scripts tests
-
-lint-shell: | build/setup-test
-	$(call say,LINT)
-	$(Q)shellcheck $(SHELL_SCRIPTS)
-
-lint-spelling: | build/setup-test
-	$(call say,LINT)
-	$(Q)codespell --ignore-words-list=capinh,childs,nulll,ue README.md Makefile doc include scripts src tests/*/*.[ch] tests/*/*.py
-
-.PHONY: format
 format: | build/setup-test
 	$(call say,LINT)
 	$(Q)clang-format -i $(C_FILES)
 
+# --- All of it ------------------------------------------------------------------------------------
+
 # All that check runs, so that its steps find it built and can go side by side.
-.PHONY: check-build
+.PHONY: check-build check bench profile mutants size clean
 check-build: all $(rig) build/iptables $(UNIT:%=build/unit/test_%) $(FUZZ:%=build/fuzz/fuzz_%)
 
-.PHONY: check
 check: | build/setup-build build/setup-run build/setup-test
-	@scripts/check
+	@tests/check.py
 
-# Where the instructions of one job go: WHAT=exec|newcontainer|startpod|boot|stdin|stdout.
-WHAT := exec
-
-.PHONY: bench profile
-bench: all $(rig) $(BENCH:%=build/bench/%) | build/setup-run
-	@scripts/bench
+bench profile: all $(patsubst %,build/bench/%,$(filter-out profile,$(call tests,bench/)) profile.so agent)
+bench: $(rig) | build/setup-run
+	@tests/bench/bench.py
 	@$(PYTEST) tests/scenarios/test_storm.py --rig=vm -q -s
 
-profile: all $(BENCH:%=build/bench/%) | build/setup-run
-	@scripts/bench $(WHAT)
+profile: | build/setup-run
+	@tests/bench/bench.py $(WHAT)
 
-.PHONY: size
+mutants: all $(rig)
+	@tests/mutants/mutants.py $(SEED) $(COUNT)
+
 size: build/musl/hyperstart
 	@scripts/size
 
-.PHONY: mutants
-mutants: all $(rig)
-	@scripts/mutants $(SEED) $(COUNT)
-
-.PHONY: clean
 clean:
 	rm -rf build
-
--include $(wildcard $(foreach directory,$(O)/musl $(O)/host build/coverage build/clang build/fuzz,$(ROOMS:%=$(directory)/%.d)) \
-	$(O)/unit/*.d $(O)/prog/*.d build/fuzz/*.d build/bench/*.d)

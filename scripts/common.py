@@ -14,7 +14,7 @@ import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-NAME = Path(sys.argv[0]).name
+NAME = Path(sys.argv[0]).stem
 LEAVING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

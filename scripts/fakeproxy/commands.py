@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
 import common
@@ -22,7 +21,7 @@ from fakeproxy.host import CommandError, Disconnected, HostTimeout
 from fakeproxy.hosts import HOSTS, Life, LifeError
 from fakeproxy.terminal import (EXIT_BROKEN_PIPE, SCRIPTS, Left, Place, default_directory, explain,
                                 leave, terminal_size)
-from fakeproxy.vm import ROOT, Vm
+from fakeproxy.vm import MACHINES, ROOT, Vm
 from fakeproxy.wire import Code, ProtocolError
 
 
@@ -55,8 +54,11 @@ def machine_of(options):
     return {name: value for name, value in asked.items() if value}
 
 
-def client_fields(options):
-    return {"stdin": 0 if options.interactive or options.tty else None}
+def launch(link, do, options, fields):
+    """The exit code of a process of ours, or, of a detached one, the holder's answer."""
+    if options.detach:
+        return link.request(do, stdin=options.interactive, detach=True, **fields)
+    return link.attach(do, stdin=0 if options.interactive or options.tty else None, **fields)
 
 
 def run(options):
@@ -71,13 +73,12 @@ def run(options):
     link = None
     try:
         link = place.boot(str(share), machine_of(options))
-        if options.detach:
-            answer = link.request("run", stdin=options.interactive, detach=True, **fields)
-            place.progress.done()
-            started = json.loads(answer.payload)
-            show(options, started, started["name"])
-            return 0
-        return link.attach("run", **fields, **client_fields(options))
+        result = launch(link, "run", options, fields)
+        if not options.detach:
+            return result
+        place.progress.done()
+        show(options, result, result["name"])
+        return 0
     except Left:
         if place.holder and not (link and link.heard):  # nobody has any use for it
             place.holder.kill()
@@ -93,15 +94,8 @@ def exec_(options):
     if not options.args:
         options.usage_error("which command?")
     link = Place(options.vm).open()
-    fields = process_fields(options) | {"container": options.container}
-    if options.detach:
-        link.request("exec", stdin=options.interactive, detach=True, **fields)
-        return 0
-    return link.attach("exec", **fields, **client_fields(options))
-
-
-def list_containers(link):
-    return json.loads(link.request("ps").payload)
+    result = launch(link, "exec", options, process_fields(options) | {"container": options.container})
+    return 0 if options.detach else result
 
 
 def ps(options):
@@ -111,7 +105,7 @@ def ps(options):
             "container": options.container, "psargs": options.psargs,
             "format": "json" if options.json else "table"}).decode(), end="")
         return 0
-    show_table(options, list_containers(link), {
+    show_table(options, link.request("ps"), {
         "NAME": lambda row: row["name"],
         "STATE": lambda row: row["state"] if row["exit_code"] is None else
         f"exited ({row['exit_code']})",
@@ -145,9 +139,11 @@ def stop(options):
 # Each is for `sh -c` in the container, with the path as $1 and a name as $2.
 COPY_IN_FILE = """[ -d "$1" ] && set -- "${1%/}/$2" "$2" "$3"; cat >"$1" && chmod "$3" "$1" """
 COPY_IN_TREE = """[ -d "$1" ] && set -- "${1%/}/$2"; mkdir -p "$1" && exec tar -xf - -C "$1" """
-COPY_OUT = """if [ -d "$1" ]; then echo tree; exec tar -cf - -C "$1" .
-elif [ -f "$1" ]; then stat -Lc %a "$1" && exec cat "$1"
+COPY_OUT_WHAT = """if [ -d "$1" ]; then echo tree
+elif [ -f "$1" ]; then stat -Lc %a "$1"
 else echo "$1: no such file or directory" >&2; exit 1; fi"""
+COPY_OUT_FILE = """exec cat "$1" """
+COPY_OUT_TREE = """exec tar -cf - -C "$1" . """
 
 
 def container_path(text):
@@ -201,35 +197,25 @@ def copy_in(in_container, source, path):
 
 
 def copy_out(link, in_container, path, name):
-    """The first line that comes tells what follows."""
-    head, sink, archive = bytearray(), None, None
-
-    def take(data):
-        nonlocal sink, archive
-        if not sink:
-            head.extend(data)
-            found = re.match(rb"(tree|[0-7]{1,4})\n", head)
-            if not found:
-                if len(head) > len(b"tree\n"):
-                    raise ToolError("cp: the container's shell does not do what it was told")
-                return
-            kind, data = found[1], bytes(head[found.end():])
-            target = path / name if path.is_dir() else path
-            if kind == b"tree":
-                target.mkdir(exist_ok=True)
-                # tar keeps below the directory whatever the container says.
-                archive = stack.enter_context(subprocess.Popen(
-                    ["tar", "-xf", "-", "--no-same-owner", "-C", target], stdin=subprocess.PIPE))
-                sink = stack.enter_context(archive.stdin)
-            else:
-                sink = stack.enter_context(open(target, "wb"))
-                os.fchmod(sink.fileno(), int(kind, 8) & 0o777)
-        write_all(sink.fileno())(data)
-
-    link.writers[STDOUT] = take
-    with ExitStack() as stack:
-        code = in_container(COPY_OUT)
-    return code or (archive.returncode if archive else 0)
+    what = bytearray()
+    link.writers[STDOUT] = lambda data: what.extend(data[:8 - len(what)])
+    if code := in_container(COPY_OUT_WHAT):
+        return code
+    if not re.fullmatch(rb"tree\n|[0-7]{1,4}\n", what):
+        raise ToolError("cp: the container's shell does not do what it was told")
+    target = path / name if path.is_dir() else path
+    if what != b"tree\n":
+        with open(target, "wb") as file:
+            os.fchmod(file.fileno(), int(what, 8) & 0o777)
+            link.writers[STDOUT] = write_all(file.fileno())
+            return in_container(COPY_OUT_FILE)
+    target.mkdir(exist_ok=True)
+    # tar keeps below the directory whatever the container says.
+    with subprocess.Popen(["tar", "-xf", "-", "--no-same-owner", "-C", target],
+                          stdin=subprocess.PIPE) as archive:
+        link.writers[STDOUT] = write_all(archive.stdin.fileno())
+        code = in_container(COPY_OUT_TREE)
+    return code or archive.returncode
 
 
 SAMPLE_SECONDS = 1
@@ -238,7 +224,7 @@ SAMPLE_SECONDS = 1
 def stats(options):
     """CPU by the container's cgroup, memory by ps: both are there whatever the image holds."""
     link = Place(options.vm).open()
-    names = options.containers or [container["name"] for container in list_containers(link)
+    names = options.containers or [container["name"] for container in link.request("ps")
                                    if container["exit_code"] is None]
 
     def cpu_seconds(name):
@@ -291,9 +277,7 @@ def session(options):
         Life(host, ".", ".", say).play()
         say("the grace")
         host.await_power_off()
-        reason = vm.wait_shutdown_reason(DESTROY_SECONDS)
-        if reason != "guest-shutdown":
-            raise Disconnected(f"the guest did not power off but ended by {reason}")
+        vm.await_power_off(DESTROY_SECONDS)
         return 0
     except (HostTimeout, ProtocolError, Disconnected, CommandError, LifeError, OSError) as error:
         broken = vm.breakdown()
@@ -324,7 +308,8 @@ def completion(options):
         elif last.startswith("-"):
             found = flags
         else:
-            found = names_of_containers(before) if command.get_default("takes_container") else []
+            takes_one = any("NAME" in (each.metavar or "") for each in command._get_positional_actions())
+            found = names_of_containers(before) if takes_one else []
             suffix = ":" if command is commands["cp"] else ""
             found = [name + suffix for name in found]
     print("".join(f"{word}\n" for word in found if word.startswith(last)), end="")
@@ -334,7 +319,7 @@ def completion(options):
 def names_of_containers(words):
     at = words.index("--vm") + 1 if "--vm" in words[:-1] else 0
     link = Place(Path(words[at]) if at else default_directory()).connect()
-    return [container["name"] for container in list_containers(link)] if link else []
+    return [container["name"] for container in link.request("ps")] if link else []
 
 
 # --- The command line -----------------------------------------------------------------------------
@@ -377,86 +362,80 @@ def file(text):
     return str(path)
 
 
+def arg(*names, **options):
+    return names, options
+
+
+VM = [
+    arg("--vm", type=Path, default=default_directory(), metavar="DIR",
+        help="the VM's directory (default: $HYPERSTART_VM, else %(default)s)"),
+    arg("--json", action="store_true", help="results and errors as JSON"),
+]
+PROCESS = [
+    arg("-i", "--interactive", action="store_true", help="stdin is ours"),
+    arg("-t", "--tty", action="store_true", help="on our terminal; implies -i"),
+    arg("-d", "--detach", action="store_true", help="do not wait for its end"),
+    arg("-e", "--env", action="append", default=[], metavar="NAME[=VALUE]"),
+    arg("-u", "--user", help="a name or number"),
+    arg("-w", "--workdir", metavar="DIR"),
+]
+MACHINE = [
+    arg("--memory", type=int, metavar="MIB", help="of the VM (default: 256)"),
+    arg("--accel", choices=("kvm", "tcg"), help="default: kvm where it works"),
+    arg("--append", metavar="WORDS", help="for the kernel command line"),
+    arg("--arch", choices=MACHINES, help="default: x86_64"),
+    arg("--kernel", type=file, help="default: build/kernel/vmlinux"),
+    arg("--initrd", type=file, help="default: build/initrd.cpio"),
+]
+# What each does, and its arguments.
+COMMANDS = {
+    run: ("run a container, in a VM that is started if need be", [
+        *VM, *PROCESS, *MACHINE,
+        arg("--name", help="of the container (default: c1, c2, …)"),
+        arg("--rm", action="store_true", help="with -d: do not list it once it has exited"),
+        arg("--share", type=directory, metavar="DIR",
+            help="what the VM is to see, with all ROOTFSes below it (default: ROOTFS)"),
+        arg("rootfs", nargs="?", type=directory, metavar="ROOTFS",
+            help="the container's root directory (default: what the VM has, or busybox)"),
+        arg("args", nargs=argparse.REMAINDER, metavar="COMMAND…",
+            help="what runs in it (default: sh)")]),
+    exec_: ("run a command in a container", [
+        *VM, *PROCESS, arg("container", metavar="NAME"),
+        arg("args", nargs=argparse.REMAINDER, metavar="COMMAND…")]),
+    ps: ("list containers, or the processes of one", [
+        *VM, arg("container", nargs="?", metavar="NAME"),
+        arg("psargs", nargs=argparse.REMAINDER, metavar="PS-OPTIONS…")]),
+    kill: ("send a signal to the first process of containers", [
+        *VM, arg("-s", "--signal", default="KILL", help="a name or number (default: KILL)"),
+        arg("-a", "--all", action="store_true", help="to all of their processes"),
+        arg("containers", nargs="+", metavar="NAME")]),
+    cp: ("copy a file or directory into a container or out of it", [
+        *VM, arg("source", metavar="[NAME:]SOURCE"),
+        arg("destination", metavar="[NAME:]DESTINATION")]),
+    stats: ("show what containers use", [*VM, arg("containers", nargs="*", metavar="NAME")]),
+    console: ("show what the guest writes to its console, or a detached container wrote", [
+        *VM, arg("-f", "--follow", action="store_true", help="until the VM ends"),
+        arg("container", nargs="?", metavar="NAME")]),
+    stop: ("end all containers and the VM", VM),
+    session: ("lead a whole life with a guest of its own, as a real host", [
+        arg("--as", choices=HOSTS, required=True, dest="host"),
+        arg("--rootfs", type=directory, default=ROOT / "build/rootfs"), *MACHINE]),
+    completion: ("print what bash needs to complete these commands", [
+        arg("words", nargs=argparse.REMAINDER)]),
+}
+
+
 def build_parser():
     parser = Parser(prog="fake-proxy", description=SUMMARY, epilog=EXAMPLES,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command_name", required=True, metavar="COMMAND",
                                      parser_class=Parser)
-
-    def add(act, text, *, name=None, container=False):
-        command = commands.add_parser(name or act.__name__, help=text, description=text,
+    for act, (text, arguments) in COMMANDS.items():
+        command = commands.add_parser(act.__name__.rstrip("_"), help=text, description=text,
                                       allow_abbrev=False)
-        command.set_defaults(act=act, usage_error=command.error, takes_container=container,
-                             json=False)
-        if act not in (session, completion):
-            command.add_argument("--vm", type=Path, default=default_directory(), metavar="DIR",
-                                 help="the VM's directory (default: $HYPERSTART_VM, else %(default)s)")
-            command.add_argument("--json", action="store_true", help="results and errors as JSON")
-        return command
-
-    def add_process(command):
-        command.add_argument("-i", "--interactive", action="store_true", help="stdin is ours")
-        command.add_argument("-t", "--tty", action="store_true", help="on our terminal; implies -i")
-        command.add_argument("-d", "--detach", action="store_true", help="do not wait for its end")
-        command.add_argument("-e", "--env", action="append", default=[], metavar="NAME[=VALUE]")
-        command.add_argument("-u", "--user", help="a name or number")
-        command.add_argument("-w", "--workdir", metavar="DIR")
-
-    def add_machine(command):
-        command.add_argument("--memory", type=int, metavar="MIB", help="of the VM (default: 256)")
-        command.add_argument("--accel", choices=("kvm", "tcg"), help="default: kvm where it works")
-        command.add_argument("--append", metavar="WORDS", help="for the kernel command line")
-        command.add_argument("--arch", choices=("x86_64", "aarch64"), help="default: x86_64")
-        command.add_argument("--kernel", type=file, help="default: build/kernel/vmlinux")
-        command.add_argument("--initrd", type=file, help="default: build/initrd.cpio")
-
-    command = add(run, "run a container, in a VM that is started if need be")
-    add_process(command)
-    add_machine(command)
-    command.add_argument("--name", help="of the container (default: c1, c2, …)")
-    command.add_argument("--rm", action="store_true", help="with -d: do not list it once it has exited")
-    command.add_argument("--share", type=directory, metavar="DIR",
-                         help="what the VM is to see, with all ROOTFSes below it (default: ROOTFS)")
-    command.add_argument("rootfs", nargs="?", type=directory, metavar="ROOTFS",
-                         help="the container's root directory (default: what the VM has, or busybox)")
-    command.add_argument("args", nargs=argparse.REMAINDER, metavar="COMMAND…",
-                         help="what runs in it (default: sh)")
-
-    command = add(exec_, "run a command in a container", name="exec", container=True)
-    add_process(command)
-    command.add_argument("container", metavar="NAME")
-    command.add_argument("args", nargs=argparse.REMAINDER, metavar="COMMAND…")
-
-    command = add(ps, "list containers, or the processes of one", container=True)
-    command.add_argument("container", nargs="?", metavar="NAME")
-    command.add_argument("psargs", nargs=argparse.REMAINDER, metavar="PS-OPTIONS…")
-
-    command = add(kill, "send a signal to the first process of containers", container=True)
-    command.add_argument("-s", "--signal", default="KILL", help="a name or number (default: KILL)")
-    command.add_argument("-a", "--all", action="store_true", help="to all of their processes")
-    command.add_argument("containers", nargs="+", metavar="NAME")
-
-    command = add(cp, "copy a file or directory into a container or out of it", container=True)
-    command.add_argument("source", metavar="[NAME:]SOURCE")
-    command.add_argument("destination", metavar="[NAME:]DESTINATION")
-
-    command = add(stats, "show what containers use", container=True)
-    command.add_argument("containers", nargs="*", metavar="NAME")
-
-    command = add(console, "show what the guest writes to its console, or a detached container "
-                  "wrote", container=True)
-    command.add_argument("-f", "--follow", action="store_true", help="until the VM ends")
-    command.add_argument("container", nargs="?", metavar="NAME")
-
-    add(stop, "end all containers and the VM")
-
-    command = add(session, "lead a whole life with a guest of its own, as a real host")
-    command.add_argument("--as", choices=HOSTS, required=True, dest="host")
-    command.add_argument("--rootfs", type=directory, default=ROOT / "build/rootfs")
-    add_machine(command)
-
-    command = add(completion, "print what bash needs to complete these commands")
-    command.add_argument("words", nargs=argparse.REMAINDER)
+        command.set_defaults(act=act, usage_error=command.error, json=False)
+        for names, fields in arguments:
+            command.add_argument(*names, **fields)
     return parser
 
 

@@ -58,6 +58,18 @@ def write_all(fd):
     return write
 
 
+class End(Port):
+    """One of the two of a connection between a client and the holder."""
+
+    def __init__(self, connection):
+        super().__init__(connection, control_decoder())
+
+    def say(self, code, payload=b""):
+        if not isinstance(payload, bytes):
+            payload = json.dumps(payload).encode()
+        self.unsent += ControlFrame(code, payload).build()
+
+
 class Door(Source):
     """Where clients come in."""
 
@@ -74,11 +86,11 @@ class Door(Source):
         self.holder.sources.append(Client(self.listener.accept()[0], self.holder))
 
 
-class Client(Port):
-    """One connection: it asks one thing after another, or has one process."""
+class Client(End):
+    """The holder's end: it asks one thing after another, or has one process."""
 
     def __init__(self, connection, holder):
-        super().__init__(connection, control_decoder())
+        super().__init__(connection)
         self.holder = holder
         self.process = None
         self.stdin = bytearray()  # that the agent was not sent yet
@@ -141,14 +153,11 @@ class Client(Port):
             self.stdin_ends |= not frame.payload
         elif self.process and frame.code in (RESIZE, SIGNAL):
             code = Code.WINSIZE if frame.code == RESIZE else Code.SIGNALPROCESS
-            self.holder.command(code, json.loads(frame.payload) | {
-                "container": self.process.container, "process": self.process.ident})
+            self.holder.command(code, self.process.names | json.loads(frame.payload))
 
     def say(self, code, payload=b""):
         if self.here:
-            if not isinstance(payload, bytes):
-                payload = json.dumps(payload).encode()
-            self.unsent += ControlFrame(code, payload).build()
+            super().say(code, payload)
 
     def fail(self, text, vm=False):
         self.say(FAILURE, {"text": text, "code": exit_code_of(text), "vm": vm})
@@ -258,19 +267,18 @@ class Holder(NamedHost):
         client.say(STEP, b"NEWCONTAINER")
         image = str(rootfs.relative_to(self.share))
         process = self.launch(
-            Code.NEWCONTAINER, name, client, request, takers, lambda process:
-            self.describe_container(name, image, "/", process), lambda: self.discard(name))
+            client, request, Code.NEWCONTAINER, name, lambda process: self.describe_container(
+                name, image, "/", process), takers, lambda: self.discard(name))
         process.on_exit = lambda process: self.on_container_exit(container, process)
         self.containers[name] = container
         self.stays |= detached
 
     def do_exec(self, client, request):
-        takers = client.takers()
+        name, takers = request["container"], client.takers()
         if request["detach"]:
-            takers = {taker: lambda data: None for taker in takers}
-        process = self.launch(
-            Code.EXECCMD, request["container"], client, request, takers, lambda process:
-            {"container": request["container"], "process": process}, lambda: None)
+            takers = dict.fromkeys(takers, lambda data: None)
+        process = self.launch(client, request, Code.EXECCMD, name, lambda process: {
+            "container": name, "process": process}, takers, lambda: None)
         if not request["detach"]:
             process.on_exit = lambda process: client.ended(process.exit_code)
 
@@ -287,7 +295,7 @@ class Holder(NamedHost):
 
     # --- What comes of it ---
 
-    def launch(self, code, name, client, request, takers, describe, refused):
+    def launch(self, client, request, code, name, describe, takers, refused):
         """Orders a process for the client, as the request has it."""
         extra = {key: request[key] for key in ("envs", "workdir", "user") if request.get(key)}
 
@@ -303,8 +311,8 @@ class Holder(NamedHost):
             if reply.error is None and not request["stdin"]:
                 self.close_stdin(process)
 
-        process, reply = self.order(code, name, request["args"], takers | {"size": request["size"]},
-                                    lambda process: describe(process | extra))
+        process, reply = self.order(code, name, request["args"], lambda process: describe(
+            process | extra), size=request["size"], **takers)
         reply.on_there = answered
         return process
 
@@ -338,9 +346,7 @@ class Holder(NamedHost):
             self.command(Code.KILLCONTAINER, {"container": process.container, "allProcesses": True,
                                               "signal": int(signal.SIGKILL)})
         else:
-            self.command(Code.SIGNALPROCESS, {"container": process.container,
-                                              "process": process.ident,
-                                              "signal": int(signal.SIGHUP)})
+            self.command(Code.SIGNALPROCESS, process.names | {"signal": int(signal.SIGHUP)})
 
     def destroy_soon(self):
         if not self.destroying:
@@ -359,9 +365,7 @@ def hold(directory, listener, share, machine):
         holder.hold(listener)
         farewell(holder.clients())
         holder.control.connection.close()  # the guest's grace ends with it
-        reason = vm.wait_shutdown_reason(DESTROY_SECONDS)
-        if reason != "guest-shutdown":
-            raise Disconnected(f"the guest did not power off but ended by {reason}")
+        vm.await_power_off(DESTROY_SECONDS)
     except (HostTimeout, ProtocolError, Disconnected, CommandError, OSError) as error:
         broken = vm.breakdown() if vm else str(error)
         say(broken or error)

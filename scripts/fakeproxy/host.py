@@ -86,6 +86,10 @@ class Process:
 class NamedProcess(Process):
     """One with an id (protocol.md, 7): an empty frame on the stdio seq, and an event."""
 
+    @property
+    def names(self):
+        return {"container": self.container, "process": self.ident}
+
     def receive(self, seq, data):
         if not data and seq == self.stderr:
             raise ProtocolError(f"runv crashes: an empty frame on the stderr seq {seq}")
@@ -242,18 +246,16 @@ class Host:
         self.call(Code.STARTPOD, self.describe_pod(hostname))
 
     def new_container(self, name, args, image, rootfs, **options):
-        return self.start(Code.NEWCONTAINER, name, args, options, lambda process:
-                          self.describe_container(name, image, rootfs, process))
+        return self.start(Code.NEWCONTAINER, name, args, lambda process: self.describe_container(
+            name, image, rootfs, process), **options)
 
     def exec(self, container, args, **options):
-        return self.start(Code.EXECCMD, container, args, options, lambda process:
-                          {"container": container, "process": process})
+        return self.start(Code.EXECCMD, container, args, lambda process: {
+            "container": container, "process": process}, **options)
 
-    def start(self, code, container, args, options, describe):
-        """The process that the command started, or CommandError. Options: size of the terminal if
-        it is to have one, no stdin, no client at all, takers of its output."""
-        size, stdin = options.get("size"), options.pop("stdin", True)
-        process, reply = self.order(code, container, args, options, describe, stdin)
+    def start(self, code, container, args, describe, size=None, stdin=True, **options):
+        """The process that the command started, or CommandError; see order()."""
+        process, reply = self.order(code, container, args, describe, size, stdin, **options)
         try:
             self.await_reply(reply)
         except CommandError:
@@ -267,10 +269,10 @@ class Host:
             self.resize(process, *size)
         return process
 
-    def order(self, code, container, args, options, describe, stdin=True):
-        """The process to be, and the Reply that tells if it is."""
-        size, client = options.pop("size", None), options.pop("client", True)
-        process = self.new_process(container, code, bool(size), client, options)
+    def order(self, code, container, args, describe, size=None, stdin=True, client=True, **takers):
+        """The process to be, and the Reply that tells if it is. Options: size of the terminal if it
+        is to have one, no stdin, no client at all, takers of its output."""
+        process = self.new_process(container, code, bool(size), client, takers)
         for seq in {process.stdio, process.stderr} - {0}:
             self.processes[seq] = process
         if not stdin and self.STDIN_ENDS_FIRST:
@@ -446,9 +448,7 @@ class NamedHost(Host):
         self.look_at(process)
 
     def resize(self, process, rows, columns):
-        self.call(Code.WINSIZE, {"container": process.container, "process": process.ident,
-                                 "row": rows, "column": columns})
+        self.call(Code.WINSIZE, process.names | {"row": rows, "column": columns})
 
     def signal(self, process, number, everyone=False):
-        self.call(Code.SIGNALPROCESS, {"container": process.container, "process": process.ident,
-                                       "signal": number})
+        self.call(Code.SIGNALPROCESS, process.names | {"signal": number})

@@ -7,7 +7,6 @@ import os
 import select
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import termios
@@ -19,9 +18,9 @@ from pathlib import Path
 import common
 from common import say
 from fakeproxy.holder import (CODE, COMMAND, FAILURE, REQUEST, RESIZE, SIGNAL, STARTED, STDERR,
-                              STDIN, STDOUT, STEP, TAKEN, ToolError, write_all)
-from fakeproxy.host import Disconnected, Port, Source
-from fakeproxy.wire import ControlFrame, control_decoder, go_json
+                              STDIN, STDOUT, STEP, TAKEN, End, ToolError, write_all)
+from fakeproxy.host import Disconnected, Source
+from fakeproxy.wire import go_json
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE
@@ -53,16 +52,18 @@ class Progress:
         self.tick()
 
     def tick(self):
-        if self.live and self.text:
-            seconds = time.monotonic() - self.start
-            sys.stderr.write(f"\r[{seconds:5.1f} s] {self.text}\x1b[K")
-            sys.stderr.flush()
+        if self.text:
+            self.write(f"[{time.monotonic() - self.start:5.1f} s] {self.text}")
 
     def done(self):
-        if self.live and self.text:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+        if self.text:
+            self.write("")
         self.text = None
+
+    def write(self, line):
+        if self.live:
+            sys.stderr.write(f"\r{line}\x1b[K")
+            sys.stderr.flush()
 
 
 class Signals(Source):
@@ -109,18 +110,17 @@ class RawTerminal:
         tty.setraw(0, termios.TCSADRAIN)  # not FLUSH: what was typed ahead is the container's
 
     def __exit__(self, kind, *_):
-        signals = {signal.SIGTERM, signal.SIGHUP, signal.SIGINT}
-        signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+        signal.pthread_sigmask(signal.SIG_BLOCK, common.LEAVING)
         with suppress(termios.error, OSError):  # it was closed
             termios.tcsetattr(0, termios.TCSANOW, self.saved)
             if kind:
                 os.write(1, self.MODES_OFF + b"\r\n\x1b[J")
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, common.LEAVING)
 
 
 def terminal_size():
     """(rows, columns)"""
-    return struct.unpack("HHHH", fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8)))[:2]
+    return os.get_terminal_size(0)[::-1]
 
 
 class Input(Source):
@@ -151,11 +151,11 @@ class Input(Source):
         self.link.say(STDIN, data)
 
 
-class Link(Port):
+class Link(End):
     """A connection to the holder."""
 
     def __init__(self, connection, progress):
-        super().__init__(connection, control_decoder())
+        super().__init__(connection)
         self.progress = progress
         self.sources = []
         self.writers = {STDOUT: write_all(1), STDERR: write_all(2)}
@@ -164,28 +164,24 @@ class Link(Port):
         self.heard = False  # anything at all
         self.answer = None  # the frame that ends it
 
-    def say(self, code, payload=b""):
-        if not isinstance(payload, bytes):
-            payload = json.dumps(payload).encode()
-        self.unsent += ControlFrame(code, payload).build()
-
     def request(self, do, **fields):
         self.say(REQUEST, {"do": do} | fields)
-        return self.await_answer()
+        return json.loads(self.await_answer())
 
     def command(self, code, payload, data=b""):
         """One of the agent's commands, and its ACK's payload."""
         self.say(COMMAND, CODE.pack(code) + go_json(payload) + data)
-        return self.await_answer().payload
+        return self.await_answer()
 
     def await_answer(self):
+        """The payload of the frame that ends it."""
         self.answer = None
         while not self.answer:
             self.turn()
         if self.answer.code == FAILURE:
             failure = json.loads(self.answer.payload)
             raise ToolError(failure["text"], failure["code"], failure["vm"])
-        return self.answer
+        return self.answer.payload
 
     def turn(self):
         self.progress.tick()
@@ -260,7 +256,7 @@ class Link(Port):
         with ExitStack() as stack:
             stack.callback(self.sources.clear)
             self.sources.append(stack.enter_context(Signals(handlers)))
-            exited = json.loads(self.await_answer().payload)
+            exited = json.loads(self.await_answer())
         if exited["vm_ends"]:
             self.progress.step("the VM powers off")
             self.await_end()
@@ -328,23 +324,20 @@ class Place:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.check_owner()
         with open(self.directory / "lock", "wb") as lock:
-            link = self.connect()
-            while not link:
+            while not (link := self.connect()):
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
                 except BlockingIOError:
                     self.progress.step("another VM here is about to start or to end")
                     time.sleep(0.1)
-                    link = self.connect()
-            if link:
-                if machine:
-                    raise ToolError(f"the VM in {self.directory} runs already: "
-                                    f"--{', --'.join(machine)}: for its start")
-                return link
-            self.start_holder(lock, share, machine)
-        self.progress.step("the guest boots")
-        return self.connect()
+                    continue
+                self.start_holder(lock, share, machine)
+                self.progress.step("the guest boots")
+                return self.connect()
+        if machine:
+            raise ToolError(f"the VM in {self.directory} runs already: "
+                            f"--{', --'.join(machine)}: for its start")
+        return link
 
     def start_holder(self, lock, share, machine):
         path = self.directory / "proxy.sock"
@@ -374,8 +367,7 @@ def explain(console, *others):
             if path.exists() else []
 
     lines = lines_of(console)
-    panic = next((n for n, line in enumerate(lines) if "Kernel panic" in line), None)
-    end = len(lines) if panic is None else panic + 5
+    end = next((n + 5 for n, line in enumerate(lines) if "Kernel panic" in line), len(lines))
     lines = lines[max(0, end - CONSOLE_TAIL):end]
     for path in others:
         lines += lines_of(path)[-CONSOLE_TAIL:]

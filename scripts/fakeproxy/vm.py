@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A guest in QEMU; `scripts/run-qemu --help` names what is in its directory."""
 
+import collections
 import json
 import os
 import platform
@@ -139,6 +140,11 @@ class Vm:
         self.qemu.wait(timeout)
         return event["data"]["reason"] if event else None
 
+    def await_power_off(self, timeout):
+        reason = self.wait_shutdown_reason(timeout)
+        if reason != "guest-shutdown":
+            raise VmError(f"the guest did not power off but ended by {reason}")
+
     def breakdown(self):
         """How QEMU itself broke down; None if it runs, or the guest's end was its own."""
         try:
@@ -200,7 +206,7 @@ class Monitor:
         self.buffer = b""
         self.requests = 0
         self.replies = {}
-        self.events = []
+        self.events = collections.defaultdict(list)
         self.send("qmp_capabilities", {})  # before it QEMU tells no events
 
     def close(self):
@@ -231,7 +237,7 @@ class Monitor:
         line, _, self.buffer = self.buffer.partition(b"\n")
         message = json.loads(line)
         if "event" in message:
-            self.events.append(message)
+            self.events[message["event"]].append(message)
         elif "id" in message:
             self.replies[message["id"]] = message
         return True
@@ -250,13 +256,10 @@ class Monitor:
     def wait_event(self, name, timeout=None):
         """The first event of that name that was not taken yet; None when QEMU is gone."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            for event in self.events:
-                if event["event"] == name:
-                    self.events.remove(event)
-                    return event
+        while not self.events[name]:
             if not self.receive(deadline):
                 return None
+        return self.events[name].pop(0)
 
 
 def choose_accel(kernel, arch):

@@ -2,7 +2,7 @@
 /* A plugin of QEMU's TCG: counts the instructions that a guest with one CPU executes, by task.
  *     -plugin profile.so,symbols=FILE,board=FILE,out=FILE
  * symbols has the functions of the kernel and of the agent, sorted, as lines "ADDRESS NAME".
- * board is struct board, which scripts/bench maps, too. out is written when QEMU ends: what was
+ * board is struct board, which tests/bench/bench.py maps, too. out is written when QEMU ends: what was
  * executed while board->phase was set, as lines "PHASE TASK CONTEXT SYMBOL COUNT", with tabs.
  *
  * Theory of operation: a plugin of this version reads neither registers nor memory, but it sees
@@ -146,9 +146,9 @@ struct slot {
 	uint64_t key, count;
 };
 
-/* Shared with scripts/bench. */
+/* Shared with tests/bench/bench.py. */
 static volatile struct board {
-	uint64_t phase;                 /* set by scripts/bench; 0: no profile */
+	uint64_t phase;                 /* set by tests/bench/bench.py; 0: no profile */
 	uint64_t agent, children, bare; /* instructions so far */
 } * board;
 

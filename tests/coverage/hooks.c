@@ -4,6 +4,7 @@
  * directory as an fd. */
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/reboot.h>
@@ -48,12 +49,18 @@ int __wrap_daemon_run(struct settings *settings, struct error *err)
 	const struct sigaction action = {.sa_handler = stop};
 	const char *path = getenv("COVERAGE");
 	int low = path != NULL ? open(path, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+	char depth[12];
+	int slashes = 0;
 
 	/* Out of the way of the fds that a test counts on. */
 	directory = fcntl(low, F_DUPFD_CLOEXEC, 500);
 	close(low);
+	/* The names of the counts begin with that path; what is behind it are folders below. */
+	for (const char *at = path; at != NULL && *at != '\0'; at++)
+		slashes += *at == '/';
+	snprintf(depth, sizeof(depth), "%d", slashes);
 	setenv("GCOV_PREFIX", ".", 1);
-	setenv("GCOV_PREFIX_STRIP", "99", 1);
+	setenv("GCOV_PREFIX_STRIP", depth, 1);
 	setenv("GCOV_ERROR_FILE", "/dev/null", 1);
 	sigaction(SIGRTMAX - 1, &action, NULL);
 	return __real_daemon_run(settings, err);

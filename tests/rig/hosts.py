@@ -90,9 +90,6 @@ class ClearContainers30(Host):
         super().__init__(control, tty_port)
         self.seqs = itertools.count(3)
 
-    def describe_pod(self, hostname):
-        return {"hostname": hostname, "shareDir": self.SHARE}
-
     def describe_container(self, name, image, rootfs, process):
         return {"id": name, "rootfs": rootfs, "fstype": "", "image": image, "scsiAddr": "",
                 "process": process, "restartPolicy": "", "initialize": False,
@@ -171,8 +168,7 @@ class RunV(NamedHost):
                 "restartPolicy": "never", "initialize": False, "readOnly": False}
 
     def describe_process(self, process, args, size):
-        described = {"id": process.ident, "terminal": process.terminal, "stdio": process.stdio,
-                     "stderr": process.stderr, "args": args, "envs": ENVS, "workdir": "/"}
+        described = super().describe_process(process, args, size) | {"envs": ENVS}
         return {key: value for key, value in described.items() if value != 0 or key != "stderr"}
 
     def await_power_off(self):

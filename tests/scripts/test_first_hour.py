@@ -18,8 +18,9 @@ from rig.scripts import ROOT
 
 SECONDS = 120
 SCRIPTS = ROOT / "scripts"
-EXECUTABLES = sorted(path.name for path in SCRIPTS.iterdir()
-                     if os.access(path, os.X_OK) and path.is_file())
+EXECUTABLES = sorted(str(path.relative_to(ROOT)) for part in ("scripts", "tests")
+                     for path in (ROOT / part).rglob("*")
+                     if os.access(path, os.X_OK) and path.is_file() and path.suffix in ("", ".py"))
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache",
                      "hyperstart")
 
@@ -49,8 +50,10 @@ def listing(directory):
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 @pytest.mark.parametrize("name", EXECUTABLES)
 def test_help_is_printed_and_nothing_else_done(tmp_path, name, flag):
-    scripts, work, programs = (tmp_path / part for part in ("tree/scripts", "work", "programs"))
-    shutil.copytree(SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
+    tree, work, programs = (tmp_path / part for part in ("tree", "work", "programs"))
+    for part in "scripts", "tests", "include":
+        shutil.copytree(ROOT / part, tree / part, symlinks=True,
+                        ignore=shutil.ignore_patterns("__pycache__", "corpus", "golden"))
     work.mkdir()
     used = tmp_path / "used"
     environment = fake_programs(programs, **dict.fromkeys(
@@ -59,7 +62,7 @@ def test_help_is_printed_and_nothing_else_done(tmp_path, name, flag):
     environment |= {"XDG_CACHE_HOME": str(work / "cache"), "HYPERSTART_VM": str(work / "vm")}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     before = listing(tmp_path)
-    done = run(scripts / name, flag, cwd=work, env=environment)
+    done = run(tree / name, flag, cwd=work, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
     assert re.match(r"usage: |[A-Z].*: scripts/", done.stdout)
     assert listing(tmp_path) == before
@@ -67,9 +70,9 @@ def test_help_is_printed_and_nothing_else_done(tmp_path, name, flag):
 
 @pytest.mark.parametrize("name", EXECUTABLES)
 def test_an_option_that_there_is_not_is_named(tmp_path, name):
-    done = run(SCRIPTS / name, "--nosuch", cwd=tmp_path)
-    assert done.returncode == (125 if name == "fake-proxy" else 2)
-    assert re.search(f"^{name}: (no such option: |no group ')--nosuch", done.stderr, re.MULTILINE)
+    done = run(ROOT / name, "--nosuch", cwd=tmp_path)
+    assert done.returncode == (125 if name == "scripts/fake-proxy" else 2)
+    assert re.search(f"^{pathlib.Path(name).stem}: (no such option: |no group ')--nosuch", done.stderr, re.MULTILINE)
     assert not list(tmp_path.iterdir())
 
 

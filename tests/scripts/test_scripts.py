@@ -17,8 +17,10 @@ import time
 
 import pytest
 
+import check
+from mutants import mutants
 from rig import pace
-from rig.scripts import ROOT, load_script
+from rig.scripts import ROOT
 
 PRODUCT = ROOT / "build/musl/hyperstart"
 RUN_SECONDS = 120
@@ -209,7 +211,6 @@ def test_an_include_goes_down_the_table_only(tmp_path, file, includes, complaint
 
 
 def test_a_lane_that_takes_too_long_keeps_what_has_been_run(tmp_path, monkeypatch):
-    check = load_script("check")
     monkeypatch.setattr(check, "ROOT", tmp_path)
     monkeypatch.setattr(check, "LOGS", tmp_path)
     monkeypatch.setattr(check, "SILENT_SECONDS", 20)
@@ -297,7 +298,6 @@ def test_size_counts_code_comments_and_functions_by_folder(tmp_path):
 
 
 def test_a_mutant_is_one_change_of_a_statement_and_a_seed_always_has_the_same(tmp_path, monkeypatch):
-    mutants = load_script("mutants")
     tree_with(tmp_path)
     monkeypatch.setattr(mutants, "ROOT", tmp_path)
     changes = list(mutants.changes(7))

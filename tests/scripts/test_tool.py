@@ -174,6 +174,7 @@ def test_vi_in_a_shell_follows_the_window(machine):
         terminal.await_line("/ #")
         terminal.run("clear; stty size")
         terminal.await_line("40 120", last=False)
+        terminal.await_line("/ #")  # which then reads it: before, it is no end of file
         terminal.keys("C-d")
         terminal.expect_to_be_back(modes, 0)
 
@@ -204,6 +205,7 @@ def test_control_keys_are_the_containers(machine):
         terminal.wait_until(lambda: any("Stopped" in line for line in terminal.screen()))
         terminal.run("kill -KILL %1; wait; clear; echo co''de")
         terminal.await_line("code", last=False)
+        terminal.await_line("/ #")  # which then reads it: before, it is no end of file
         terminal.keys("C-d")
         terminal.expect_to_be_back(modes, 0)
 
@@ -503,7 +505,8 @@ def test_what_is_not_there_leaves_nothing_behind(machine, tmp_path):
 def test_a_container_cannot_write_outside_of_what_is_copied_out(machine, tmp_path):
     shell = machine.box / "bin/sh"
     shell.unlink()
-    shell.write_text("#!/bin/busybox sh\necho tree; cat /tmp/evil.tar\n")
+    shell.write_text("#!/bin/busybox sh\n"
+                     "case $2 in *tar*) exec cat /tmp/evil.tar ;; *) echo tree ;; esac\n")
     shell.chmod(0o755)
     (tmp_path / "victim").mkdir()
     archive = machine.box / "tmp/evil.tar"
@@ -517,6 +520,11 @@ def test_a_container_cannot_write_outside_of_what_is_copied_out(machine, tmp_pat
     assert machine.tool("cp", "box:/etc", tmp_path / "out/etc")[0] != 0
     assert not list((tmp_path / "victim").iterdir())
     assert not (tmp_path / "out/victim").exists()
+    for lie in "cat /tmp/evil.tar", ":":  # where it is asked what there is
+        shell.write_text(f"#!/bin/busybox sh\n{lie}\n")
+        code, _, err = machine.tool("cp", "box:/etc", tmp_path / "lie")
+        assert (code, err) == (125, "fake-proxy: cp: the container's shell does not do what it was told\n")
+    assert not (tmp_path / "lie").exists()
     shell.unlink()
     shell.symlink_to("/bin/busybox")
     archive.unlink()

@@ -1,18 +1,14 @@
-#!/usr/bin/python3
+#!/usr/bin/python3 -B
 # SPDX-License-Identifier: Apache-2.0
 """Does the same thing very often to one daemon on the host rig, and looks whether it is as it was.
-
-    tests/soak/soak.py [--execs N] [--containers N] [--large N]
 
 Execs in one container, containers that are made, stopped and removed, and containers whose
 description is as large as a message may nearly be. The daemon is the product's binary. Prints what it
 held before and behind each of them; the exit code is 1 if that is not what it must be.
 """
 
-import argparse
 import collections
 import dataclasses
-import shutil
 import sys
 import tempfile
 import time
@@ -21,6 +17,7 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parent.parent
 sys.path[:0] = map(str, (TESTS, TESTS.parent / "scripts"))
 
+import common  # noqa: E402
 from rig import pace  # noqa: E402
 from rig.host import Host  # noqa: E402
 from rig.host_rig import HostGuest  # noqa: E402
@@ -195,16 +192,14 @@ def run(options, directory):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = common.parser(__doc__)
     parser.add_argument("--execs", type=int, default=100_000)
     parser.add_argument("--containers", type=int, default=1000)
     parser.add_argument("--large", type=int, default=1000)
-    directory = tempfile.mkdtemp(prefix="hyperstart-soak-")
-    try:
-        return run(parser.parse_args(), directory)
-    finally:
-        shutil.rmtree(directory)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="hyperstart-soak-") as directory:
+        return run(options, directory)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    common.run(main)

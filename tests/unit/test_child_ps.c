@@ -519,7 +519,7 @@ static void a_line_is_cut_to_its_size_at_a_character(void **state)
 
 static void the_longest_command_fills_a_line_and_no_more(void **state)
 {
-	char args[PS_LINE_MAX + 4];
+	char args[PS_LINE_MAX + 4] = "";
 	struct example p = named("x", args);
 
 	(void)state;
@@ -531,7 +531,7 @@ static void the_longest_command_fills_a_line_and_no_more(void **state)
 
 static void the_widest_columns_and_the_longest_command_fit(void **state)
 {
-	char list[64 * 310] = "", args[PS_LINE_MAX + 4], header[300];
+	char list[64 * 310] = "", args[PS_LINE_MAX + 4] = "", header[300];
 	struct example p = named("x", args);
 
 	(void)state;

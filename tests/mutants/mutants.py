@@ -19,9 +19,11 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
-import common
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
 
-ROOT = Path(__file__).resolve().parent.parent
+import common  # noqa: E402
+
 PRISTINE = ROOT / "build/mutants/pristine"
 LOCK = threading.Lock()
 # A change may make a path a wrong one: only the tree's own build/ can be written, /tmp is in it.

@@ -10,15 +10,18 @@ import os
 import re
 import signal
 import subprocess
-import threading
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from xml.etree import ElementTree
 
-import common
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "scripts"))
 
-ROOT = Path(__file__).resolve().parent.parent
+import common  # noqa: E402
+
 LOGS = ROOT / "build/check"
 LOG_TAIL = 25
 SILENT_SECONDS = 2700  # nothing is written: it hangs, on however slow a machine
@@ -166,24 +169,15 @@ class Soak(Step):
 
 def run_all(steps):
     """Two at a time, in order."""
-    queue, lock = iter(steps), threading.Lock()
+    def work(step):
+        step.run()
+        print(step.summary(), flush=True)
 
-    def work():
-        while True:
-            with lock:
-                step = next(queue, None)
-            if step is None:
-                return
-            step.run()
-            print(step.summary(), flush=True)
-
-    workers = [threading.Thread(target=work, daemon=True) for _ in range(WORKERS)]
-    for worker in workers:
-        worker.start()
+    pool = ThreadPoolExecutor(WORKERS)
     try:
-        for worker in workers:
-            worker.join()
+        list(pool.map(work, steps))
     finally:
+        pool.shutdown(wait=False, cancel_futures=True)
         for step in steps:
             step.stop()  # after Ctrl-C; else there is nothing to stop
 
