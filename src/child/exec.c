@@ -29,50 +29,43 @@
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-struct environment {
-	char **variables; /* NULL-terminated "name=value" */
-	size_t count;
-};
-
-/* Replaces an earlier value. */
-static void environment_set(struct environment *env, const char *name, const char *value)
+/* Adds a variable, or replaces its value. */
+static void environment_set(char **variables, const char *name, const char *value)
 {
-	size_t length = strlen(name), size = length + strlen(value) + 2, i = 0;
+	size_t length = strlen(name), size = length + strlen(value) + 2;
 	char *variable = malloc(size);
 
 	if (!variable)
 		die_errno("environment");
 	format(variable, size, "%s=%s", name, value);
-	while (i < env->count && strncmp(env->variables[i], variable, length + 1) != 0)
-		i++;
-	env->variables[i] = variable;
-	if (i == env->count)
-		env->count++;
+	while (*variables && strncmp(*variables, variable, length + 1) != 0)
+		variables++;
+	*variables = variable;
 }
 
-/* PATH stays the first. */
-static struct environment environment_make(
-	const struct child_exec *exec, const struct child_user *user)
+/* NULL-terminated "name=value"; the first is PATH. */
+static char **environment_make(const struct child_exec *exec, const struct child_user *user)
 {
 	const struct process_spec *process = exec->process;
 	size_t defaults = 5, most = defaults + exec->container_envs_count + process->envs_count;
-	struct environment env = {.variables = calloc(most + 1, sizeof(char *))};
+	char **variables = calloc(most + 1, sizeof(*variables));
 
-	if (!env.variables)
+	if (!variables)
 		die_errno("environment");
-	environment_set(&env, "PATH", DEFAULT_PATH);
-	environment_set(&env, "HOME", user->home);
+	environment_set(variables, "PATH", DEFAULT_PATH);
+	environment_set(variables, "HOME", user->home);
 	if (user->name[0] != '\0')
-		environment_set(&env, "USER", user->name);
+		environment_set(variables, "USER", user->name);
 	if (exec->hostname[0] != '\0')
-		environment_set(&env, "HOSTNAME", exec->hostname);
+		environment_set(variables, "HOSTNAME", exec->hostname);
 	if (exec->terminal >= 0)
-		environment_set(&env, "TERM", "xterm");
+		environment_set(variables, "TERM", "xterm");
 	for (size_t i = 0; i < exec->container_envs_count; i++)
-		environment_set(&env, exec->container_envs[i].env, exec->container_envs[i].value);
+		environment_set(
+			variables, exec->container_envs[i].env, exec->container_envs[i].value);
 	for (size_t i = 0; i < process->envs_count; i++)
-		environment_set(&env, process->envs[i].env, process->envs[i].value);
-	return env;
+		environment_set(variables, process->envs[i].env, process->envs[i].value);
+	return variables;
 }
 
 static void namespace_join(int fd, int type, const char *what)
@@ -170,9 +163,8 @@ void child_exec_main(const void *child_exec)
 	const struct child_exec *exec = child_exec;
 	const struct process_spec *process = exec->process;
 	const char *path, *program;
-	char found[PATH_MAX];
+	char found[PATH_MAX], **environment;
 	struct child_user user;
-	struct environment env;
 	int root;
 
 	/* The agent's is lower, because its kill would end the guest. Written by the agent's procfs, before
@@ -196,18 +188,18 @@ void child_exec_main(const void *child_exec)
 		!(capabilities_any(process->capabilities) & CAPABILITY_BIT(CAP_SYS_ADMIN)))
 		child_rootfs_guard(root);
 	child_user_find(root, process, &user);
-	env = environment_make(exec, &user);
+	environment = environment_make(exec, &user);
 	workdir_enter(root, process->workdir ? process->workdir : "/");
 	stdio_set(exec, &user);
 	umask(022);
 	/* Last: under a low limit the steps above could fail to get an fd or memory. */
 	child_privileges_take(process, &user, &exec->settings->nofile, root);
 
-	path = env.variables[0] + strlen("PATH=");
+	path = environment[0] + strlen("PATH=");
 	program = program_find(process->args[0], path, found, sizeof(found));
 	if (!program && errno == ENOENT)
 		die("exec '%s': not found in PATH '%s'", process->args[0], path);
 	if (!program)
 		die_errno("exec '%s'", process->args[0]);
-	child_execve(program, (char *const *)process->args, env.variables);
+	child_execve(program, (char *const *)process->args, environment);
 }

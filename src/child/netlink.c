@@ -11,6 +11,7 @@
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 
+#include "base/format.h"
 #include "base/invariant.h"
 #include "child/child.h"
 
@@ -18,8 +19,6 @@
 #define DATAGRAM_MAX 32768
 
 #define UNREADABLE "unreadable answer of the kernel"
-
-/* --- Bytes ------------------------------------------------------------------------------------ */
 
 const void *netlink_head(const struct nlmsghdr *message, size_t size)
 {
@@ -60,12 +59,10 @@ static void refuse(const struct nlmsghdr *message, size_t head, int code, struct
 {
 	size_t length = 0;
 	const char *words = netlink_find(message, head, NLMSGERR_ATTR_MSG, 1, &length);
-	char text[128] = "";
+	char text[128];
 
-	if (words) {
-		length = strnlen(words, length < sizeof(text) ? length : sizeof(text) - 1);
-		memcpy(text, words, length);
-	}
+	format(text, sizeof(text), "%.*s", (int)length, words ? words : "");
+	length = strlen(text);
 	while (length > 0 && (text[length - 1] == '.' || isspace((unsigned char)text[length - 1])))
 		text[--length] = '\0';
 	if (isupper((unsigned char)text[0]) && islower((unsigned char)text[1]))
@@ -120,8 +117,6 @@ enum netlink_progress netlink_parse(
 	}
 	return NETLINK_MORE;
 }
-
-/* --- The socket ------------------------------------------------------------------------------- */
 
 int netlink_socket(unsigned groups)
 {
@@ -220,8 +215,6 @@ int netlink_dump(struct netlink *netlink, uint16_t type, struct error *err)
 	netlink_begin(&request, type, NLM_F_DUMP, &head, sizeof(head));
 	return netlink_ask(netlink, &request.header, err);
 }
-
-/* --- Links ------------------------------------------------------------------------------------ */
 
 bool network_link_parse(
 	const struct nlmsghdr *message, const uint8_t *mac, struct network_link *link)

@@ -338,20 +338,6 @@ static int remove_address(struct set_up *s, struct plan *plan,
 	return 0;
 }
 
-static int set_addresses(struct set_up *s, struct plan *plan, struct error *err)
-{
-	for (size_t i = 0; i < plan->addresses_count; i++) {
-		const struct interface_address *address = &plan->addresses[i];
-		const char *mask = address->spec->net_mask;
-
-		if ((address->removed ? remove_address(s, plan, address, err)
-				      : add_address(s, plan, address, err)) < 0)
-			return error_wrap(err, "address '%s/%s'", address->spec->ip_address,
-				mask ? mask : "");
-	}
-	return 0;
-}
-
 static int set_interface(struct set_up *s, struct plan *plan, struct error *err)
 {
 	const struct interface_spec *spec = plan->spec;
@@ -375,7 +361,16 @@ static int set_interface(struct set_up *s, struct plan *plan, struct error *err)
 		(void)file_write(accept_ra, "0");
 	if (!link->is_up && link_set_up(s->journal, link, true, err) < 0)
 		return -1;
-	return set_addresses(s, plan, err);
+	for (size_t i = 0; i < plan->addresses_count; i++) {
+		const struct interface_address *address = &plan->addresses[i];
+		const char *mask = address->spec->net_mask;
+
+		if ((address->removed ? remove_address(s, plan, address, err)
+				      : add_address(s, plan, address, err)) < 0)
+			return error_wrap(err, "address '%s/%s'", address->spec->ip_address,
+				mask ? mask : "");
+	}
+	return 0;
 }
 
 static int set_lo_up(struct set_up *s, struct error *err)

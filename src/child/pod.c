@@ -7,7 +7,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -95,20 +94,13 @@ static void files_write(const struct pod_spec *spec)
 	}
 }
 
-/* A file system that has a tag and comes over virtio. 0, or -1 with errno. */
-static int tag_mount(const char *tag, const char *type, const char *options)
-{
-	int rc = mount(tag, "share", type, 0, options);
-
-	if (rc < 0 && errno == ENODEV) {
-		module_load_for(type);
-		rc = mount(tag, "share", type, 0, options);
-	}
-	return rc;
-}
-
+/* By 9p or virtiofs, both over virtio. */
 static void share_mount(const struct child_pod *pod)
 {
+	static const struct {
+		const char *type, *options;
+		int absent; /* no device has this tag; ENODEV: the kernel lacks the file system */
+	} ways[] = {{"9p", SHARE_OPTIONS, ENOENT}, {"virtiofs", NULL, EINVAL}};
 	const char *tag = pod->spec->share_dir;
 
 	if (!tag)
@@ -118,16 +110,20 @@ static void share_mount(const struct child_pod *pod)
 			die_errno("bind '%s' as share '%s'", pod->settings->share_dir, tag);
 		return;
 	}
-	if (tag_mount(tag, "9p", SHARE_OPTIONS) == 0)
-		return;
-	/* No device with this tag, or the kernel has no 9p. */
-	if (errno != ENOENT && errno != ENODEV)
-		die_errno("mount share '%s' by 9p", tag);
-	if (tag_mount(tag, "virtiofs", NULL) == 0)
-		return;
-	if (errno == EINVAL || errno == ENODEV)
-		die("share '%s': neither a 9p nor a virtiofs device has this tag", tag);
-	die_errno("mount share '%s' by virtiofs", tag);
+	for (size_t i = 0; i < COUNT(ways); i++) {
+		const char *type = ways[i].type, *options = ways[i].options;
+		int rc = mount(tag, "share", type, 0, options);
+
+		if (rc < 0 && errno == ENODEV) {
+			module_load_for(type);
+			rc = mount(tag, "share", type, 0, options);
+		}
+		if (rc == 0)
+			return;
+		if (errno != ways[i].absent && errno != ENODEV)
+			die_errno("mount share '%s' by %s", tag, type);
+	}
+	die("share '%s': neither a 9p nor a virtiofs device has this tag", tag);
 }
 
 /* EINVAL: nothing is mounted there; ENOENT: STARTPOD did not get so far. */

@@ -15,7 +15,6 @@
 #include "child/portmap.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -124,10 +123,11 @@ static int run(
 	return rc;
 }
 
-static int restore(int rules, uint32_t limit_ms, struct error *err)
+/* `option`: "--noflush", or NULL: the tables are emptied first. */
+static int restore(int rules, const char *option, uint32_t limit_ms, struct error *err)
 {
 	/* -w 5: waits at most 5 s for another iptables. */
-	static const char *const argv[] = {"iptables-restore", "-w", "5", "--noflush", NULL};
+	const char *const argv[] = {"iptables-restore", "-w", "5", option, NULL};
 
 	return run(argv, rules, rules, limit_ms, err);
 }
@@ -154,9 +154,8 @@ static void write_pod(int rules, const struct white_lists_spec *lists)
 	dformat(rules, "-A " FILTER " -j DROP\nCOMMIT\n");
 }
 
-static const char *protocol_of(const struct container_spec *container, size_t i)
+static const char *protocol_of(const struct port_spec *port, size_t i)
 {
-	const struct port_spec *port = &container->ports[i];
 	const char *protocol = port->protocol ? port->protocol : "tcp";
 
 	if (port->host_port == 0 || port->container_port == 0)
@@ -172,38 +171,34 @@ void child_portmap_open(const void *child_ports)
 {
 	const struct child_ports *ports = child_ports;
 	const struct white_lists_spec *lists = ports->lists;
-	const struct container_spec *container = ports->container;
+	const struct port_spec *port = ports->container->ports;
+	const size_t count = ports->container->ports_count;
 	char name[32], rule[128];
 	struct error err;
 	int rules = memory_open(&err);
 
 	if (rules < 0)
 		die_error(&err);
-	if (container->ports_count > PORTS_MAX)
-		die("%zu ports: more than %u", container->ports_count, PORTS_MAX);
+	if (count > PORTS_MAX)
+		die("%zu ports: more than %u", count, PORTS_MAX);
 	format(name, sizeof(name), CHAIN_OF "%u", ports->chain);
 	dformat(rules, "*nat\n:%s - [0:0]\n-A " NAT " -j %s\n", name, name);
-	for (size_t i = 0; i < container->ports_count; i++) {
-		const struct port_spec *port = &container->ports[i];
-
+	for (size_t i = 0; i < count; i++) {
 		format(rule, sizeof(rule), "-p %s --dport %u -j REDIRECT --to-ports %u",
-			protocol_of(container, i), port->host_port, port->container_port);
+			protocol_of(&port[i], i), port[i].host_port, port[i].container_port);
 		write_rules(rules, name, lists->internal, rule);
 		write_rules(rules, name, lists->external, rule);
 	}
 	dformat(rules, "COMMIT\n*filter\n:%s - [0:0]\n-I " FILTER " -j %s\n", name, name);
-	/* Let in by the port that was asked for: the container's own is not open, if the host's is
-	 * another. */
-	for (size_t i = 0; i < container->ports_count; i++) {
-		const struct port_spec *port = &container->ports[i];
-
+	/* By the port that was asked for: the container's own is closed, unless it is the same. */
+	for (size_t i = 0; i < count; i++) {
 		format(rule, sizeof(rule),
 			"-p %s --dport %u -m conntrack --ctorigdstport %u -j ACCEPT",
-			protocol_of(container, i), port->container_port, port->host_port);
+			protocol_of(&port[i], i), port[i].container_port, port[i].host_port);
 		write_rules(rules, name, lists->external, rule);
 	}
 	dformat(rules, "COMMIT\n");
-	if (restore(rules, UINT32_MAX, &err) < 0) /* this worker's deadline will do */
+	if (restore(rules, "--noflush", UINT32_MAX, &err) < 0) /* the worker has a deadline */
 		die_error(&err);
 	report_done(NULL, 0);
 }
@@ -223,7 +218,7 @@ int portmap_close_ports(unsigned chain, uint32_t limit_ms, struct error *err)
 			"*%s\n:" CHAIN_OF "%u - [0:0]\n-D %s -j " CHAIN_OF "%u\n-X " CHAIN_OF
 			"%u\nCOMMIT\n",
 			tables[i][0], chain, tables[i][1], chain, chain);
-		rc |= restore(rules, limit_ms, err);
+		rc |= restore(rules, "--noflush", limit_ms, err);
 		close(rules);
 	}
 	return rc;
@@ -321,7 +316,6 @@ static char *save(const char *rules, uint32_t limit_ms, struct error *err)
 
 void portmap_undo(const char *undo, uint32_t limit_ms)
 {
-	static const char *const argv[] = {"iptables-restore", "-w", "5", NULL};
 	const char *next;
 
 	/* Table by table: one that does not exist must not keep the others from being restored. */
@@ -333,7 +327,7 @@ void portmap_undo(const char *undo, uint32_t limit_ms)
 		if (fd < 0)
 			return;
 		dformat(fd, "%.*s", (int)(next - at), at);
-		run(argv, fd, fd, limit_ms, &err);
+		restore(fd, NULL, limit_ms, &err);
 		close(fd);
 		if (err.code == ETIMEDOUT)
 			return;
@@ -363,7 +357,7 @@ int portmap_begin(const char *rules, const struct white_lists_spec *lists, uint3
 	if (!before)
 		return -1;
 	*undo = before;
-	if (restore(fd, limit_ms, err) < 0)
+	if (restore(fd, "--noflush", limit_ms, err) < 0)
 		return -1;
 	if (lists) {
 		/* For as many connections as a server has. */

@@ -18,8 +18,6 @@
 #include "child/child.h"
 #include "spec/privilege.h"
 
-/* --- System calls ----------------------------------------------------------------------------- */
-
 #define FLAGS_REFUSED                                                                  \
 	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | \
 		CLONE_NEWPID | CLONE_NEWNET | CLONE_PARENT)
@@ -83,8 +81,6 @@ static void namespaces_refuse(void)
 		errno != EINVAL)
 		die_errno("install a seccomp filter");
 }
-
-/* --- The rest --------------------------------------------------------------------------------- */
 
 static void limits_set(const struct process_spec *process, const struct rlimit *nofile)
 {
