@@ -29,7 +29,7 @@ int cgroup_limits_pod(int parent, int pod, struct error *err)
 		cgroup_enable(parent, "pids", err) < 0 || cgroup_enable(pod, "cpu", err) < 0 ||
 		cgroup_enable(pod, "memory", err) < 0)
 		return -1;
-	/* Procfs is read like a cgroup. Not MemTotal: nobody gets what the kernel has taken by now. */
+	/* Procfs is read like a cgroup. Not MemTotal: it includes what the kernel itself has taken. */
 	if (cgroup_has(pod, "memory.max") &&
 		(cgroup_get_number(AT_FDCWD, "/proc/meminfo", "MemAvailable:", &kib, err) < 0 ||
 			cgroup_set_number(

@@ -25,8 +25,8 @@ void child_begin(int report_fd, const int *keep, size_t count)
 	unsigned from = STDERR_FILENO + 1, kept;
 	sigset_t none;
 
-	/* First of all: a child may live for seconds, and a pipe of another process that it holds open would
-	 * keep that one from seeing its end. `kept` is the next fd that stays; -1 is behind all. */
+	/* First of all: a child may live for seconds, and the other end of a pipe that it holds open would see no
+	 * EOF. `kept` is the next fd that stays; -1, as unsigned, is none. */
 	report_pipe = report_fd;
 	do {
 		kept = (unsigned)report_fd >= from ? (unsigned)report_fd : UINT_MAX;
@@ -46,14 +46,8 @@ void child_begin(int report_fd, const int *keep, size_t count)
 
 void die_error(const struct error *err)
 {
-	struct {
-		uint32_t code;
-		char text[ERROR_TEXT_MAX];
-	} record = {.code = (uint32_t)err->code};
-	size_t length = strlen(err->text);
-
-	memcpy(record.text, err->text, length);
-	report_write(report_pipe, REPORT_ERROR, &record, sizeof(record.code) + length);
+	report_write(
+		report_pipe, REPORT_ERROR, err, offsetof(struct error, text) + strlen(err->text));
 	_exit(1);
 }
 

@@ -25,7 +25,7 @@
 #define PID_LIMIT  (1 << 22) /* the kernel's, for any machine with 64 bits */
 #define CELL_MAX   128u
 #define HEADER_MAX 255u
-#define NUMBER_MAX (1L << 48) /* larger ones are cut to this: products of them do not overflow */
+#define NUMBER_MAX (1L << 48) /* larger ones become this, so that products do not overflow */
 #define MONTHS     "JanFebMarAprMayJunJulAugSepOctNovDec"
 #define TICKS      100 /* a second, whatever the kernel's HZ is: USER_HZ */
 

@@ -42,7 +42,7 @@ static size_t record_take(struct report *report, const uint8_t *bytes, size_t le
 {
 	const uint8_t *payload = bytes + sizeof(struct header);
 	struct header header;
-	uint32_t code;
+	int code;
 	size_t here;
 
 	if (left < sizeof(header))
@@ -63,7 +63,7 @@ static size_t record_take(struct report *report, const uint8_t *bytes, size_t le
 		if (here < sizeof(code))
 			goto unreadable;
 		memcpy(&code, payload, sizeof(code));
-		error_set(&report->error, (int)code, "%.*s", (int)(here - sizeof(code)),
+		error_set(&report->error, code, "%.*s", (int)(here - sizeof(code)),
 			(const char *)payload + sizeof(code));
 		report->failed = true;
 		break;

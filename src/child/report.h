@@ -13,7 +13,7 @@
 
 enum report_kind {
 	REPORT_EXECUTING = 1, /* the last act before execve, which succeeded if EOF follows */
-	REPORT_ERROR,         /* a u32 errno, then text */
+	REPORT_ERROR,         /* a struct error, up to the end of its text */
 	REPORT_DONE,          /* a worker's result, possibly empty, at most RESULT_MAX */
 };
 

@@ -14,9 +14,9 @@ struct route {
 	const char *device; /* NULL: whatever reaches the gateway */
 	int index;          /* the device's, once it is found; 0: none */
 	struct ip_network dest;
-	bool has_gateway, has_src;
 	struct ip_address gateway, src;
-	bool is_made;
+	bool has_gateway, has_src;
+	bool is_made; /* it exists already */
 };
 
 /* Text alone: 0, or -1 with err. */
