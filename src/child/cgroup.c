@@ -17,23 +17,40 @@
 #include "child/child.h"
 #include "limits.h"
 
-/* Cgroups and processes, in one go: there are never so many at once. */
+/* Cgroups and processes of one walk: there are never so many at once. */
 #define STEPS_MAX (1u << 17)
 
 struct walk {
-	unsigned steps; /* that were made */
-	/* The cgroup `name` of `parent`, open as `fd`; those below it were shown before. */
-	void (*show)(struct walk *walk, int parent, const char *name, int fd);
-	pid_t *pids;
+	unsigned steps; /* so far */
+	pid_t *pids;    /* gets all processes; NULL: the cgroups are removed */
 	size_t count;
 };
 
-static bool step(struct walk *walk)
+static void processes_read(struct walk *walk, int cgroup)
 {
-	return walk->steps++ < STEPS_MAX;
+	int fd = openat(cgroup, "cgroup.procs", O_RDONLY | O_CLOEXEC);
+	char text[4096];
+	ssize_t n = fd < 0 ? -1 : 0;
+	pid_t pid = 0;
+
+	while (fd >= 0 && walk->steps < STEPS_MAX && (n = read(fd, text, sizeof(text))) > 0)
+		for (ssize_t i = 0; i < n; i++) {
+			if (text[i] != '\n') {
+				pid = 10 * pid + (text[i] - '0');
+				continue;
+			}
+			/* 0 is a process of a PID namespace that is not below ours. */
+			if (pid > 0 && walk->steps++ < STEPS_MAX)
+				walk->pids[walk->count++] = pid;
+			pid = 0;
+		}
+	/* A threaded cgroup cannot be read (the one above lists its processes), nor one that was removed. */
+	if (n < 0 && errno != EOPNOTSUPP && errno != ENODEV && errno != ENOENT)
+		die_errno("read cgroup.procs");
+	fd_close(&fd);
 }
 
-/* One that is gone meanwhile has nothing to show. */
+/* The cgroup `name` of `parent`, after all below it. */
 static void cgroup_walk(struct walk *walk, int parent, const char *name, unsigned depth)
 {
 	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -46,50 +63,19 @@ static void cgroup_walk(struct walk *walk, int parent, const char *name, unsigne
 	}
 	while (depth > 0 && (entry = readdir(entries)) != NULL)
 		if (entry->d_type == DT_DIR && strcmp(entry->d_name, ".") != 0 &&
-			strcmp(entry->d_name, "..") != 0 && step(walk))
+			strcmp(entry->d_name, "..") != 0 && walk->steps++ < STEPS_MAX)
 			cgroup_walk(walk, fd, entry->d_name, depth - 1);
-	walk->show(walk, parent, name, fd);
+	if (walk->pids)
+		processes_read(walk, fd);
+	else
+		unlinkat(parent, name, AT_REMOVEDIR);
 	closedir(entries);
-}
-
-/* A threaded cgroup cannot be read: its processes are told by the one above. */
-static bool has_nothing_to_show(void)
-{
-	return errno == EOPNOTSUPP || errno == ENODEV || errno == ENOENT;
-}
-
-static void show_processes(struct walk *walk, int parent, const char *name, int cgroup)
-{
-	int fd = openat(cgroup, "cgroup.procs", O_RDONLY | O_CLOEXEC);
-	char text[4096];
-	ssize_t n = fd < 0 ? -1 : 0;
-	pid_t pid = 0;
-
-	(void)parent;
-	(void)name;
-	while (fd >= 0 && (n = read(fd, text, sizeof(text))) > 0) {
-		for (ssize_t i = 0; i < n; i++) {
-			if (text[i] != '\n') {
-				pid = 10 * pid + (text[i] - '0');
-				continue;
-			}
-			/* 0 is one that lives in none below ours. */
-			if (pid > 0 && step(walk))
-				walk->pids[walk->count++] = pid;
-			pid = 0;
-		}
-		if (walk->steps >= STEPS_MAX)
-			break;
-	}
-	if (n < 0 && !has_nothing_to_show())
-		die_errno("read cgroup.procs");
-	fd_close(&fd);
 }
 
 const pid_t *child_cgroup_pids(int cgroup, size_t *count)
 {
 	static pid_t pids[STEPS_MAX];
-	struct walk walk = {.show = show_processes, .pids = pids};
+	struct walk walk = {.pids = pids};
 
 	cgroup_walk(&walk, cgroup, ".", CGROUP_DEPTH_MAX);
 	*count = walk.count;
@@ -107,29 +93,13 @@ void child_cgroup_signal(const void *child_cgroup_signal)
 	report_done(NULL, 0);
 }
 
-static void show_removed(struct walk *walk, int parent, const char *name, int fd)
-{
-	(void)walk;
-	(void)fd;
-	unlinkat(parent, name, AT_REMOVEDIR);
-}
-
 void child_cgroup_remove(const void *child_cgroup_remove)
 {
 	const struct child_cgroup_remove *plan = child_cgroup_remove;
-	struct walk walk = {.show = show_removed};
+	struct walk walk = {0};
 
 	cgroup_walk(&walk, plan->parent, plan->name, CGROUP_DEPTH_MAX);
 	report_done(NULL, 0);
-}
-
-static int namespace_open(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		die_errno("open '%s'", path);
-	return fd;
 }
 
 static void namespace_enter(int fd)
@@ -138,17 +108,19 @@ static void namespace_enter(int fd)
 		die_errno("join the cgroup namespace");
 }
 
-/* In its own cgroup namespace the path of a process begins at its container's cgroup; but from within it
- * none that is outside comes in. */
+/* The path of a process is read in its own cgroup namespace, where it begins at its container's cgroup; it is
+ * joined from ours, because no process outside a namespace can be moved from within it. */
 static int join_beside(int cgroup, pid_t pid, struct error *err)
 {
 	char file[PATH_MAX], text[PATH_MAX];
-	int ours = namespace_open("/proc/self/ns/cgroup"), its, rc;
+	int ours = open("/proc/self/ns/cgroup", O_RDONLY | O_CLOEXEC), its, rc;
 	const char *path;
 	ssize_t length;
 
 	format(file, sizeof(file), "/proc/%d/ns/cgroup", (int)pid);
-	its = namespace_open(file);
+	its = open(file, O_RDONLY | O_CLOEXEC);
+	if (ours < 0 || its < 0)
+		die_errno("open '%s'", file);
 	namespace_enter(its);
 	format(file, sizeof(file), "/proc/%d/cgroup", (int)pid);
 	length = file_read(file, text, sizeof(text));

@@ -13,47 +13,35 @@
 #define SHARES_MAX     262144u
 #define PERIOD_DEFAULT 100000u
 
-/* Procfs is read like a cgroup: its paths are absolute. */
-
-/* All of it but the reserve; of a guest too small for that, half. */
+/* All but the reserve, or half of what is less than twice that. */
 static uint64_t leave(uint64_t all, uint64_t reserve)
 {
 	return all > 2 * reserve ? all - reserve : all / 2;
 }
 
-static int limit_memory(int pod, struct error *err)
+int cgroup_limits_pod(int parent, int pod, struct error *err)
 {
-	uint64_t kib;
+	uint64_t kib, pids, threads;
 
-	/* Not MemTotal: what the kernel has taken for itself by now nobody gets. */
-	if (cgroup_get_number(AT_FDCWD, "/proc/meminfo", "MemAvailable:", &kib, err) < 0)
+	/* `parent`: cpu without a limit, or each process of the pod would weigh as much as the agent. `pod`:
+	 * cpu for the containers' shares, memory to know in which of them the kernel killed a process. */
+	if (cgroup_enable(parent, "cpu", err) < 0 || cgroup_enable(parent, "memory", err) < 0 ||
+		cgroup_enable(parent, "pids", err) < 0 || cgroup_enable(pod, "cpu", err) < 0 ||
+		cgroup_enable(pod, "memory", err) < 0)
 		return -1;
-	return cgroup_set_number(pod, "memory.max", leave(kib * KIB, RESERVED_MEMORY), err);
-}
-
-static int limit_processes(int pod, struct error *err)
-{
-	uint64_t pids, threads;
-
+	/* Procfs is read like a cgroup. Not MemTotal: it includes what the kernel itself has taken. */
+	if (cgroup_has(pod, "memory.max") &&
+		(cgroup_get_number(AT_FDCWD, "/proc/meminfo", "MemAvailable:", &kib, err) < 0 ||
+			cgroup_set_number(
+				pod, "memory.max", leave(kib * KIB, RESERVED_MEMORY), err) < 0))
+		return -1;
+	if (!cgroup_has(pod, "pids.max"))
+		return 0;
 	if (cgroup_get_number(AT_FDCWD, "/proc/sys/kernel/pid_max", "", &pids, err) < 0 ||
 		cgroup_get_number(AT_FDCWD, "/proc/sys/kernel/threads-max", "", &threads, err) < 0)
 		return -1;
 	return cgroup_set_number(
 		pod, "pids.max", leave(pids < threads ? pids : threads, RESERVED_PIDS), err);
-}
-
-int cgroup_limits_pod(int parent, int pod, struct error *err)
-{
-	/* cpu, without a limit: or each process of the pod would count as much as the agent does. */
-	if (cgroup_enable(parent, "cpu", err) < 0 || cgroup_enable(parent, "memory", err) < 0 ||
-		cgroup_enable(parent, "pids", err) < 0)
-		return -1;
-	/* cpu for what containers are given, memory to know in which of them one was killed. */
-	if (cgroup_enable(pod, "cpu", err) < 0 || cgroup_enable(pod, "memory", err) < 0)
-		return -1;
-	if (cgroup_has(pod, "memory.max") && limit_memory(pod, err) < 0)
-		return -1;
-	return cgroup_has(pod, "pids.max") ? limit_processes(pod, err) : 0;
 }
 
 int cgroup_limits_grow(int pod, uint64_t bytes, struct error *err)
@@ -69,7 +57,7 @@ int cgroup_limits_grow(int pod, uint64_t bytes, struct error *err)
 
 uint64_t cgroup_weight(uint64_t shares)
 {
-	/* As the kernel's v1 did. */
+	/* cgroup v1 does the same. */
 	if (shares < SHARES_MIN)
 		shares = SHARES_MIN;
 	if (shares > SHARES_MAX)

@@ -3,7 +3,6 @@
 #include "child/child.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <linux/close_range.h>
 #include <signal.h>
@@ -14,43 +13,30 @@
 #include "base/count.h"
 #include "child/report.h"
 
-/* A child is a process of its own: what it reports to is its one global. */
+/* The only global of a child. */
 static int report_pipe = -1;
 
-static void close_from_to(int first, int last)
-{
-	if (first <= last)
-		syscall(SYS_close_range, (unsigned)first, (unsigned)last, 0);
-}
-
-/* The lowest fd >= from that is to stay, or -1. */
-static int next_kept(int from, const int *keep, size_t count)
-{
-	int next = report_pipe >= from ? report_pipe : -1;
-
-	for (size_t i = 0; i < count; i++)
-		if (keep[i] >= from && (next < 0 || keep[i] < next))
-			next = keep[i];
-	return next;
-}
-
-/* All that the daemon ever catches (boot); it ignores none. 64 system calls for 5 would show in the
- * cost of an exec. */
+/* All signals that the agent ever catches (boot); it ignores none. 64 system calls instead of 5 would
+ * show in the cost of an exec. */
 static const int caught[] = {SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGFPE};
 
 void child_begin(int report_fd, const int *keep, size_t count)
 {
-	int from = STDERR_FILENO + 1, kept;
+	unsigned from = STDERR_FILENO + 1, kept;
 	sigset_t none;
 
-	/* Before anything else: a child may live for seconds, and the pipes of other processes that
-	 * it holds would keep those from seeing their end. */
+	/* First of all: a child may live for seconds, and the other end of a pipe that it holds open would see no
+	 * EOF. `kept` is the next fd that stays; -1, as unsigned, is none. */
 	report_pipe = report_fd;
-	while ((kept = next_kept(from, keep, count)) >= 0) {
-		close_from_to(from, kept - 1);
+	do {
+		kept = (unsigned)report_fd >= from ? (unsigned)report_fd : UINT_MAX;
+		for (size_t i = 0; i < count; i++)
+			if ((unsigned)keep[i] >= from && (unsigned)keep[i] < kept)
+				kept = (unsigned)keep[i];
+		if (from < kept)
+			syscall(SYS_close_range, from, kept - 1, 0);
 		from = kept + 1;
-	}
-	close_from_to(from, INT_MAX);
+	} while (kept != UINT_MAX);
 
 	for (size_t i = 0; i < COUNT(caught); i++)
 		signal(caught[i], SIG_DFL);
@@ -60,14 +46,8 @@ void child_begin(int report_fd, const int *keep, size_t count)
 
 void die_error(const struct error *err)
 {
-	struct {
-		uint32_t code;
-		char text[ERROR_TEXT_MAX];
-	} record = {.code = (uint32_t)err->code};
-	size_t length = strlen(err->text);
-
-	memcpy(record.text, err->text, length);
-	report_write(report_pipe, REPORT_ERROR, &record, sizeof(record.code) + length);
+	report_write(
+		report_pipe, REPORT_ERROR, err, offsetof(struct error, text) + strlen(err->text));
 	_exit(1);
 }
 
@@ -108,12 +88,12 @@ void report_alive(void)
 
 void child_execve(const char *path, char *const argv[], char *const envp[])
 {
-	/* Every fd is close-on-exec from birth; this is for the one that some day is not. */
+	/* Every fd is opened close-on-exec; this is a second line of defence. */
 	syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
 	report_write(report_pipe, REPORT_EXECUTING, NULL, 0);
 	execve(path, argv, envp);
-	/* ENOENT is also what a script whose #! line names nothing gets; access() on a missing file
-	 * leaves the same errno. */
+	/* ENOENT is also for a script whose interpreter is missing; access() on a missing file leaves the
+	 * same errno. */
 	if (errno == ENOENT && access(path, F_OK) == 0)
 		die("exec '%s': the interpreter or loader that it needs is missing", path);
 	die_errno("exec '%s'", path);

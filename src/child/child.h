@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* First and last moments of every child of the daemon. Whatever is named child_* runs after fork
- * and before exec: straight line, and it may die. */
+/* First and last moments of every child of the agent. What is named child_* runs after fork and before
+ * exec: straight line, and it may die. */
 #ifndef CHILD_H
 #define CHILD_H
 
@@ -8,9 +8,9 @@
 
 #include "base/error.h"
 
-/* Closes every fd but stdio, the report pipe and the `count` fds of `keep` (in any order, -1 for
- * none; all stay close-on-exec); resets every signal that the daemon catches, unblocks all.
- * Stdio is the daemon's console: a child that runs a program replaces it. */
+/* Closes every fd but stdio, the report pipe and the `count` fds of `keep` (in any order, -1 for none;
+ * all stay close-on-exec); resets every signal that the agent catches, unblocks all. Stdio is the agent's
+ * console: a child that runs a program replaces it. */
 void child_begin(int report_fd, const int *keep, size_t count);
 
 /* One ERROR record (errno as it is, and the text), then _exit(1). */
@@ -19,13 +19,13 @@ _Noreturn void die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* die, with ": " and what errno means behind the text. */
 _Noreturn void die_errno(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* What a room that does not die itself has made of it. */
+/* The same with the errno and text of `err`. */
 _Noreturn void die_error(const struct error *err);
 
 /* A worker's good end: DONE with `length` bytes of result, then _exit(0). */
 _Noreturn void report_done(const void *result, size_t length);
 
-/* DONE from a child that lives on: the report pipe is closed behind it. */
+/* DONE from a child that lives on; then closes the report pipe. */
 void report_alive(void);
 
 /* EXECUTING, then execve; on its failure die("exec '<path>': …"). */

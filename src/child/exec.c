@@ -29,60 +29,43 @@
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-struct environment {
-	char **variables; /* NULL-terminated "name=value" */
-	size_t count;
-};
-
-/* A later value takes the place of an earlier one. */
-static void environment_set(struct environment *env, const char *name, const char *value)
+/* Adds a variable, or replaces its value. */
+static void environment_set(char **variables, const char *name, const char *value)
 {
-	size_t length = strlen(name), size = length + strlen(value) + 2, i = 0;
+	size_t length = strlen(name), size = length + strlen(value) + 2;
 	char *variable = malloc(size);
 
 	if (!variable)
 		die_errno("environment");
 	format(variable, size, "%s=%s", name, value);
-	while (i < env->count && strncmp(env->variables[i], variable, length + 1) != 0)
-		i++;
-	env->variables[i] = variable;
-	if (i == env->count)
-		env->count++;
+	while (*variables && strncmp(*variables, variable, length + 1) != 0)
+		variables++;
+	*variables = variable;
 }
 
-static const char *environment_get(const struct environment *env, const char *name)
-{
-	size_t length = strlen(name);
-
-	for (size_t i = 0; i < env->count; i++)
-		if (strncmp(env->variables[i], name, length) == 0 &&
-			env->variables[i][length] == '=')
-			return env->variables[i] + length + 1;
-	return NULL;
-}
-
-static struct environment environment_make(
-	const struct child_exec *exec, const struct child_user *user)
+/* NULL-terminated "name=value"; the first is PATH. */
+static char **environment_make(const struct child_exec *exec, const struct child_user *user)
 {
 	const struct process_spec *process = exec->process;
 	size_t defaults = 5, most = defaults + exec->container_envs_count + process->envs_count;
-	struct environment env = {.variables = calloc(most + 1, sizeof(char *))};
+	char **variables = calloc(most + 1, sizeof(*variables));
 
-	if (!env.variables)
+	if (!variables)
 		die_errno("environment");
-	environment_set(&env, "PATH", DEFAULT_PATH);
-	environment_set(&env, "HOME", user->home);
+	environment_set(variables, "PATH", DEFAULT_PATH);
+	environment_set(variables, "HOME", user->home);
 	if (user->name[0] != '\0')
-		environment_set(&env, "USER", user->name);
+		environment_set(variables, "USER", user->name);
 	if (exec->hostname[0] != '\0')
-		environment_set(&env, "HOSTNAME", exec->hostname);
+		environment_set(variables, "HOSTNAME", exec->hostname);
 	if (exec->terminal >= 0)
-		environment_set(&env, "TERM", "xterm");
+		environment_set(variables, "TERM", "xterm");
 	for (size_t i = 0; i < exec->container_envs_count; i++)
-		environment_set(&env, exec->container_envs[i].env, exec->container_envs[i].value);
+		environment_set(
+			variables, exec->container_envs[i].env, exec->container_envs[i].value);
 	for (size_t i = 0; i < process->envs_count; i++)
-		environment_set(&env, process->envs[i].env, process->envs[i].value);
-	return env;
+		environment_set(variables, process->envs[i].env, process->envs[i].value);
+	return variables;
 }
 
 static void namespace_join(int fd, int type, const char *what)
@@ -91,27 +74,7 @@ static void namespace_join(int fd, int type, const char *what)
 		die_errno("join the %s namespace", what);
 }
 
-/* The agent's own is lower: its kill would be the guest's end. Asked of the agent's procfs, before
- * anything of the container's is in sight. */
-static void oom_score_reset(void)
-{
-	if (file_write("/proc/self/oom_score_adj", "0") < 0)
-		die_errno("write /proc/self/oom_score_adj");
-}
-
-/* In a cgroup namespace that begins at its own a container sees no other cgroup, and may not lift its
- * limits although it mounts cgroup2: nsdelegate, see boot. The first process may have none to be joined:
- * its first thread has ended, others go on. */
-static void cgroup_join(const struct child_exec *exec)
-{
-	if (exec->cgroup < 0)
-		return;
-	if (child_cgroup_join(exec->cgroup, exec->first) && (exec->container || exec->first > 0) &&
-		unshare(CLONE_NEWCGROUP) < 0)
-		die_errno("make a cgroup namespace");
-}
-
-/* A session of its own, its terminal if it has one, and fds 0 to 2. */
+/* A session, its terminal if it has one, and fds 0 to 2. */
 static void stdio_set(const struct child_exec *exec, const struct child_user *user)
 {
 	int slave = exec->terminal;
@@ -124,7 +87,7 @@ static void stdio_set(const struct child_exec *exec, const struct child_user *us
 	if (slave >= 0 && fchown(slave, user->uid, (gid_t)-1) < 0)
 		die_errno("give the terminal to uid %u", user->uid);
 	for (int i = 0; i < 3; i++) {
-		/* Who opens /dev/stdout opens the pipe anew, and needs to own it. */
+		/* A process that opens /dev/stdout opens the pipe again: it must own it. */
 		if (exec->stdio[i] >= 0 && fchown(exec->stdio[i], user->uid, user->gid) < 0)
 			die_errno("give stdio to uid %u", user->uid);
 		if (dup2(exec->stdio[i] >= 0 ? exec->stdio[i] : slave, i) < 0)
@@ -142,7 +105,7 @@ static void workdir_enter(int root, const char *path)
 	if (fd < 0 || fchdir(fd) < 0)
 		die_errno("workdir '%s'", path);
 	close(fd);
-	/* The system call itself: "(unreachable)/…" is its word for a place outside the root. */
+	/* The system call itself, which returns "(unreachable)/…" for a place outside the root. */
 	if (syscall(SYS_getcwd, at, sizeof(at)) < 0)
 		die_errno("workdir '%s'", path);
 	if (at[0] != '/')
@@ -171,16 +134,6 @@ const char *program_find(const char *name, const char *path, char *found, size_t
 	return NULL;
 }
 
-/* Behind the mounts: in a cgroup that is limited no disk can be opened, not even to be mounted. */
-static void devices_limit(const struct child_exec *exec, const struct device_list *devices)
-{
-	int filter = devices->count > 0 ? device_filter_load(devices->devices, devices->count)
-					: exec->device_filter;
-
-	if (filter < 0 || device_filter_attach(filter, exec->cgroup) < 0)
-		die_errno("limit the devices of the container");
-}
-
 static void root_build(const struct child_exec *exec)
 {
 	struct device_list devices = {0};
@@ -193,54 +146,60 @@ static void root_build(const struct child_exec *exec)
 		.until_ms = exec->until_ms,
 		.devices = exec->device_filter >= 0 ? &devices : NULL,
 	};
+	int filter = exec->device_filter;
 
 	child_rootfs_build(&rootfs);
-	if (exec->device_filter >= 0)
-		devices_limit(exec, &devices);
+	if (filter < 0)
+		return;
+	/* After the mounts: in a cgroup with a filter no disk can be opened, not even to mount it. */
+	if (devices.count > 0)
+		filter = device_filter_load(devices.devices, devices.count);
+	if (filter < 0 || device_filter_attach(filter, exec->cgroup) < 0)
+		die_errno("limit the devices of the container");
 }
 
 void child_exec_main(const void *child_exec)
 {
 	const struct child_exec *exec = child_exec;
 	const struct process_spec *process = exec->process;
-	const char *workdir = process->workdir ? process->workdir : "/", *program;
-	char found[PATH_MAX];
+	const char *path, *program;
+	char found[PATH_MAX], **environment;
 	struct child_user user;
-	struct child_privileges privileges = {
-		.process = process,
-		.user = &user,
-		.nofile = exec->settings->nofile,
-	};
-	struct environment env;
 	int root;
 
-	oom_score_reset();
-	cgroup_join(exec);
+	/* The agent's is lower, because its kill would end the guest. Written by the agent's procfs, before
+	 * the container's files are in sight. */
+	if (file_write("/proc/self/oom_score_adj", "0") < 0)
+		die_errno("write /proc/self/oom_score_adj");
+	/* In a cgroup namespace that begins at its own cgroup a container sees no other, and cannot lift its
+	 * limits by mounting cgroup2 (nsdelegate, see boot). An exec makes its own,
+	 * too: that of the first process is not there to join once its first thread has ended. */
+	if (exec->cgroup >= 0 && child_cgroup_join(exec->cgroup, exec->first) &&
+		(exec->container || exec->first > 0) && unshare(CLONE_NEWCGROUP) < 0)
+		die_errno("make a cgroup namespace");
 	namespace_join(exec->uts_ns, CLONE_NEWUTS, "UTS");
 	namespace_join(exec->ipc_ns, CLONE_NEWIPC, "IPC");
 	if (exec->container)
 		root_build(exec);
 
 	root = child_mount_enter(exec->mount_ns);
-	/* Who may mount can take it off. */
+	/* A process that may mount could unmount it. */
 	if (exec->container &&
 		!(capabilities_any(process->capabilities) & CAPABILITY_BIT(CAP_SYS_ADMIN)))
 		child_rootfs_guard(root);
 	child_user_find(root, process, &user);
-	env = environment_make(exec, &user);
-	workdir_enter(root, workdir);
+	environment = environment_make(exec, &user);
+	workdir_enter(root, process->workdir ? process->workdir : "/");
 	stdio_set(exec, &user);
 	umask(022);
-	privileges.root = root;
-	/* Last: with a low limit nothing above might have got its fd or its memory. */
-	child_privileges_take(&privileges);
+	/* Last: under a low limit the steps above could fail to get an fd or memory. */
+	child_privileges_take(process, &user, &exec->settings->nofile, root);
 
-	program =
-		program_find(process->args[0], environment_get(&env, "PATH"), found, sizeof(found));
+	path = environment[0] + strlen("PATH=");
+	program = program_find(process->args[0], path, found, sizeof(found));
 	if (!program && errno == ENOENT)
-		die("exec '%s': not found in PATH '%s'", process->args[0],
-			environment_get(&env, "PATH"));
+		die("exec '%s': not found in PATH '%s'", process->args[0], path);
 	if (!program)
 		die_errno("exec '%s'", process->args[0]);
-	child_execve(program, (char *const *)process->args, env.variables);
+	child_execve(program, (char *const *)process->args, environment);
 }

@@ -8,7 +8,7 @@
 #include "base/settings.h"
 #include "spec/spec.h"
 
-/* Made by the daemon before the fork; the child reads its copy. All fds are the child's to use. */
+/* Made before the fork; the child has a copy, and all these fds. */
 struct child_exec {
 	const struct process_spec *process;
 	const struct container_spec *container; /* the first process: build this root; else NULL */
@@ -17,7 +17,7 @@ struct child_exec {
 	const char *hostname;    /* "": the pod has none */
 	const char *cgroup_path; /* see child/rootfs.h */
 	const struct settings *settings;
-	uint64_t until_ms; /* how long disks are awaited: clock_now() */
+	uint64_t until_ms; /* until when to wait for disks: clock_now() */
 
 	int uts_ns, ipc_ns;
 	int mount_ns; /* exec: the container's; -1: the caller is in a fresh copy of the agent's */
@@ -29,14 +29,14 @@ struct child_exec {
 	int stdio[3];      /* child's ends; -1 where the terminal takes their place */
 };
 
-/* In the pod's PID namespace. Joins UTS and IPC (and for an exec the container's mount
- * namespace), its cgroup, makes or enters the root, user, groups, cwd, environment, stdio and
- * session, then execve. Never returns; on trouble die(). The argument is a struct child_exec. */
+/* In the pod's PID namespace: joins UTS, IPC, the cgroup and, for an exec, the container's mount namespace;
+ * makes or enters the root; sets user, groups, cwd, environment, stdio and session; then execve. The argument
+ * is a struct child_exec. */
 _Noreturn void child_exec_main(const void *child_exec);
 
-/* As execvp, but by the PATH that the program will have: the path of `name`, which may lie in found[size];
- * an empty element of PATH is the current directory. NULL with errno: ENOENT, or EACCES if none of those
- * that there are can be executed. */
+/* As execvp() looks up `name`, but by the PATH that the program will have; an empty element of it is the current
+ * directory. The result may lie in found[size]. NULL with errno: ENOENT, or EACCES if no file with that name
+ * can be executed. */
 const char *program_find(const char *name, const char *path, char *found, size_t size);
 
 #endif

@@ -13,8 +13,7 @@
 #include "base/format.h"
 #include "child/child.h"
 
-/* Entries grow down from here, what is kept grows up. malloc leaves the pages untouched that nobody
- * needs. */
+/* Entries grow down from here, what is kept grows up; malloc touches no page before it is used. */
 #define ENTRIES_MAX MIB
 #define KEPT_MAX    MIB
 
@@ -35,23 +34,7 @@ void journal_open(struct journal *journal)
 	netlink_open(&journal->netlink);
 }
 
-/* As a request, the message that tells of an object makes it again. */
-static void keep(struct nlmsghdr *message)
-{
-	struct rtmsg *route = NLMSG_DATA(message);
-
-	message->nlmsg_flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL;
-	if (message->nlmsg_type != RTM_NEWROUTE)
-		return;
-	/* The kernel finds out the other flags by itself. */
-	route->rtm_flags &= RTNH_F_ONLINK;
-	/* With the address that is its source, an IPv6 route loses just that. */
-	if (route->rtm_family == AF_INET6 &&
-		netlink_find(message, sizeof(*route), RTA_PREFSRC, 0, NULL))
-		message->nlmsg_flags ^= NLM_F_EXCL | NLM_F_REPLACE;
-}
-
-/* An address, or a route of the main table that the kernel does not keep by itself. */
+/* An address, or a route of the main table that the kernel does not make by itself. */
 static bool is_kept(const struct nlmsghdr *message)
 {
 	const struct rtmsg *route = netlink_head(message, sizeof(*route));
@@ -76,7 +59,18 @@ int journal_keep(struct journal *journal, struct error *err)
 				continue;
 			if (size > ENTRIES_MAX + KEPT_MAX - NLMSG_HDRLEN - journal->end)
 				return error_set(err, ENOMEM, NETLINK_FULL);
-			keep(message);
+			/* As a request, the message that describes an object makes it again. */
+			message->nlmsg_flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL;
+			if (message->nlmsg_type == RTM_NEWROUTE) {
+				struct rtmsg *route = NLMSG_DATA(message);
+
+				/* The kernel sets the other flags by itself. */
+				route->rtm_flags &= RTNH_F_ONLINK;
+				/* An IPv6 route outlives its source address, but without it. */
+				if (route->rtm_family == AF_INET6 &&
+					netlink_find(message, sizeof(*route), RTA_PREFSRC, 0, NULL))
+					message->nlmsg_flags ^= NLM_F_EXCL | NLM_F_REPLACE;
+			}
 			memcpy(entry_at(journal, journal->end), message, message->nlmsg_len);
 			journal->end += size;
 		}
@@ -119,7 +113,7 @@ int journal_do(struct journal *journal, struct netlink_request *request,
 {
 	size_t start = journal->start;
 
-	/* First, so that there is room for it. */
+	/* First: afterwards there might be no room for it. */
 	if (journal_push(journal, inverse->header.nlmsg_type, inverse->body,
 		    inverse->header.nlmsg_len - NLMSG_HDRLEN, err) < 0)
 		return -1;
@@ -133,7 +127,7 @@ void journal_replay(struct netlink *netlink, struct nlmsghdr *entries)
 {
 	struct error ignored;
 
-	/* Routes twice: the gateway of one may be reached by one behind it. */
+	/* Routes twice: the gateway of one may be reached by a later one. */
 	for (int round = 0; round < 2; round++)
 		for_each_message (entry, entries) {
 			const char *path = NLMSG_DATA(entry);

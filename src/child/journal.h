@@ -7,8 +7,8 @@
 
 #include "child/netlink.h"
 
-/* Entries are netlink requests, one behind the other, the last change first. Behind them stands what a
- * change may take away unasked: the addresses and routes from before. NLMSG_DONE ends it. */
+/* Entries are netlink requests, the last change first. After them come the addresses and routes from before
+ * the command, which a change may delete as a side effect, and NLMSG_DONE. */
 struct journal {
 	struct netlink netlink;
 	uint8_t *bytes; /* owned, malloc */
@@ -18,8 +18,8 @@ struct journal {
 /* May die. */
 void journal_open(struct journal *journal);
 
-/* Before the first change: reads all addresses, and the routes of the main table that the kernel does
- * not keep by itself. 0, or -1 with err. */
+/* Before the first change: reads all addresses, and the routes of the main table that the kernel does not
+ * make by itself. 0, or -1 with err. */
 int journal_keep(struct journal *journal, struct error *err);
 
 /* Makes a change and pushes its inverse. 0, or -1 with err and neither. */
@@ -31,13 +31,13 @@ int journal_push(
 	struct journal *journal, uint16_t type, const void *body, size_t length, struct error *err);
 int journal_push_file(struct journal *journal, const char *path, struct error *err);
 
-/* Adds the kept addresses and routes that are gone: a link that is down loses some. As far as they can be. */
+/* Adds those addresses and routes again, as far as possible: a link that goes down loses some. */
 void journal_refill(struct journal *journal);
 
-/* Undoes all, as far as it can be: nobody is told what fails. */
+/* Undoes everything, as far as possible; reports no error. */
 void journal_undo(struct journal *journal);
 
-/* The same for the entries of a journal, by another process. */
+/* The same for a journal's entries, by another process. */
 void journal_replay(struct netlink *netlink, struct nlmsghdr *entries);
 
 #endif

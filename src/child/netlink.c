@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rtnetlink: one request, one answer, and the kernel's own words when it refuses; links, looked up. */
+/* rtnetlink: one request, one answer, and the kernel's own words when it refuses; links, found. */
 #include "child/netlink.h"
 
 #include <ctype.h>
@@ -11,13 +11,14 @@
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 
+#include "base/format.h"
 #include "base/invariant.h"
 #include "child/child.h"
 
-/* The kernel fills its datagrams up to the size that it has seen us receive with. */
+/* The kernel fills its datagrams up to the size of the buffers that it has seen us receive with. */
 #define DATAGRAM_MAX 32768
 
-/* --- Bytes ------------------------------------------------------------------------------------ */
+#define UNREADABLE "unreadable answer of the kernel"
 
 const void *netlink_head(const struct nlmsghdr *message, size_t size)
 {
@@ -46,24 +47,22 @@ const void *netlink_find(
 	return NULL;
 }
 
-static enum netlink_progress unreadable(struct error *err)
+static enum netlink_progress refused(struct error *err, int code, const char *why)
 {
-	error_set(err, EPROTO, "unreadable answer of the kernel");
+	error_set(err, code, "%s", why);
 	return NETLINK_REFUSED;
 }
 
-/* err from an errno and the extended ACK's text, which reads on as ours do: "Nexthop has invalid
- * gateway." becomes "nexthop has invalid gateway: network is unreachable". */
+/* err from an errno and the text of the extended ACK, in the form of ours: "Nexthop has invalid gateway."
+ * becomes "nexthop has invalid gateway: network is unreachable". */
 static void refuse(const struct nlmsghdr *message, size_t head, int code, struct error *err)
 {
 	size_t length = 0;
 	const char *words = netlink_find(message, head, NLMSGERR_ATTR_MSG, 1, &length);
-	char text[128] = "";
+	char text[128];
 
-	if (words) {
-		length = strnlen(words, length < sizeof(text) ? length : sizeof(text) - 1);
-		memcpy(text, words, length);
-	}
+	format(text, sizeof(text), "%.*s", (int)length, words ? words : "");
+	length = strlen(text);
 	while (length > 0 && (text[length - 1] == '.' || isspace((unsigned char)text[length - 1])))
 		text[--length] = '\0';
 	if (isupper((unsigned char)text[0]) && islower((unsigned char)text[1]))
@@ -74,8 +73,8 @@ static void refuse(const struct nlmsghdr *message, size_t head, int code, struct
 		memmove(err->text, err->text + 2, strlen(err->text + 2) + 1); /* ": " */
 }
 
-/* NLMSG_ERROR or NLMSG_DONE, the end of a dump: 0 or a negative errno, then the attributes. In an
- * NLMSG_ERROR the request's header stands between the two. */
+/* NLMSG_ERROR, or NLMSG_DONE at the end of a dump: 0 or a negative errno, in an NLMSG_ERROR the request's
+ * header, then the attributes. */
 static enum netlink_progress parse_end(
 	const struct nlmsghdr *message, bool is_interrupted, struct error *err)
 {
@@ -83,7 +82,7 @@ static enum netlink_progress parse_end(
 	const int *result = netlink_head(message, head);
 
 	if (!result)
-		return unreadable(err);
+		return refused(err, EPROTO, UNREADABLE);
 	if (*result == 0)
 		return is_interrupted ? NETLINK_INTERRUPTED : NETLINK_DONE;
 	refuse(message, head, *result < 0 && *result > -4096 ? -*result : EPROTO, err);
@@ -100,16 +99,14 @@ enum netlink_progress netlink_parse(
 		size_t step;
 
 		if (message->nlmsg_len < NLMSG_HDRLEN || message->nlmsg_len > length)
-			return unreadable(err);
+			return refused(err, EPROTO, UNREADABLE);
 		step = NLMSG_ALIGN(message->nlmsg_len);
 		if (message->nlmsg_seq == netlink->sequence) {
 			netlink->is_interrupted |= message->nlmsg_flags & NLM_F_DUMP_INTR;
 			if (message->nlmsg_type == NLMSG_ERROR || message->nlmsg_type == NLMSG_DONE)
 				return parse_end(message, netlink->is_interrupted, err);
-			if (netlink->length + step + NLMSG_HDRLEN > NETLINK_ANSWER_MAX) {
-				error_set(err, ENOMEM, NETLINK_FULL);
-				return NETLINK_REFUSED;
-			}
+			if (netlink->length + step + NLMSG_HDRLEN > NETLINK_ANSWER_MAX)
+				return refused(err, ENOMEM, NETLINK_FULL);
 			memcpy(netlink->answer + netlink->length, message, message->nlmsg_len);
 			netlink->length += step;
 		}
@@ -120,8 +117,6 @@ enum netlink_progress netlink_parse(
 	}
 	return NETLINK_MORE;
 }
-
-/* --- The socket ------------------------------------------------------------------------------- */
 
 int netlink_socket(unsigned groups)
 {
@@ -173,24 +168,6 @@ void netlink_put(struct netlink_request *request, uint16_t type, const void *dat
 	memcpy(to + NLA_HDRLEN, data, length);
 }
 
-/* One datagram of the kernel's. A container may send to this socket, too: that is not heard. */
-static ssize_t receive(int fd, void *bytes, size_t size)
-{
-	struct sockaddr_nl sender = {0};
-	socklen_t length;
-	ssize_t n;
-
-	do {
-		length = sizeof(sender);
-		n = recvfrom(fd, bytes, size, MSG_TRUNC, (struct sockaddr *)&sender, &length);
-	} while ((n < 0 && errno == EINTR) || (n >= 0 && sender.nl_pid != 0));
-	if (n > (ssize_t)size) {
-		errno = EMSGSIZE;
-		return -1;
-	}
-	return n;
-}
-
 int netlink_ask(struct netlink *netlink, struct nlmsghdr *request, struct error *err)
 {
 	const struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
@@ -205,13 +182,24 @@ int netlink_ask(struct netlink *netlink, struct nlmsghdr *request, struct error 
 		if (sendto(netlink->fd, request, request->nlmsg_len, 0,
 			    (const struct sockaddr *)&kernel, sizeof(kernel)) < 0)
 			return error_errno(err, "netlink: send");
-		do {
-			ssize_t n = receive(netlink->fd, datagram, sizeof(datagram));
+		progress = NETLINK_MORE;
+		while (progress == NETLINK_MORE) {
+			struct sockaddr_nl sender = {0};
+			socklen_t size = sizeof(sender);
+			ssize_t n = recvfrom(netlink->fd, datagram, sizeof(datagram), MSG_TRUNC,
+				(struct sockaddr *)&sender, &size);
 
+			/* A container may send to this socket, too. */
+			if ((n < 0 && errno == EINTR) || sender.nl_pid != 0)
+				continue;
+			if (n > (ssize_t)sizeof(datagram)) {
+				errno = EMSGSIZE;
+				n = -1;
+			}
 			if (n < 0)
 				return error_errno(err, "netlink: receive");
 			progress = netlink_parse(netlink, datagram, (size_t)n, err);
-		} while (progress == NETLINK_MORE);
+		}
 	} while (progress == NETLINK_INTERRUPTED);
 	*(struct nlmsghdr *)(netlink->answer + netlink->length) =
 		(struct nlmsghdr){.nlmsg_len = NLMSG_HDRLEN, .nlmsg_type = NLMSG_DONE};
@@ -220,15 +208,13 @@ int netlink_ask(struct netlink *netlink, struct nlmsghdr *request, struct error 
 
 int netlink_dump(struct netlink *netlink, uint16_t type, struct error *err)
 {
-	/* Of any family: the head of each type begins with it, and is no longer than this one. */
+	/* Of any family, with which the head of each type begins; none is longer than this one. */
 	const struct ifinfomsg head = {.ifi_family = AF_UNSPEC};
 	struct netlink_request request;
 
 	netlink_begin(&request, type, NLM_F_DUMP, &head, sizeof(head));
 	return netlink_ask(netlink, &request.header, err);
 }
-
-/* --- Links ------------------------------------------------------------------------------------ */
 
 bool network_link_parse(
 	const struct nlmsghdr *message, const uint8_t *mac, struct network_link *link)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rtnetlink: one request, one answer, and the kernel's own words when it refuses; links, looked up. */
+/* rtnetlink: one request, one answer, and the kernel's own words when it refuses; links, found. */
 #ifndef CHILD_NETLINK_H
 #define CHILD_NETLINK_H
 
@@ -13,15 +13,14 @@
 #include "base/error.h"
 #include "spec/address.h"
 
-/* More than the network of any guest takes. malloc leaves the pages untouched that nobody needs. */
+/* More than the network of any guest takes; malloc touches no page before it is used. */
 #define NETLINK_ANSWER_MAX (2 * MIB)
 #define NETLINK_FULL       "the network's state takes too much memory"
 
 struct netlink {
 	int fd; /* owned */
 	uint32_t sequence;
-	/* The answer to the last request: messages, and NLMSG_DONE behind them. Their lengths were
-	 * checked. */
+	/* The answer to the last request: messages of checked lengths, then NLMSG_DONE. */
 	uint8_t *answer; /* owned, malloc */
 	size_t length;
 	bool is_interrupted; /* the objects changed while they were read */
@@ -44,7 +43,7 @@ void netlink_open(struct netlink *netlink);
 /* A request of `type` with NLM_F_* `flags`; `head` is the struct that the type begins with. */
 void netlink_begin(struct netlink_request *request, uint16_t type, uint16_t flags, const void *head,
 	size_t length);
-/* Adds an attribute. Asserts that there is room: what is longer has been refused before. */
+/* Adds an attribute. Asserts that there is room: the caller refuses longer ones. */
 void netlink_put(struct netlink_request *request, uint16_t type, const void *data, size_t length);
 
 /* Sends it and waits for the end of its answer: 0, or -1 with err, whose code is the kernel's errno. */
@@ -59,29 +58,29 @@ struct network_link {
 	uint32_t mtu;
 };
 
-/* By name, or by MAC where it is not NULL; with neither, the one of link->index. 0, or -1 with err, whose
- * code is ENODEV where there is none. */
+/* By MAC, else by name, else by link->index; NULL for what is not given. 0, or -1 with err, whose code is
+ * ENODEV when there is no such link. */
 int network_link_find(struct netlink *netlink, const char *name, const uint8_t *mac,
 	struct network_link *link, struct error *err);
 
-/* From here on pure functions over bytes. */
+/* Pure functions over bytes. */
 
 enum netlink_progress { NETLINK_MORE, NETLINK_DONE, NETLINK_INTERRUPTED, NETLINK_REFUSED };
 
-/* One received datagram: what belongs to the answer is added to it. `bytes` is aligned for a struct
+/* Adds the messages of a datagram to the answer, if they belong to it. `bytes` is aligned for a struct
  * nlmsghdr. */
 enum netlink_progress netlink_parse(
 	struct netlink *netlink, const void *bytes, size_t length, struct error *err);
 
-/* Is it a link, and with that MAC, unless NULL? */
+/* Whether the message describes a link, with that MAC unless it is NULL. */
 bool network_link_parse(
 	const struct nlmsghdr *message, const uint8_t *mac, struct network_link *link);
 
 /* The message's head of `size` bytes; NULL when the message is shorter. */
 const void *netlink_head(const struct nlmsghdr *message, size_t size);
 
-/* The first attribute of that type behind a head of `head` bytes, of at least `least` bytes; NULL
- * when there is none. *length, unless NULL, is how long it is. */
+/* The first attribute of that type, of at least `least` bytes, after a head of `head` bytes; NULL: there is
+ * none. *length, unless NULL, becomes its length. */
 const void *netlink_find(
 	const struct nlmsghdr *message, size_t head, uint16_t type, size_t least, size_t *length);
 

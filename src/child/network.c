@@ -34,16 +34,15 @@ struct plan {
 	struct interface_address *addresses;
 	size_t addresses_count;
 	struct network_link link;
-	bool is_order_kept; /* what restores the order of its addresses is in the journal */
+	bool is_order_kept; /* the journal restores the order of its addresses */
 };
 
 struct set_up {
 	const struct child_network *network;
 	struct journal *journal;
-	struct plan *plans;   /* one for each interface */
-	struct route *routes; /* one for each route */
-	int events;           /* reports new links; -1: not asked for yet */
-	uint64_t until;       /* of waiting for devices: clock_now() */
+	struct plan *plans; /* one for each interface */
+	int events;         /* a socket that reports changes of links; -1: none yet */
+	uint64_t until;     /* of waiting for devices: clock_now() */
 };
 
 /* --- Text ------------------------------------------------------------------------------------- */
@@ -99,26 +98,9 @@ static void parse_interface(const struct interface_spec *spec, struct plan *plan
 	}
 }
 
-static void parse_all(struct set_up *s)
-{
-	const struct child_network *network = s->network;
-	struct error err;
-
-	if (network->interfaces_count > INTERFACES_MAX)
-		die("%zu interfaces: more than %u", network->interfaces_count, INTERFACES_MAX);
-	s->plans = calloc(network->interfaces_count + 1, sizeof(*s->plans));
-	if (!s->plans)
-		die("out of memory");
-	for (size_t i = 0; i < network->interfaces_count; i++)
-		parse_interface(&network->interfaces[i], &s->plans[i]);
-	s->routes = routes_parse(network->routes, network->routes_count, &err);
-	if (!s->routes)
-		die_error(&err);
-}
-
 /* --- Devices ---------------------------------------------------------------------------------- */
 
-bool interface_address_is_told(
+bool interface_address_matches(
 	const struct interface_address *address, int index, const struct nlmsghdr *message)
 {
 	const struct ifaddrmsg *head = netlink_head(message, sizeof(*head));
@@ -139,7 +121,7 @@ static bool has_address(struct set_up *s, int index, const struct interface_addr
 
 	if (netlink_dump(netlink, RTM_GETADDR, &ignored) == 0)
 		for_each_message (message, netlink->answer)
-			if (interface_address_is_told(address, index, message))
+			if (interface_address_matches(address, index, message))
 				return true;
 	return false;
 }
@@ -156,7 +138,7 @@ static bool is_done(struct set_up *s, const struct plan *plan)
 	return true;
 }
 
-/* -1 with ENODEV: it is not there yet. */
+/* -1 with ENODEV: it may still come. */
 static int find_device(struct set_up *s, struct plan *plan, struct error *err)
 {
 	const struct interface_spec *spec = plan->spec;
@@ -165,7 +147,7 @@ static int find_device(struct set_up *s, struct plan *plan, struct error *err)
 	if (network_link_find(
 		    netlink, spec->device, spec->device ? NULL : plan->mac, &plan->link, err) == 0)
 		return 0;
-	/* The same command again: the device has its new name by now. */
+	/* When a host repeats a command the device already has its new name. */
 	if (err->code == ENODEV && spec->device && spec->new_device_name &&
 		network_link_find(netlink, spec->new_device_name, NULL, &plan->link, err) == 0)
 		return is_done(s, plan) ? 0 : error_set(err, ENODEV, "no such device");
@@ -174,14 +156,14 @@ static int find_device(struct set_up *s, struct plan *plan, struct error *err)
 
 /* Waits until some link has changed. The event is rtnetlink's: the uevent comes before the link can be found
  * by its name. */
-static void await_event(struct set_up *s, const struct plan *plan)
+static void wait_for_link(struct set_up *s, const struct plan *plan)
 {
 	struct pollfd poller = {.events = POLLIN};
 	uint64_t now = clock_now();
 	char ignored[8192];
 
 	if (s->events < 0) {
-		/* The first time it only subscribes: no event can come between a look and a wait. */
+		/* The first time it only subscribes: the caller looks again before it waits. */
 		s->events = netlink_socket(RTMGRP_LINK);
 		(void)file_write("/sys/bus/pci/rescan", "1"); /* if there is such a bus */
 		return;
@@ -193,7 +175,7 @@ static void await_event(struct set_up *s, const struct plan *plan)
 		;
 }
 
-static void await_devices(struct set_up *s)
+static void find_devices(struct set_up *s)
 {
 	const struct settings *settings = s->network->settings;
 	uint64_t most = settings->deadline_ms / 2; /* the packet filter may need the rest */
@@ -204,7 +186,7 @@ static void await_devices(struct set_up *s)
 		while (find_device(s, &s->plans[i], &err) < 0) {
 			if (err.code != ENODEV)
 				die("interface '%s': %s", s->plans[i].name, err.text);
-			await_event(s, &s->plans[i]);
+			wait_for_link(s, &s->plans[i]);
 		}
 }
 
@@ -233,7 +215,7 @@ static int link_set_up(
 	return 0;
 }
 
-/* An attribute of `length` bytes: what it becomes, and what it is. */
+/* Changes an attribute of `length` bytes. */
 static int link_set(struct journal *journal, int index, uint16_t type, const void *to,
 	const void *from, size_t length, struct error *err)
 {
@@ -246,8 +228,8 @@ static int link_set(struct journal *journal, int index, uint16_t type, const voi
 	return journal_do(journal, &request, &inverse, err);
 }
 
-/* In two steps: to a name that no other has, for two may change places, and to the new one. Before Linux
- * 6.2 only a link that is down can get one. */
+/* In two steps, first to a name that no other link has: two links may swap names. Before Linux 6.2 only a
+ * link that is down can be renamed. */
 static int set_names(struct set_up *s, struct error *err)
 {
 	bool is_any = false;
@@ -288,7 +270,7 @@ static void address_begin(struct netlink_request *request, uint16_t type, int in
 	const struct ifaddrmsg head = {
 		.ifa_family = (uint8_t)ip->family,
 		.ifa_prefixlen = (uint8_t)prefix,
-		/* Usable at once: nobody else on this wire has it. */
+		/* Usable at once: no other host on this wire has it. */
 		.ifa_flags = ip->family == AF_INET6 ? IFA_F_NODAD : 0,
 		.ifa_index = (uint32_t)index,
 	};
@@ -315,53 +297,70 @@ static int add_address(struct set_up *s, const struct plan *plan,
 		return 0;
 	if (err->code != EEXIST)
 		return -1;
-	/* Just this one, or one that stands in its way? */
+	/* The same address with another netmask is in the way. */
 	return has_address(s, plan->link.index, address)
 		? 0
 		: error_set(err, EEXIST, "it is there with another netmask");
 }
 
-/* The first of a network's addresses is its own on the way out. So the inverse of a removal is that all
- * IPv4 addresses go, before those that are kept are made again in their order. */
-static int push_order(struct journal *journal, int index, struct error *err)
-{
-	if (netlink_dump(&journal->netlink, RTM_GETADDR, err) < 0)
-		return -1;
-	for_each_message (message, journal->netlink.answer) {
-		const struct ifaddrmsg *head = netlink_head(message, sizeof(*head));
-
-		if (head && head->ifa_family == AF_INET && head->ifa_index == (uint32_t)index &&
-			journal_push(journal, RTM_DELADDR, head, message->nlmsg_len - NLMSG_HDRLEN,
-				err) < 0)
-			return -1;
-	}
-	return 0;
-}
-
-/* Without a mask: whatever it has. One that is not there is no error. */
+/* Without a mask: whatever mask it has. One that does not exist is no error. */
 static int remove_address(struct set_up *s, struct plan *plan,
 	const struct interface_address *address, struct error *err)
 {
 	unsigned first = address->any_mask ? 0 : address->prefix;
 	unsigned last = address->any_mask ? ip_length(address->address.family) * 8 : first;
+	struct netlink *netlink = &s->journal->netlink;
 	struct netlink_request request;
 
-	if (!plan->is_order_kept && push_order(s->journal, plan->link.index, err) < 0)
-		return -1;
-	plan->is_order_kept = true;
-	/* With the first of a network's addresses the kernel deletes the others, unless told not to. */
+	/* The first address of a network is the source of what is sent. To restore that, the inverse removes
+	 * all IPv4 addresses, before those that the journal kept are added in their order. */
+	if (!plan->is_order_kept) {
+		if (netlink_dump(netlink, RTM_GETADDR, err) < 0)
+			return -1;
+		for_each_message (message, netlink->answer) {
+			const struct ifaddrmsg *head = netlink_head(message, sizeof(*head));
+
+			if (head && head->ifa_family == AF_INET &&
+				head->ifa_index == (uint32_t)plan->link.index &&
+				journal_push(s->journal, RTM_DELADDR, head,
+					message->nlmsg_len - NLMSG_HDRLEN, err) < 0)
+				return -1;
+		}
+		plan->is_order_kept = true;
+	}
+	/* Without this the kernel deletes all addresses of a network with its first one. */
 	(void)file_write("/proc/sys/net/ipv4/conf/all/promote_secondaries", "1");
 	for (unsigned prefix = first; prefix <= last; prefix++) {
 		address_begin(&request, RTM_DELADDR, plan->link.index, address, prefix);
-		if (netlink_ask(&s->journal->netlink, &request.header, err) < 0 &&
-			err->code != EADDRNOTAVAIL)
+		if (netlink_ask(netlink, &request.header, err) < 0 && err->code != EADDRNOTAVAIL)
 			return -1;
 	}
 	return 0;
 }
 
-static int set_addresses(struct set_up *s, struct plan *plan, struct error *err)
+static int set_interface(struct set_up *s, struct plan *plan, struct error *err)
 {
+	const struct interface_spec *spec = plan->spec;
+	struct network_link *link = &plan->link;
+	char accept_ra[64];
+
+	/* Again: it may have a new name. */
+	if (network_link_find(&s->journal->netlink, NULL, NULL, link, err) < 0)
+		return -1;
+	/* Before the MTU: a device whose MTU grows to IPv6's minimum gets the kernel's default back. */
+	format(accept_ra, sizeof(accept_ra), "/proc/sys/net/ipv6/conf/%s/accept_ra", link->name);
+	if (journal_push_file(s->journal, accept_ra, err) < 0)
+		return -1;
+	if (spec->mtu && spec->mtu != link->mtu &&
+		link_set(s->journal, link->index, IFLA_MTU, &spec->mtu, &link->mtu,
+			sizeof(link->mtu), err) < 0)
+		return error_wrap(err, "mtu %u", spec->mtu);
+	/* A link with addresses from the host takes none, and no routes, from others on its wire
+	 * (CVE-2020-13401: a container plays a router). Before it is up. */
+	if (spec->ip_addresses_count > 0 || spec->ip_single.ip_address)
+		(void)file_write(accept_ra, "0");
+	if (!link->is_up && link_set_up(s->journal, link, true, err) < 0)
+		return -1;
 	for (size_t i = 0; i < plan->addresses_count; i++) {
 		const struct interface_address *address = &plan->addresses[i];
 		const char *mask = address->spec->net_mask;
@@ -374,33 +373,6 @@ static int set_addresses(struct set_up *s, struct plan *plan, struct error *err)
 	return 0;
 }
 
-static int set_interface(struct set_up *s, struct plan *plan, struct error *err)
-{
-	const struct interface_spec *spec = plan->spec;
-	struct network_link *link = &plan->link;
-	char accept_ra[64];
-
-	/* It has its new name by now. */
-	if (network_link_find(&s->journal->netlink, NULL, NULL, link, err) < 0)
-		return -1;
-	/* Pushed before the MTU's: a device that grows to IPv6's least MTU begins anew with the
-	 * kernel's own. */
-	format(accept_ra, sizeof(accept_ra), "/proc/sys/net/ipv6/conf/%s/accept_ra", link->name);
-	if (journal_push_file(s->journal, accept_ra, err) < 0)
-		return -1;
-	if (spec->mtu && spec->mtu != link->mtu &&
-		link_set(s->journal, link->index, IFLA_MTU, &spec->mtu, &link->mtu,
-			sizeof(link->mtu), err) < 0)
-		return error_wrap(err, "mtu %u", spec->mtu);
-	/* Who has addresses of a host's gets none, and no routes, from what else is on its wire
-	 * (CVE-2020-13401: a container that plays a router). Before it is up. */
-	if (spec->ip_addresses_count > 0 || spec->ip_single.ip_address)
-		(void)file_write(accept_ra, "0");
-	if (!link->is_up && link_set_up(s->journal, link, true, err) < 0)
-		return -1;
-	return set_addresses(s, plan, err);
-}
-
 static int set_lo_up(struct set_up *s, struct error *err)
 {
 	static const struct interface_address address = {
@@ -411,43 +383,49 @@ static int set_lo_up(struct set_up *s, struct error *err)
 
 	if (network_link_find(&s->journal->netlink, "lo", NULL, &lo, err) < 0 || lo.is_up)
 		return 0;
-	/* It gets this one when it goes up, and keeps it. */
+	/* The kernel adds this address when lo goes up, and keeps it when lo goes down. */
 	address_begin(&inverse, RTM_DELADDR, lo.index, &address, 8);
 	if (journal_push(s->journal, RTM_DELADDR, inverse.body,
 		    inverse.header.nlmsg_len - NLMSG_HDRLEN, err) < 0)
 		return -1;
-	return link_set_up(s->journal, &lo, true, err);
-}
-
-static int set_interfaces(struct set_up *s, struct error *err)
-{
-	if (set_lo_up(s, err) < 0)
-		return error_wrap(err, "interface 'lo'");
-	if (set_names(s, err) < 0)
-		return -1;
-	for (size_t i = 0; i < s->network->interfaces_count; i++)
-		if (set_interface(s, &s->plans[i], err) < 0)
-			return error_wrap(err, "interface '%s'", s->plans[i].name);
-	return 0;
+	return link_set_up(s->journal, &lo, true, err) < 0 ? error_wrap(err, "interface 'lo'") : 0;
 }
 
 /* --- All of it -------------------------------------------------------------------------------- */
 
 void network_set_up(const struct child_network *network, struct journal *journal)
 {
-	struct set_up s = {.network = network, .journal = journal, .events = -1};
+	static struct plan plans[INTERFACES_MAX];
+	static struct route routes[ROUTES_MAX];
+	struct set_up s = {.network = network, .journal = journal, .plans = plans, .events = -1};
+	const size_t count = network->interfaces_count;
 	struct error err;
+	int rc;
 
-	parse_all(&s);
-	await_devices(&s);
+	if (count > INTERFACES_MAX)
+		die("%zu interfaces: more than %u", count, INTERFACES_MAX);
+	for (size_t i = 0; i < count; i++)
+		parse_interface(&network->interfaces[i], &plans[i]);
+	if (routes_parse(network->routes, network->routes_count, routes, &err) < 0)
+		die_error(&err);
+	find_devices(&s);
 	if (journal_keep(journal, &err) < 0)
 		die_error(&err);
-	if (set_interfaces(&s, &err) < 0 ||
-		routes_add(s.routes, network->routes_count, journal, &err) < 0) {
+
+	rc = set_lo_up(&s, &err);
+	if (rc == 0)
+		rc = set_names(&s, &err);
+	for (size_t i = 0; i < count && rc == 0; i++) {
+		rc = set_interface(&s, &plans[i], &err);
+		if (rc < 0)
+			error_wrap(&err, "interface '%s'", plans[i].name);
+	}
+	if (rc == 0)
+		rc = routes_add(routes, network->routes_count, journal, &err);
+	if (rc < 0) {
 		journal_undo(journal);
 		die_error(&err);
 	}
-	fd_close(&s.events);
 }
 
 void child_network_set_up(const void *child_network)
@@ -459,8 +437,8 @@ void child_network_set_up(const void *child_network)
 	report_done(NULL, 0);
 }
 
-/* Where its PCI function is below /sys. The driver is asked, for /sys may show the devices of another
- * network namespace. */
+/* The file below /sys that removes its PCI function. The driver says which function that is, because /sys may
+ * show the devices of another network namespace. */
 static int pci_remove_open(const char *device)
 {
 	struct ethtool_drvinfo info = {.cmd = ETHTOOL_GDRVINFO};

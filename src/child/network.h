@@ -15,14 +15,14 @@ struct child_network {
 	const struct settings *settings;
 };
 
-/* lo and the interfaces, then the routes; what exists already is no error. If it fails it undoes all and
- * dies. The open `journal` then has what undoes it, should something else fail later. */
+/* lo and the interfaces, then the routes; what exists already is no error. Once in a process. If it fails it
+ * undoes all and dies. Otherwise the open `journal` can undo all, should a later step fail. */
 void network_set_up(const struct child_network *network, struct journal *journal);
 
 /* Worker of SETUPINTERFACE and SETUPROUTE: network_set_up(). The argument is a struct child_network. */
 _Noreturn void child_network_set_up(const void *child_network);
 
-/* Worker of DELETEINTERFACE: the link goes down, its PCI function goes. The argument is a struct
+/* Worker of DELETEINTERFACE: sets the link down and removes its PCI function. The argument is a struct
  * device_spec. */
 _Noreturn void child_network_remove(const void *device_spec);
 
@@ -39,8 +39,8 @@ struct interface_address {
 /* 1 and *out, 0 when there is nothing to do, or -1 with err. */
 int interface_address_parse(
 	const struct address_spec *spec, struct interface_address *out, struct error *err);
-/* Does the kernel's message tell of this address, on the link `index`? */
-bool interface_address_is_told(
+/* Whether the kernel's message describes this address, on the link `index`. */
+bool interface_address_matches(
 	const struct interface_address *address, int index, const struct nlmsghdr *message);
 
 #endif

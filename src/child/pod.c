@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The children of STARTPOD and DESTROYPOD: what all containers share, and who holds the
- * namespaces. */
+/* The children of STARTPOD and DESTROYPOD: what all containers share, and the holder of the namespaces. */
 #include "child/pod.h"
 
 #include <errno.h>
@@ -8,7 +7,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -28,25 +26,20 @@
 #include "child/unmount.h"
 #include "limits.h"
 
-/* cache=mmap: reads and writes go to the host, as without a cache, but a file can be mapped shared
- * and writable, which apt and databases do. msize: up to 6.1 the kernel takes two contiguous
- * buffers of this size for each request, so not the 500 KiB that virtio could carry. */
+/* cache=mmap: reads and writes go to the host, as without a cache, but a file can be mapped shared and
+ * writable, which apt and databases do. msize: up to 6.1 the kernel takes two contiguous buffers of this
+ * size for each request, so it is below the 500 KiB that virtio could carry. */
 #define SHARE_OPTIONS "trans=virtio,version=9p2000.L,cache=mmap,msize=131072"
 
-static const char *const pod_files[] = {"resolv.conf", "hosts", "hostname"};
-
-static int run_open(const struct child_pod *pod)
+static void run_enter(const struct child_pod *pod)
 {
-	int fd = open(pod->settings->run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	if (fd < 0 || fchdir(fd) < 0)
-		die_errno("open '%s'", pod->settings->run_dir);
-	return fd;
+	if (chdir(pod->settings->run_dir) < 0)
+		die_errno("enter '%s'", pod->settings->run_dir);
 }
 
-static int file_create(int run, const char *name)
+static int file_create(const char *name)
 {
-	int fd = openat(run, name, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0644);
+	int fd = open(name, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0644);
 
 	if (fd < 0)
 		die_errno("create '%s'", name);
@@ -65,7 +58,7 @@ static void line(int fd, const char *fmt, ...)
 	va_end(args);
 }
 
-/* One line of all of `words`; none without any. */
+/* A line with all of `list`, unless that is empty. */
 static void words(int fd, const char *keyword, const char *const *list)
 {
 	if (!list || !list[0])
@@ -76,62 +69,38 @@ static void words(int fd, const char *keyword, const char *const *list)
 	line(fd, "\n");
 }
 
-static void resolv_conf_write(int run, const struct pod_spec *spec)
+static void files_write(const struct pod_spec *spec)
 {
 	int fd;
 
-	/* Without any of them the image's own file counts. */
-	if (!spec->dns && !spec->dns_search && !spec->dns_options)
-		return;
-	fd = file_create(run, "resolv.conf");
-	words(fd, "search", spec->dns_search);
-	for (const char **server = spec->dns; server && *server; server++)
-		line(fd, "nameserver %s\n", *server);
-	words(fd, "options", spec->dns_options);
-	close(fd);
-}
-
-static void hosts_write(int run, const char *hostname)
-{
-	int fd = file_create(run, "hosts");
-
-	line(fd, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
-	if (hostname)
-		line(fd, "127.0.1.1\t%s\n", hostname);
-	close(fd);
-}
-
-static void hostname_write(int run, const char *hostname)
-{
-	int fd;
-
-	if (!hostname)
-		return;
-	fd = file_create(run, "hostname");
-	line(fd, "%s\n", hostname);
-	close(fd);
-}
-
-static void directory_create(int run, const char *name)
-{
-	if (mkdirat(run, name, 0700) < 0 && errno != EEXIST)
-		die_errno("create '%s'", name);
-}
-
-/* A file system that has a tag and comes over virtio. 0, or -1 with errno. */
-static int tag_mount(const char *tag, const char *type, const char *options)
-{
-	int rc = mount(tag, "share", type, 0, options);
-
-	if (rc < 0 && errno == ENODEV) {
-		module_load_for(type);
-		rc = mount(tag, "share", type, 0, options);
+	/* Without any of these an image's own resolv.conf counts. */
+	if (spec->dns || spec->dns_search || spec->dns_options) {
+		fd = file_create("resolv.conf");
+		words(fd, "search", spec->dns_search);
+		for (const char **server = spec->dns; server && *server; server++)
+			line(fd, "nameserver %s\n", *server);
+		words(fd, "options", spec->dns_options);
+		close(fd);
 	}
-	return rc;
+	fd = file_create("hosts");
+	line(fd, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+	if (spec->hostname)
+		line(fd, "127.0.1.1\t%s\n", spec->hostname);
+	close(fd);
+	if (spec->hostname) {
+		fd = file_create("hostname");
+		line(fd, "%s\n", spec->hostname);
+		close(fd);
+	}
 }
 
+/* By 9p or virtiofs, both over virtio. */
 static void share_mount(const struct child_pod *pod)
 {
+	static const struct {
+		const char *type, *options;
+		int absent; /* no device has this tag; ENODEV: the kernel lacks the file system */
+	} ways[] = {{"9p", SHARE_OPTIONS, ENOENT}, {"virtiofs", NULL, EINVAL}};
 	const char *tag = pod->spec->share_dir;
 
 	if (!tag)
@@ -141,37 +110,31 @@ static void share_mount(const struct child_pod *pod)
 			die_errno("bind '%s' as share '%s'", pod->settings->share_dir, tag);
 		return;
 	}
-	if (tag_mount(tag, "9p", SHARE_OPTIONS) == 0)
-		return;
-	/* No device with this tag, or the kernel has no 9p. */
-	if (errno != ENOENT && errno != ENODEV)
-		die_errno("mount share '%s' by 9p", tag);
-	if (tag_mount(tag, "virtiofs", NULL) == 0)
-		return;
-	if (errno == EINVAL || errno == ENODEV)
-		die("share '%s': neither a 9p nor a virtiofs device has this tag", tag);
-	die_errno("mount share '%s' by virtiofs", tag);
+	for (size_t i = 0; i < COUNT(ways); i++) {
+		const char *type = ways[i].type, *options = ways[i].options;
+		int rc = mount(tag, "share", type, 0, options);
+
+		if (rc < 0 && errno == ENODEV) {
+			module_load_for(type);
+			rc = mount(tag, "share", type, 0, options);
+		}
+		if (rc == 0)
+			return;
+		if (errno != ways[i].absent && errno != ENODEV)
+			die_errno("mount share '%s' by %s", tag, type);
+	}
+	die("share '%s': neither a 9p nor a virtiofs device has this tag", tag);
 }
 
-/* One for all containers: what they share by IPC they find here. */
-static void shm_mount(void)
-{
-	char options[64];
-
-	format(options, sizeof(options), "mode=1777,size=%u", SHM_BYTES);
-	if (mount("shm", "shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0)
-		die_errno("mount the pod's shm");
-}
-
-/* EINVAL: nothing was mounted; ENOENT: it did not come so far. */
+/* EINVAL: nothing is mounted there; ENOENT: STARTPOD did not get so far. */
 static void detach(const char *name)
 {
 	if (umount2(name, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL && errno != ENOENT)
 		die_errno("unmount the pod's %s", name);
 }
 
-/* All or nothing, and the last step: what fails before it leaves the network alone. Then the worker's
- * good end, with what undoes it: the journal, in front of it the text for portmap_undo(). */
+/* The last step, and all or nothing: what fails before it leaves the network alone. Reports what undoes it:
+ * the journal, whose first entry is the text for portmap_undo(). */
 static _Noreturn void network_prepare(const struct child_pod *pod)
 {
 	const struct pod_spec *spec = pod->spec;
@@ -182,19 +145,16 @@ static _Noreturn void network_prepare(const struct child_pod *pod)
 		.routes_count = spec->routes_count,
 		.settings = pod->settings,
 	};
-	uint32_t limit_ms = pod->settings->deadline_ms / 8;
-	char *undo = NULL;
+	const uint32_t limit_ms = pod->settings->deadline_ms / 8;
+	const char *undo;
 	struct journal journal;
 	struct error err;
 
 	journal_open(&journal);
 	network_set_up(&network, &journal);
-	if (((spec->iptable_rules || spec->white_lists) &&
-		    portmap_begin(spec->iptable_rules, spec->white_lists, limit_ms, &undo, &err) <
-			    0) ||
-		journal_push(&journal, NLMSG_NOOP, undo ? undo : "", undo ? strlen(undo) + 1 : 1,
-			&err) < 0) {
-		portmap_undo(undo ? undo : "", limit_ms);
+	if (portmap_begin(spec->iptable_rules, spec->white_lists, limit_ms, &undo, &err) < 0 ||
+		journal_push(&journal, NLMSG_NOOP, undo, strlen(undo) + 1, &err) < 0) {
+		portmap_undo(undo, limit_ms);
 		journal_undo(&journal);
 		die_error(&err);
 	}
@@ -213,20 +173,22 @@ static void network_restore(const struct child_pod *pod)
 
 void child_pod_prepare(const void *child_pod)
 {
+	static const char *const directories[] = {"share", "shm", "root", "volume"};
 	const struct child_pod *pod = child_pod;
-	int run = run_open(pod);
+	char options[64];
 	struct error err;
 
+	run_enter(pod);
 	umask(022);
 	child_clock_set();
-	directory_create(run, "share");
-	directory_create(run, "shm");
-	directory_create(run, "root");
-	directory_create(run, "volume");
-	resolv_conf_write(run, pod->spec);
-	hosts_write(run, pod->spec->hostname);
-	hostname_write(run, pod->spec->hostname);
-	shm_mount();
+	for (size_t i = 0; i < COUNT(directories); i++)
+		if (mkdirat(AT_FDCWD, directories[i], 0700) < 0 && errno != EEXIST)
+			die_errno("create '%s'", directories[i]);
+	files_write(pod->spec);
+	/* One for all containers, which share memory by it. */
+	format(options, sizeof(options), "mode=1777,size=%u", SHM_BYTES);
+	if (mount("shm", "shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0)
+		die_errno("mount the pod's shm");
 	share_mount(pod);
 	if (pod->cgroup >= 0 && cgroup_limits_pod(pod->cgroup_parent, pod->cgroup, &err) < 0)
 		die("limit the pod: %s", err.text);
@@ -235,17 +197,18 @@ void child_pod_prepare(const void *child_pod)
 
 void child_pod_release(const void *child_pod)
 {
+	static const char *const files[] = {"resolv.conf", "hosts", "hostname"};
 	const struct child_pod *pod = child_pod;
-	int run = run_open(pod);
 	size_t failed;
 
-	for (size_t i = 0; i < COUNT(pod_files); i++)
-		unlinkat(run, pod_files[i], 0);
+	run_enter(pod);
+	for (size_t i = 0; i < COUNT(files); i++)
+		unlink(files[i]);
 	failed = child_unmount_all(pod->mount_ns, pod->mount_ns_count);
 	detach("shm");
 	detach("share");
 	sync();
-	/* Behind all that must not be lost. */
+	/* After the data is safe. */
 	if (pod->before)
 		network_restore(pod);
 	if (failed > 0)
@@ -267,7 +230,7 @@ void child_pod_init(const void *child_pod)
 		die_errno("set host name '%s'", hostname);
 	child_rootfs_empty(pod->settings->run_dir);
 
-	/* The kernel itself reaps the children of one who ignores SIGCHLD, inherited ones too. */
+	/* The kernel then reaps all children, orphans too. */
 	signal(SIGCHLD, SIG_IGN);
 	setsid();
 	for (int fd = 0; fd < 3; fd++)
@@ -275,8 +238,8 @@ void child_pod_init(const void *child_pod)
 	if (pod->cgroup_leaf >= 0)
 		close(pod->cgroup_leaf);
 	report_alive();
-	/* No other signal of the pod's own reaches the init of a PID namespace that has no handler
-	 * for it; the agent's SIGKILL does. */
+	/* No signal from inside its PID namespace reaches an init that has no handler for it; the agent's
+	 * SIGKILL does. */
 	for (;;)
 		pause();
 }

@@ -14,23 +14,21 @@ struct child_pod {
 	int cgroup_leaf;           /* pod init's own; -1: none */
 	const int *mount_ns;       /* release: of the containers that are left */
 	size_t mount_ns_count;
-	void *before; /* release, of a pod that could not be started: what prepare reported; or NULL */
+	void *before; /* release, of a pod whose start failed: what prepare reported; or NULL */
 };
 
 /* Worker, in the agent's own namespaces: mounts the share (9p over virtio, else virtiofs, of the tag
- * spec->share_dir) on run_dir/share and a tmpfs on run_dir/shm, writes
- * run_dir/{resolv.conf,hosts,hostname}, makes run_dir/{root,volume}, limits the pod's cgroup, sets up
- * the network and its port mapping, then report_done() with what these two were before. The argument
- * is a struct child_pod. */
+ * spec->share_dir) on run_dir/share and a tmpfs on run_dir/shm, writes run_dir/{resolv.conf,hosts,hostname},
+ * makes run_dir/{root,volume}, limits the pod's cgroup, sets up the network and the port mapping, and
+ * reports what undoes these two. The argument is a struct child_pod, as for both below. */
 _Noreturn void child_pod_prepare(const void *child_pod);
 
-/* Worker: undoes it. Restores the network, unmounts all that the containers have and the share, syncs,
- * report_done(). */
+/* Worker: undoes that. Unmounts all that the containers have and the share, syncs, then restores the network
+ * from `before`. */
 _Noreturn void child_pod_release(const void *child_pod);
 
-/* First process of a new PID namespace: takes new UTS, IPC and mount namespaces, sets the host
- * name, moves into an empty read-only root, becomes non-dumpable, writes the record DONE, and
- * reaps for ever. */
+/* First process of a new PID namespace: makes new UTS, IPC and mount namespaces, sets the host name, moves
+ * into an empty read-only root, becomes non-dumpable, writes the record DONE, and reaps until it is killed. */
 _Noreturn void child_pod_init(const void *child_pod);
 
 #endif

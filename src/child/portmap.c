@@ -8,14 +8,13 @@
  *     external        a hostPort                  redirected to its containerPort, accepted
  *     anybody else, anything else                 dropped
  *
- * Our rules stand in a chain of each table, and those of a container's ports in chains of its own, to which
- * ours lead: a worker makes them before its first process begins, and whoever unmounts it removes them.
+ * The pod has a chain in each table. A container with ports has chains of its own, to which the pod's lead: a
+ * worker makes them before its first process begins, and the child that unmounts it removes them.
  * iptables-restore changes a table at once or not at all.
  */
 #include "child/portmap.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -35,14 +34,14 @@
 
 #define NAT    "hyperstart-PREROUTING"
 #define FILTER "hyperstart-INPUT"
-/* A container's chain in each table: its number follows. */
+/* Before the number of a container's chains. */
 #define CHAIN_OF "hyperstart-"
 
-/* What 256 MiB of guest can well afford; the kernel's own choice for it is 2048. */
+/* A guest of 256 MiB can afford this; the kernel's own choice for it is 2048 buckets. */
 #define CONNTRACK_BUCKETS "16384"
 #define CONNTRACK_MAX     "65536"
 
-#define NOT_FOUND 127 /* as a shell says it */
+#define NOT_FOUND 127 /* as in a shell */
 
 /* --- Programs --------------------------------------------------------------------------------- */
 
@@ -59,7 +58,7 @@ static _Noreturn void run_child(const char *const argv[], const int stdio[3], pi
 	static char *const environment[] = {"PATH=/usr/sbin:/sbin:/usr/bin:/bin", NULL};
 	char path[64];
 
-	/* What is given up on must not write its rules later. */
+	/* When the worker is killed its program must not change the rules later. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(1);
@@ -73,8 +72,8 @@ static _Noreturn void run_child(const char *const argv[], const int stdio[3], pi
 	_exit(NOT_FOUND);
 }
 
-/* What a program complained of, the first line of it. */
-static int complain(const char *program, int complaints, struct error *err)
+/* An error with the first line that the program wrote on stderr. */
+static void complain(const char *program, int complaints, struct error *err)
 {
 	char text[256];
 	ssize_t length = pread(complaints, text, sizeof(text) - 1, 0);
@@ -84,34 +83,18 @@ static int complain(const char *program, int complaints, struct error *err)
 	for (char *c = text; *c; c++)
 		if ((unsigned char)*c < ' ' || (unsigned char)*c > '~')
 			*c = '?';
+	error_set(err, EINVAL, "%s", *text ? text : "failed without a word");
 	/* Most begin with their name. */
-	if (strncmp(text, program, strlen(program)) == 0)
-		return error_set(err, EINVAL, "%s", text);
-	return error_set(err, EINVAL, "%s: %s", program, *text ? text : "failed without a word");
+	if (strncmp(text, program, strlen(program)) != 0)
+		error_wrap(err, "%s", program);
 }
 
-/* Its end, if it comes in time; else it is killed. */
-static int await(pid_t pid, int *status, uint32_t limit_ms, struct error *err)
-{
-	struct pollfd poller = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
-
-	if (poll(&poller, 1, limit_ms > INT_MAX ? -1 : (int)limit_ms) == 0) {
-		kill(pid, SIGKILL);
-		error_set(err, ETIMEDOUT, "not done in %u ms", limit_ms);
-		pid = -1;
-	} else if (waitpid(pid, status, 0) < 0) {
-		error_errno(err, "wait");
-		pid = -1;
-	}
-	close(poller.fd);
-	return pid < 0 ? -1 : 0;
-}
-
-/* Runs it with `input` as stdin, read from its start, and `output` as stdout. */
+/* Runs it with `input` as stdin, read from its start, and `output` as stdout. After the limit it is killed. */
 static int run(
 	const char *const argv[], int input, int output, uint32_t limit_ms, struct error *err)
 {
 	int complaints = memory_open(err), status = 0, rc = -1;
+	struct pollfd poller = {.events = POLLIN};
 	pid_t pid, parent = getpid();
 
 	if (complaints < 0)
@@ -120,38 +103,45 @@ static int run(
 	pid = _Fork();
 	if (pid == 0)
 		run_child(argv, (const int[]){input, output, complaints}, parent);
-	if (pid < 0)
+	poller.fd = pid < 0 ? -1 : (int)syscall(SYS_pidfd_open, pid, 0);
+	if (pid < 0) {
 		error_errno(err, "run %s", argv[0]);
-	else if (await(pid, &status, limit_ms, err) < 0)
-		error_wrap(err, "%s", argv[0]);
-	else if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-		rc = 0;
-	else if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_FOUND)
+	} else if (poll(&poller, 1, limit_ms > INT_MAX ? -1 : (int)limit_ms) == 0) {
+		kill(pid, SIGKILL);
+		error_set(err, ETIMEDOUT, "%s: not done in %u ms", argv[0], limit_ms);
+	} else if (waitpid(pid, &status, 0) < 0) {
+		error_errno(err, "%s: wait", argv[0]);
+	} else if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_FOUND) {
 		error_set(err, ENOENT, "there is no %s in this guest", argv[0]);
-	else
+	} else if (status != 0) {
 		complain(argv[0], complaints, err);
+	} else {
+		rc = 0;
+	}
+	fd_close(&poller.fd);
 	close(complaints);
 	return rc;
 }
 
-static int restore(int rules, uint32_t limit_ms, struct error *err)
+/* `option`: "--noflush", or NULL: the tables are emptied first. */
+static int restore(int rules, const char *option, uint32_t limit_ms, struct error *err)
 {
-	/* -w: wait for another one's end, at most 5 s. */
-	static const char *const argv[] = {"iptables-restore", "-w", "5", "--noflush", NULL};
+	/* -w 5: waits at most 5 s for another iptables. */
+	const char *const argv[] = {"iptables-restore", "-w", "5", option, NULL};
 
 	return run(argv, rules, rules, limit_ms, err);
 }
 
 /* --- Rules ------------------------------------------------------------------------------------ */
 
-/* A rule for each of `networks`, of which there may be none. */
+/* A rule for each of `networks`, which may be NULL. */
 static void write_rules(int rules, const char *chain, const char **networks, const char *rule)
 {
 	for (; networks && *networks; networks++)
 		dformat(rules, "-A %s -s %s %s\n", chain, *networks, rule);
 }
 
-/* Both chains of the pod, with no port yet. */
+/* Both chains of the pod, without ports. */
 static void write_pod(int rules, const struct white_lists_spec *lists)
 {
 	dformat(rules,
@@ -164,9 +154,8 @@ static void write_pod(int rules, const struct white_lists_spec *lists)
 	dformat(rules, "-A " FILTER " -j DROP\nCOMMIT\n");
 }
 
-static const char *protocol_of(const struct container_spec *container, size_t i)
+static const char *protocol_of(const struct port_spec *port, size_t i)
 {
-	const struct port_spec *port = &container->ports[i];
 	const char *protocol = port->protocol ? port->protocol : "tcp";
 
 	if (port->host_port == 0 || port->container_port == 0)
@@ -182,38 +171,34 @@ void child_portmap_open(const void *child_ports)
 {
 	const struct child_ports *ports = child_ports;
 	const struct white_lists_spec *lists = ports->lists;
-	const struct container_spec *container = ports->container;
+	const struct port_spec *port = ports->container->ports;
+	const size_t count = ports->container->ports_count;
 	char name[32], rule[128];
 	struct error err;
 	int rules = memory_open(&err);
 
 	if (rules < 0)
 		die_error(&err);
-	if (container->ports_count > PORTS_MAX)
-		die("%zu ports: more than %u", container->ports_count, PORTS_MAX);
+	if (count > PORTS_MAX)
+		die("%zu ports: more than %u", count, PORTS_MAX);
 	format(name, sizeof(name), CHAIN_OF "%u", ports->chain);
 	dformat(rules, "*nat\n:%s - [0:0]\n-A " NAT " -j %s\n", name, name);
-	for (size_t i = 0; i < container->ports_count; i++) {
-		const struct port_spec *port = &container->ports[i];
-
+	for (size_t i = 0; i < count; i++) {
 		format(rule, sizeof(rule), "-p %s --dport %u -j REDIRECT --to-ports %u",
-			protocol_of(container, i), port->host_port, port->container_port);
+			protocol_of(&port[i], i), port[i].host_port, port[i].container_port);
 		write_rules(rules, name, lists->internal, rule);
 		write_rules(rules, name, lists->external, rule);
 	}
 	dformat(rules, "COMMIT\n*filter\n:%s - [0:0]\n-I " FILTER " -j %s\n", name, name);
-	/* Let in by the port that was asked for: the container's own is not open, if the host's is
-	 * another. */
-	for (size_t i = 0; i < container->ports_count; i++) {
-		const struct port_spec *port = &container->ports[i];
-
+	/* By the port that was asked for: the container's own is closed, unless it is the same. */
+	for (size_t i = 0; i < count; i++) {
 		format(rule, sizeof(rule),
 			"-p %s --dport %u -m conntrack --ctorigdstport %u -j ACCEPT",
-			protocol_of(container, i), port->container_port, port->host_port);
+			protocol_of(&port[i], i), port[i].container_port, port[i].host_port);
 		write_rules(rules, name, lists->external, rule);
 	}
 	dformat(rules, "COMMIT\n");
-	if (restore(rules, UINT32_MAX, &err) < 0) /* this worker's deadline will do */
+	if (restore(rules, "--noflush", UINT32_MAX, &err) < 0) /* the worker has a deadline */
 		die_error(&err);
 	report_done(NULL, 0);
 }
@@ -223,7 +208,7 @@ int portmap_close_ports(unsigned chain, uint32_t limit_ms, struct error *err)
 	static const char *const tables[][2] = {{"nat", NAT}, {"filter", FILTER}};
 	int rc = 0;
 
-	/* Table by table: an open that was killed between them has made but one. */
+	/* Table by table: a worker that was killed may have made the chain of one alone. */
 	for (size_t i = 0; i < COUNT(tables); i++) {
 		int rules = memory_open(err);
 
@@ -233,17 +218,17 @@ int portmap_close_ports(unsigned chain, uint32_t limit_ms, struct error *err)
 			"*%s\n:" CHAIN_OF "%u - [0:0]\n-D %s -j " CHAIN_OF "%u\n-X " CHAIN_OF
 			"%u\nCOMMIT\n",
 			tables[i][0], chain, tables[i][1], chain, chain);
-		rc |= restore(rules, limit_ms, err);
+		rc |= restore(rules, "--noflush", limit_ms, err);
 		close(rules);
 	}
 	return rc;
 }
 
-/* --- The pod's begin, and its undoing --------------------------------------------------------- */
+/* --- The pod: rules before and after ---------------------------------------------------------- */
 
 #define CHAIN(name) ":" name " ACCEPT [0:0]\n"
 
-/* A table that nobody has touched. */
+/* The tables of an untouched guest. */
 static const struct {
 	const char *name, *chains;
 } tables[] = {
@@ -294,7 +279,7 @@ bool portmap_is_empty(const char *rules)
 	return true;
 }
 
-/* All of a memfd, as a string. */
+/* All of a memfd, as a string; its offset is then at its end. */
 static char *read_all(int fd, struct error *err)
 {
 	off_t length = lseek(fd, 0, SEEK_END);
@@ -309,35 +294,28 @@ static char *read_all(int fd, struct error *err)
 	return text;
 }
 
-/* What makes the tables again what they are now: those that there are as they are, the others that
- * `rules` will make empty. */
+/* A text that restores the present state of all tables; those that `rules` will create are empty in it. */
 static char *save(const char *rules, uint32_t limit_ms, struct error *err)
 {
 	static const char *const argv[] = {"iptables-save", NULL};
 	int fd = memory_open(err);
-	char *text = NULL;
 	unsigned missing;
+	char *text;
 
-	if (fd < 0)
+	if (fd < 0 || run(argv, fd, fd, limit_ms, err) < 0)
 		return NULL;
-	if (run(argv, fd, fd, limit_ms, err) == 0)
-		text = read_all(fd, err);
-	if (text) {
-		missing = portmap_tables(rules) & ~portmap_tables(text);
-		free(text);
-		lseek(fd, 0, SEEK_END);
-		for (size_t i = 0; i < COUNT(tables); i++)
-			if (missing & 1u << i)
-				dformat(fd, "%s%sCOMMIT\n", tables[i].name, tables[i].chains);
-		text = read_all(fd, err);
-	}
-	close(fd);
-	return text;
+	text = read_all(fd, err);
+	if (!text)
+		return NULL;
+	missing = portmap_tables(rules) & ~portmap_tables(text);
+	for (size_t i = 0; i < COUNT(tables); i++)
+		if (missing & 1u << i)
+			dformat(fd, "%s%sCOMMIT\n", tables[i].name, tables[i].chains);
+	return read_all(fd, err);
 }
 
 void portmap_undo(const char *undo, uint32_t limit_ms)
 {
-	static const char *const argv[] = {"iptables-restore", "-w", "5", NULL};
 	const char *next;
 
 	/* Table by table: one that does not exist must not keep the others from being restored. */
@@ -349,7 +327,7 @@ void portmap_undo(const char *undo, uint32_t limit_ms)
 		if (fd < 0)
 			return;
 		dformat(fd, "%.*s", (int)(next - at), at);
-		run(argv, fd, fd, limit_ms, &err);
+		restore(fd, NULL, limit_ms, &err);
 		close(fd);
 		if (err.code == ETIMEDOUT)
 			return;
@@ -357,40 +335,34 @@ void portmap_undo(const char *undo, uint32_t limit_ms)
 }
 
 int portmap_begin(const char *rules, const struct white_lists_spec *lists, uint32_t limit_ms,
-	char **undo, struct error *err)
+	const char **undo, struct error *err)
 {
-	int fd = memory_open(err), rc = -1;
-	char *text = NULL;
+	char *text, *before;
+	int fd;
 
-	*undo = NULL;
-	if (fd < 0)
-		return -1;
+	*undo = "";
 	if (rules && portmap_is_empty(rules))
 		rules = NULL;
-	if (!rules && !lists) {
-		close(fd);
+	if (!rules && !lists)
 		return 0;
-	}
+	fd = memory_open(err);
+	if (fd < 0)
+		return -1;
 	if (rules)
 		dformat(fd, "%s\n", rules);
 	if (lists)
 		write_pod(fd, lists);
 	text = read_all(fd, err);
-	if (text)
-		*undo = save(text, limit_ms, err);
-	if (*undo)
-		rc = restore(fd, limit_ms, err);
-	if (rc == 0 && lists) {
-		/* Of as many connections as a server has. */
+	before = text ? save(text, limit_ms, err) : NULL;
+	if (!before)
+		return -1;
+	*undo = before;
+	if (restore(fd, "--noflush", limit_ms, err) < 0)
+		return -1;
+	if (lists) {
+		/* For as many connections as a server has. */
 		(void)file_write("/proc/sys/net/netfilter/nf_conntrack_buckets", CONNTRACK_BUCKETS);
 		(void)file_write("/proc/sys/net/netfilter/nf_conntrack_max", CONNTRACK_MAX);
 	}
-	if (rc < 0 && *undo) {
-		portmap_undo(*undo, limit_ms);
-		free(*undo);
-		*undo = NULL;
-	}
-	free(text);
-	close(fd);
-	return rc;
+	return 0;
 }

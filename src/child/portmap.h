@@ -8,33 +8,32 @@
 #include "spec/spec.h"
 
 struct child_ports {
-	unsigned chain; /* a number that no other container of the agent has had */
+	unsigned chain; /* a number that no other container has had */
 	const struct white_lists_spec *lists;
 	const struct container_spec *container;
 };
 
-/* Worker: opens a container's ports, by a chain of its own in each table. The argument is a struct
- * child_ports. */
+/* Worker: opens a container's ports by its chain in each table. The argument is a struct child_ports. */
 _Noreturn void child_portmap_open(const void *child_ports);
 
-/* Takes them away, table by table, none for longer than the limit. 0, or -1 with err; a start that was cut
- * short may have left nothing to take away. */
+/* Removes these chains, in at most the limit for each table. 0, or -1 with err; a start that was cancelled
+ * may have left none to remove. */
 int portmap_close_ports(unsigned chain, uint32_t limit_ms, struct error *err);
 
-/* STARTPOD's part, in its worker: `rules` as they are, and the port mapping of `lists` with no port
- * yet; each may be NULL. 0 and *undo, a text for portmap_undo() that is malloced; or -1 with err and
- * all as it was. It takes three times the limit at most. */
+/* STARTPOD's part, in its worker: `rules` as they are, and the port mapping of `lists` without ports; each
+ * may be NULL. 0, or -1 with err; in both cases portmap_undo() of *undo restores what was there before. It
+ * takes twice the limit at most. */
 int portmap_begin(const char *rules, const struct white_lists_spec *lists, uint32_t limit_ms,
-	char **undo, struct error *err);
+	const char **undo, struct error *err);
 
-/* Puts back what was there before, as far as it can be. It ends with the first program that takes
- * longer than the limit. */
+/* Restores as much as possible; returns after the first program that takes longer than the limit. */
 void portmap_undo(const char *undo, uint32_t limit_ms);
 
-/* A text of rules: which of the known tables does it name? A bit for each, for portmap_begin(). */
-unsigned portmap_tables(const char *rules);
+/* Pure functions. */
 
-/* A text of rules without any: tables with nothing but comments and chains that accept. */
+/* Which of the known tables a text of rules names, a bit for each. */
+unsigned portmap_tables(const char *rules);
+/* A text without rules: comments, tables, and chains that accept. */
 bool portmap_is_empty(const char *rules);
 
 #endif

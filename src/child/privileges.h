@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a process may do: its limits, its identity and its capabilities. */
+/* What a process may do: its limits, its system calls, its identity and its capabilities. */
 #ifndef CHILD_PRIVILEGES_H
 #define CHILD_PRIVILEGES_H
 
@@ -8,15 +8,10 @@
 #include "child/user.h"
 #include "spec/spec.h"
 
-struct child_privileges {
-	const struct process_spec *process;
-	const struct child_user *user;
-	struct rlimit nofile; /* unless the process has one of its own */
-	int root;             /* of the container: an fd */
-};
-
-/* For good, so last before execve: the limits, no_new_privs, user and groups, the five sets. May
- * die. */
-void child_privileges_take(const struct child_privileges *privileges);
+/* Irreversible, so last before execve: the limits (of open files `nofile`, unless the process has its own),
+ * no_new_privs, the system calls that a process without CAP_SYS_ADMIN must not make, user and groups, the
+ * five sets. `root` is the container's, an fd. May die. */
+void child_privileges_take(const struct process_spec *process, const struct child_user *user,
+	const struct rlimit *nofile, int root);
 
 #endif

@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -26,7 +25,7 @@
 #define PID_LIMIT  (1 << 22) /* the kernel's, for any machine with 64 bits */
 #define CELL_MAX   128u
 #define HEADER_MAX 255u
-#define NUMBER_MAX (1L << 48) /* larger ones are cut to this: products of them do not overflow */
+#define NUMBER_MAX (1L << 48) /* larger ones become this, so that products do not overflow */
 #define MONTHS     "JanFebMarAprMayJunJulAugSepOctNovDec"
 #define TICKS      100 /* a second, whatever the kernel's HZ is: USER_HZ */
 
@@ -104,8 +103,8 @@ int ps_format_parse(struct ps_format *format, const char *const *psargs, struct 
 
 static bool numbers_read(const struct ps_process *p, long n[NUMBERS])
 {
-	/* "pid (comm) state number…": only comm may contain further parentheses. A newline in the name
-	 * is escaped in status. */
+	/* "pid (comm) state number…": only comm may contain more parentheses. In status the kernel escapes a
+	 * newline in the name. */
 	const char *open = strchr(p->stat, '('), *at = strrchr(p->stat, ')');
 	const char *uid = file_line(p->status, strlen(p->status), "Uid:\t");
 	uint64_t number;
@@ -130,7 +129,7 @@ static bool numbers_read(const struct ps_process *p, long n[NUMBERS])
 	n[PMEM] = n[RSS] * 1000 / (long)(p->machine.totalram / KIB);
 	n[TIME] = (n[UTIME] + n[STIME]) / TICKS;
 	n[ELAPSED] = p->machine.uptime - n[START] / TICKS;
-	/* Of one CPU, over all of its life. */
+	/* Of one CPU, over the life of the process. */
 	n[PCPU] = n[ELAPSED] > 0 ? (n[UTIME] + n[STIME]) * 1000 / TICKS / n[ELAPSED] : 0;
 	n[C] = n[PCPU] < 990 ? n[PCPU] / 10 : 99;
 	return true;
@@ -193,11 +192,11 @@ static const char *value_text(int value, const struct ps_process *p, const long 
 	default:
 		format(cell, CELL_MAX, "%ld", number);
 	}
-	/* Without a word the columns behind it would move: comm can be empty. */
+	/* comm can be empty, and a missing word would move the columns after it. */
 	return cell[0] ? cell : "?";
 }
 
-/* Not what moves the cursor, begins a line, or turns the direction of writing. */
+/* Not a control character, a line separator or a mark of the writing direction. */
 static bool is_printable(const char *at, size_t length)
 {
 	uint32_t c = (unsigned char)*at & (length > 1 ? 0x7fu >> length : 0x7fu);
@@ -259,7 +258,7 @@ size_t ps_line(
 	return length + 1;
 }
 
-/* One read takes all that fits of a regular file; NULs in it become blanks. Closes the fd. */
+/* One read, which takes all that fits of a regular file; NULs become blanks. Closes the fd. */
 static size_t read_string(int fd, char *to, size_t size)
 {
 	ssize_t n = io_read(fd, to, size - 1);
@@ -276,7 +275,7 @@ static size_t read_string(int fd, char *to, size_t size)
 
 void child_ps_main(const void *child_ps)
 {
-	char *listed = calloc(PID_LIMIT, 1); /* the kernel may list one twice that comes and goes */
+	char *listed = calloc(PID_LIMIT, 1); /* by pid: the kernel may list a process twice */
 	static char passwd[256 * KIB];
 	char *text = malloc(RESULT_MAX);
 	const struct child_ps *ps = child_ps;
@@ -292,17 +291,15 @@ void child_ps_main(const void *child_ps)
 		die_error(&err);
 	if (ps->cgroup < 0)
 		die("list processes: the container has no cgroup");
-	/* The container must not look into it: its memory is the agent's. */
-	if (!listed || !text || proc < 0 || sysinfo(&process.machine) < 0 ||
-		prctl(PR_SET_DUMPABLE, 0) < 0)
+	if (!listed || !text || proc < 0 || sysinfo(&process.machine) < 0)
 		die_errno("list processes");
 	pids = child_cgroup_pids(ps->cgroup, &count);
 	for (size_t i = 0; i < count; i++)
 		listed[pids[i] % PID_LIMIT] = 1;
-	/* However many there are, none is left out: their lines are cut instead. */
+	/* All are listed, however many: their lines are cut instead. */
 	line_max = RESULT_MAX / (count + 1) < PS_LINE_MAX ? RESULT_MAX / (count + 1) : PS_LINE_MAX;
 	if (!ps->json) {
-		/* "/" becomes the container's: its passwd may be anything, and ps does not fail for it. */
+		/* "/" becomes the container's. Its passwd may be anything; without one ps shows numbers. */
 		fd = child_path_open(child_mount_enter(ps->mount_ns), "etc/passwd",
 			O_RDONLY | O_NONBLOCK | O_NOCTTY);
 		if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
@@ -316,7 +313,7 @@ void child_ps_main(const void *child_ps)
 			length += strlen(text + length);
 			continue;
 		}
-		/* By one fd: no other process that has got the pid meanwhile. */
+		/* By one fd: another process may get the pid meanwhile. */
 		fd = openat(proc, text + length + 1, O_PATH | O_DIRECTORY | O_CLOEXEC);
 		read_string(openat(fd, "stat", O_RDONLY), process.stat, sizeof(process.stat));
 		read_string(openat(fd, "status", O_RDONLY), process.status, sizeof(process.status));

@@ -14,17 +14,16 @@
 #define PS_COLUMNS_MAX 64u
 
 struct child_ps {
-	int cgroup; /* the container's; its cgroup.procs lists the processes, by the agent's pids */
-	int mount_ns;              /* the container's; user names come from its passwd */
+	int cgroup;                /* the container's: its processes are listed; -1: none */
+	int mount_ns;              /* the container's: user names come from its passwd */
 	bool json;                 /* an array of pids */
 	const char *const *psargs; /* NULL-terminated or NULL: what ps(1) would be given */
 };
 
-/* Worker: report_done() with the text. die() names a psarg that is not understood. The argument is
- * a struct child_ps. */
+/* Worker: reports the text, or an error that names the psarg that is wrong. The argument is a struct child_ps. */
 _Noreturn void child_ps_main(const void *child_ps);
 
-/* Its parts, which are pure functions. */
+/* Pure functions. */
 
 struct ps_format {
 	size_t count;
@@ -34,13 +33,12 @@ struct ps_format {
 	} fields[PS_COLUMNS_MAX];
 };
 
-/* The columns that psargs ask for: those of -ef if they name none. All processes of the container
- * are listed: an option that selects more than one's own changes nothing, any other is an error.
- * 0, or -1 with err, which names the argument. */
+/* The columns that psargs ask for, those of -ef by default. As all processes of the container are listed, the
+ * options that select more than the caller's own change nothing; another option is an error. 0, or -1 with
+ * err, which names the argument. */
 int ps_format_parse(struct ps_format *format, const char *const *psargs, struct error *err);
 
-/* A process, and what is needed to compute its times and shares. The container may have chosen the
- * texts. */
+/* A process, and what its times and shares are computed from. The container controls the texts. */
 struct ps_process {
 	time_t now;
 	struct sysinfo machine;
@@ -51,9 +49,9 @@ struct ps_process {
 	char args[PS_LINE_MAX + 4];    /* cmdline, with blanks between the arguments */
 };
 
-/* Writes the line of a process or, for NULL, the heading: UTF-8 without control characters, cut to
- * `size` bytes (at least 1) with its newline. In all columns but the last a value is one word.
- * Returns its length, 0 for a process that has gone or a heading without text. */
+/* Writes the line of a process or, for NULL, the heading: UTF-8 without control characters, cut to `size` bytes
+ * (at least 1) with its newline. In all columns but the last a value is one word. Returns its length, 0 for a
+ * process that has ended or a heading without text. */
 size_t ps_line(
 	const struct ps_format *format, const struct ps_process *process, char *text, size_t size);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The record on the report pipe: how a child tells the daemon what became of it. */
+/* The record on the report pipe: how a child reports to the agent. */
 #include "child/report.h"
 
 #include <errno.h>
@@ -11,7 +11,7 @@
 #include "base/invariant.h"
 #include "base/queue.h"
 
-/* Writer and reader are one program on one machine: no byte order to care about. */
+/* Writer and reader are one program on one machine: no byte order to convert. */
 struct header {
 	uint32_t kind, length; /* of the payload */
 };
@@ -24,100 +24,71 @@ void report_write(int fd, enum report_kind kind, const void *payload, size_t len
 {
 	struct header header = {.kind = kind};
 	struct iovec parts[2] = {{&header, sizeof(header)}, {(void *)payload, length}};
-	size_t written = 0;
 	ssize_t n;
 
 	if (kind != REPORT_DONE && length > PAYLOAD_MAX)
-		parts[1].iov_len = PAYLOAD_MAX;
-	header.length = (uint32_t)parts[1].iov_len;
+		parts[1].iov_len = length = PAYLOAD_MAX;
+	header.length = (uint32_t)length;
 	do
 		n = writev(fd, parts, 2);
 	while (n < 0 && errno == EINTR);
-	if (n > (ssize_t)sizeof(header))
-		written = (size_t)n - sizeof(header);
-	while (written < header.length && n > 0) {
-		n = io_write(fd, (const uint8_t *)payload + written, header.length - written);
-		if (n > 0)
-			written += (size_t)n;
-	}
+	for (size_t at = (size_t)n - sizeof(header); n > 0 && at < length; at += (size_t)n)
+		n = io_write(fd, (const uint8_t *)payload + at, length - at);
 }
 
-static void report_refuse(struct report *report, int code, const char *why)
-{
-	report->failed = true;
-	error_set(&report->error, code, "%s", why);
-}
-
-static void take_error(struct report *report, const uint8_t *payload, size_t length)
-{
-	uint32_t code;
-
-	if (length < sizeof(code)) {
-		report_refuse(report, EPROTO, "unreadable report");
-		return;
-	}
-	memcpy(&code, payload, sizeof(code));
-	report->failed = true;
-	error_set(&report->error, (int)code, "%.*s", (int)(length - sizeof(code)),
-		(const char *)payload + sizeof(code));
-}
-
-static void result_add(struct report *report, size_t length)
-{
-	report->result_filled += length;
-	report->done = report->result_filled == report->result_length;
-}
-
-/* A result of `length` bytes, of which `here` are at `payload` and the others will follow. */
-static void result_begin(struct report *report, size_t length, const uint8_t *payload, size_t here)
-{
-	if (length > 0) {
-		report->result = malloc(length);
-		if (!report->result) {
-			report_refuse(report, ENOMEM, "out of memory");
-			return;
-		}
-		memcpy(report->result, payload, here);
-	}
-	report->result_length = length;
-	result_add(report, here);
-}
-
-/* The record at the head of `left` bytes; returns how many of them it takes, 0: it is not whole. */
-static size_t report_take(struct report *report, const uint8_t *bytes, size_t left)
+/* Takes the record at the head of `left` bytes. Returns how many of them it was, 0 if it is not whole; of a
+ * result the rest may follow. */
+static size_t record_take(struct report *report, const uint8_t *bytes, size_t left)
 {
 	const uint8_t *payload = bytes + sizeof(struct header);
 	struct header header;
+	int code;
 	size_t here;
 
 	if (left < sizeof(header))
 		return 0;
 	memcpy(&header, bytes, sizeof(header));
-	/* DONE is the last record, and behind EXECUTING there is only why that failed. */
-	if (report->done || (report->executing && header.kind != REPORT_ERROR)) {
-		report_refuse(report, EPROTO, "unreadable report");
-		return left;
-	}
-	here = left - sizeof(header);
-	if (here > header.length)
-		here = header.length;
-	if (header.kind == REPORT_DONE && header.length <= RESULT_MAX) {
-		result_begin(report, header.length, payload, here);
-		return sizeof(header) + here;
-	}
-	if (header.kind == REPORT_DONE || header.length > PAYLOAD_MAX) {
-		report_refuse(report, EPROTO, "unreadable report");
-		return left;
-	}
-	if (here < header.length)
+	here = left - sizeof(header) < header.length ? left - sizeof(header) : header.length;
+	/* DONE is the last record; after EXECUTING there can be only the reason why that failed. */
+	if (report->done || (report->executing && header.kind != REPORT_ERROR) ||
+		header.length > (header.kind == REPORT_DONE ? RESULT_MAX : PAYLOAD_MAX))
+		goto unreadable;
+	if (here < header.length && header.kind != REPORT_DONE)
 		return 0;
-	if (header.kind == REPORT_EXECUTING)
+	switch (header.kind) {
+	case REPORT_EXECUTING:
 		report->executing = true;
-	else if (header.kind == REPORT_ERROR)
-		take_error(report, payload, here);
-	else
-		report_refuse(report, EPROTO, "unreadable report");
+		break;
+	case REPORT_ERROR:
+		if (here < sizeof(code))
+			goto unreadable;
+		memcpy(&code, payload, sizeof(code));
+		error_set(&report->error, code, "%.*s", (int)(here - sizeof(code)),
+			(const char *)payload + sizeof(code));
+		report->failed = true;
+		break;
+	case REPORT_DONE:
+		if (header.length > 0) {
+			report->result = malloc(header.length);
+			if (!report->result) {
+				error_memory(&report->error);
+				report->failed = true;
+				break;
+			}
+			memcpy(report->result, payload, here);
+		}
+		report->result_length = header.length;
+		report->result_filled = here;
+		report->done = here == header.length;
+		break;
+	default:
+		goto unreadable;
+	}
 	return sizeof(header) + here;
+unreadable:
+	error_set(&report->error, EPROTO, "unreadable report");
+	report->failed = true;
+	return left;
 }
 
 ssize_t report_read(struct report *report, int fd)
@@ -129,17 +100,18 @@ ssize_t report_read(struct report *report, int fd)
 		n = io_read(fd, report->result + report->result_filled,
 			report->result_length - report->result_filled);
 		if (n > 0)
-			result_add(report, (size_t)n);
+			report->result_filled += (size_t)n;
+		report->done = report->result_filled == report->result_length;
 		return n;
 	}
 	n = io_read(fd, report->record + report->filled, sizeof(report->record) - report->filled);
 	if (n <= 0)
 		return n;
 	report->filled += (size_t)n;
-	/* Whatever follows a failure is read and forgotten, so that the pipe comes to its end. */
 	while (!report->failed &&
-		(one = report_take(report, report->record + taken, report->filled - taken)) > 0)
+		(one = record_take(report, report->record + taken, report->filled - taken)) > 0)
 		taken += one;
+	/* What follows a failure is read and dropped, so that the pipe reaches its end. */
 	if (report->failed)
 		taken = report->filled;
 	report->filled -= taken;

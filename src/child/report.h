@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The record on the report pipe: how a child tells the daemon what became of it. */
+/* The record on the report pipe: how a child reports to the agent. */
 #ifndef REPORT_H
 #define REPORT_H
 
@@ -12,16 +12,16 @@
 #include "limits.h"
 
 enum report_kind {
-	REPORT_EXECUTING = 1, /* the last act before execve; EOF behind it means it succeeded */
-	REPORT_ERROR,         /* a u32 errno, then text */
+	REPORT_EXECUTING = 1, /* the last act before execve, which succeeded if EOF follows */
+	REPORT_ERROR,         /* a struct error, up to the end of its text */
 	REPORT_DONE,          /* a worker's result, possibly empty, at most RESULT_MAX */
 };
 
-/* Child: one record. One that fits REPORT_RECORD_MAX is written at once; a longer result blocks
- * until the daemon has read it. */
+/* Child: one record, in one write if it fits REPORT_RECORD_MAX; a longer result blocks until the agent
+ * has read it. */
 void report_write(int fd, enum report_kind kind, const void *payload, size_t length);
 
-/* Daemon: what has arrived so far. Zero-initialise. */
+/* Agent: what has arrived so far. Zero-initialise. */
 struct report {
 	bool executing, done, failed;
 	struct error error; /* valid when failed */
@@ -31,8 +31,8 @@ struct report {
 	size_t filled;
 };
 
-/* One read of the pipe, records taken in as they complete: IO_AGAIN, IO_EOF, IO_ERROR or n > 0.
- * A record that is not ours (a child cannot be made to write one, but it is checked) is failed. */
+/* One read of the pipe; takes the records that are complete. IO_AGAIN, IO_EOF, IO_ERROR or n > 0. A record
+ * of another form is a failure. */
 ssize_t report_read(struct report *report, int fd);
 
 /* Frees what it owns. */

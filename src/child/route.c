@@ -3,10 +3,10 @@
 #include "child/route.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <linux/rtnetlink.h>
+
 /* A route is of one family. */
 static int agree(
 	struct route *route, const struct ip_address *other, const char *what, struct error *err)
@@ -40,44 +40,29 @@ int route_parse(const struct route_spec *spec, struct route *out, struct error *
 	return 0;
 }
 
-/* None of the structs has padding. */
-static bool is_same_route(const struct route *a, const struct route *b)
+int routes_parse(
+	const struct route_spec *specs, size_t count, struct route *routes, struct error *err)
 {
-	return memcmp(&a->dest, &b->dest, sizeof(a->dest)) == 0 &&
-		memcmp(&a->gateway, &b->gateway, sizeof(a->gateway)) == 0 &&
-		memcmp(&a->src, &b->src, sizeof(a->src)) == 0 &&
-		strcmp(a->device ? a->device : "", b->device ? b->device : "") == 0;
-}
-
-struct route *routes_parse(const struct route_spec *specs, size_t count, struct error *err)
-{
-	struct route *routes = NULL;
-
-	if (count > ROUTES_MAX) {
-		error_set(err, E2BIG, "%zu routes: more than %u", count, ROUTES_MAX);
-		return NULL;
-	}
-	routes = calloc(count + 1, sizeof(*routes));
-	if (!routes) {
-		error_memory(err);
-		return NULL;
-	}
+	if (count > ROUTES_MAX)
+		return error_set(err, E2BIG, "%zu routes: more than %u", count, ROUTES_MAX);
 	for (size_t i = 0; i < count; i++) {
+		const struct route *a = &routes[i];
 		int rc = route_parse(&specs[i], &routes[i], err);
 
-		for (size_t j = 0; rc == 0 && j < i; j++)
-			if (is_same_route(&routes[i], &routes[j]))
+		/* None of these structs has padding. */
+		for (const struct route *b = routes; rc == 0 && b < a; b++)
+			if (memcmp(&a->dest, &b->dest, sizeof(a->dest)) == 0 &&
+				memcmp(&a->gateway, &b->gateway, sizeof(a->gateway)) == 0 &&
+				memcmp(&a->src, &b->src, sizeof(a->src)) == 0 &&
+				strcmp(a->device ? a->device : "", b->device ? b->device : "") == 0)
 				rc = error_set(err, EEXIST, "given twice");
-		if (rc < 0) {
-			error_wrap(err, "route to '%s'", routes[i].name);
-			free(routes);
-			return NULL;
-		}
+		if (rc < 0)
+			return error_wrap(err, "route to '%s'", a->name);
 	}
-	return routes;
+	return 0;
 }
 
-/* Their first `bits` bits: the kernel drops what an IPv6 destination has behind them. */
+/* By their first `bits` bits: the kernel drops the others of an IPv6 destination. */
 static bool is_same_network(const uint8_t *a, const uint8_t *b, unsigned bits)
 {
 	unsigned whole = bits / 8;
@@ -86,7 +71,7 @@ static bool is_same_network(const uint8_t *a, const uint8_t *b, unsigned bits)
 		(bits % 8 == 0 || (a[whole] ^ b[whole]) >> (8 - bits % 8) == 0);
 }
 
-/* The value of an attribute; zeros when the route has none. */
+/* The value of an attribute; zeros if the route has none. */
 static const void *value(const struct nlmsghdr *message, uint16_t type, size_t length)
 {
 	static const uint8_t none[16];
@@ -95,7 +80,7 @@ static const void *value(const struct nlmsghdr *message, uint16_t type, size_t l
 	return found ? found : none;
 }
 
-bool route_is_told(const struct route *route, const struct nlmsghdr *message)
+bool route_matches(const struct route *route, const struct nlmsghdr *message)
 {
 	const struct rtmsg *head = netlink_head(message, sizeof(*head));
 	const struct ip_network *dest = &route->dest;
@@ -113,7 +98,7 @@ bool route_is_told(const struct route *route, const struct nlmsghdr *message)
 			memcmp(value(message, RTA_PREFSRC, length), route->src.bytes, length) == 0);
 }
 
-/* The request for a route; also, but for the type, the one that removes it. */
+/* The request that makes or removes a route, by its type. */
 static void route_begin(struct netlink_request *request, uint16_t type, const struct route *route)
 {
 	int family = route->dest.address.family;
@@ -159,8 +144,8 @@ int routes_add(struct route *routes, size_t count, struct journal *journal, stru
 		return -1;
 	for (size_t i = 0; i < count; i++)
 		for_each_message (message, netlink->answer)
-			routes[i].is_made |= route_is_told(&routes[i], message);
-	/* The kernel takes no gateway that is itself reached by way of one: those without come first. */
+			routes[i].is_made |= route_matches(&routes[i], message);
+	/* The kernel takes no gateway that is itself reached by way of one: routes without one come first. */
 	for (int with_gateway = 0; with_gateway < 2; with_gateway++)
 		for (size_t i = 0; i < count; i++) {
 			if (routes[i].is_made || routes[i].has_gateway != with_gateway)

@@ -14,22 +14,24 @@ struct route {
 	const char *device; /* NULL: whatever reaches the gateway */
 	int index;          /* the device's, once it is found; 0: none */
 	struct ip_network dest;
-	bool has_gateway, has_src;
 	struct ip_address gateway, src;
-	bool is_made;
+	bool has_gateway, has_src;
+	bool is_made; /* it exists already */
 };
 
 /* Text alone: 0, or -1 with err. */
 int route_parse(const struct route_spec *spec, struct route *out, struct error *err);
 
-/* All of a command's, malloc; NULL with err that names one that is wrong, or is given twice. */
-struct route *routes_parse(const struct route_spec *specs, size_t count, struct error *err);
+/* All of a command's into as many `routes`, all 0. 0, or -1 with err that names one that is wrong, or given
+ * twice. */
+int routes_parse(
+	const struct route_spec *specs, size_t count, struct route *routes, struct error *err);
 
-/* Does the kernel's message tell of this route? A pure function. */
-bool route_is_told(const struct route *route, const struct nlmsghdr *message);
+/* Whether the kernel's message describes this route. A pure function. */
+bool route_matches(const struct route *route, const struct nlmsghdr *message);
 
-/* In whatever order they can be made: a gateway may be reached by a later one. One that is there
- * already is no error. 0, or -1 with err and some of them made. */
+/* Makes them in an order that the kernel takes: a gateway may be reached by a later one. A route that exists
+ * is no error. 0, or -1 with err and some of them made. */
 int routes_add(struct route *routes, size_t count, struct journal *journal, struct error *err);
 
 #endif

@@ -31,8 +31,8 @@ static void look(const struct nlmsghdr *message)
 	memcpy(copy, message, message->nlmsg_len);
 	if (network_link_parse(copy, mac, &link) || network_link_parse(copy, NULL, &link))
 		assert(link.name[sizeof link.name - 1] == '\0');
-	interface_address_is_told(&address, 1, copy);
-	route_is_told(&everything, copy);
+	interface_address_matches(&address, 1, copy);
+	route_matches(&everything, copy);
 	free(copy);
 }
 

@@ -98,7 +98,7 @@ static void a_route_that_is_given_twice_is_refused_however_it_is_written(void **
 	};
 
 	(void)state;
-	assert_null(routes_parse(twice, 2, &err));
+	assert_int_equal(routes_parse(twice, 2, (struct route[2]){0}, &err), -1);
 	assert_string_equal(err.text, "route to 'fd00:0::/64': given twice");
 }
 
