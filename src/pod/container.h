@@ -3,7 +3,6 @@
 #ifndef CONTAINER_H
 #define CONTAINER_H
 
-#include "pod/container_cgroup.h"
 #include "pod/process.h"
 
 #define CONTAINER_AGENT "hyperstart"
@@ -35,24 +34,27 @@ struct container {
 	const struct container_setting *setting;
 	struct arena arena; /* owned: ids, envs and capabilities */
 	const char *id;
-	const char *init_id; /* its first process's, or NULL */
 	struct env_spec *envs;
 	size_t envs_count;
-	struct capabilities_spec *capabilities; /* of a process that names none; NULL: all */
+	struct capabilities_spec *capabilities; /* of a process that names none; NULL: all; or … */
+	struct capabilities_spec described;     /* … these */
 	int mount_ns;                           /* owned; -1: none yet, or unmounted */
 	int devpts;                             /* owned */
-	unsigned chain;                         /* of the packet filter, for its ports; 0: none */
-	const struct container_spec *spec;      /* borrowed from the message until it has started */
-	struct spawn worker;                    /* opens its ports; closes them, and unmounts … */
-	struct timer leaving;                   /* … as soon as it can be forked */
-	struct container_cgroup cgroup;
-	bool is_agent;   /* the agent's own place: there is no first process */
-	bool has_failed; /* it did not start: the request is done when nothing of it is left */
-	bool is_removed; /* as soon as it is empty */
-	struct process init;
-	struct list execs; /* struct exec */
-	/* Who waits for its removal, or NULL: it is in no list any more, and freed behind this call
-	 * (err NULL), or why it is still there. */
+	int cgroup;                             /* owned; -1: none, or removed */
+	char cgroup_name[sizeof("c-") + ID_MAX];
+	uint64_t oom_kills;                /* in it, that are logged */
+	unsigned chain;                    /* of the packet filter, for its ports; 0: none */
+	const struct container_spec *spec; /* borrowed from the message until it has started */
+	struct spawn worker;   /* opens its ports; removes cgroups; closes ports and unmounts */
+	struct timer retry;    /* of a step of its removal … */
+	uint32_t retry_ms;     /* … and how long the cgroup's was last waited for */
+	bool is_agent;         /* the agent's own place: there is no first process */
+	bool has_failed;       /* to start: the request is done when nothing of it is left */
+	bool is_removed;       /* as soon as it is empty */
+	struct process init;   /* the first one; with an id, the container is removed after it */
+	struct list processes; /* struct process, the youngest first; until their end is reported */
+	/* Who waits for its removal, or NULL: the container is in no list any more, and freed behind
+	 * this call (err NULL), or why it is still there. */
 	void (*on_removed)(void *context, const struct error *err);
 	void *context;
 };
@@ -63,7 +65,7 @@ struct container *container_start(const struct container_setting *setting,
 	const struct container_spec *spec, struct error *err);
 
 /* The container CONTAINER_AGENT: processes in the agent's own namespaces and root, a cgroup of their
- * own. The setting has no namespaces. NULL with err. */
+ * own. NULL with err. */
 struct container *container_open_agent(const struct container_setting *setting, struct error *err);
 
 /* Another process in it. 0: the request is done when its program runs or has failed; or -1 with err. */
@@ -88,8 +90,8 @@ void container_kill(struct container *container);
 void container_remove(struct container *container,
 	void (*on_removed)(void *context, const struct error *err), void *context);
 
-/* Removes it from its list and frees it. Only when it is empty and not leaving. What is mounted in it
- * was unmounted by a child, or stays mounted: the daemon itself does not wait for disks. */
+/* Removes it from its list and frees it. Only when it has no process and no child. What is mounted in it
+ * was unmounted by a child, or stays mounted: the agent itself does not wait for disks. */
 void container_free(struct container *container, bool is_unmounted);
 
 #endif

@@ -10,11 +10,17 @@
 #include <signal.h>
 #include <string.h>
 
-/* runV takes a container for gone when its process is told to have finished; then its orphans may
- * still be dying, and its mounts be taken off. */
+void containers_init(struct containers *containers, const struct container_setting *setting)
+{
+	*containers = (struct containers){.setting = setting};
+	list_init(&containers->list);
+}
+
+/* To runV a container is gone when the end of its process was reported; then its orphans may still be
+ * dying, and its mounts be there. */
 static bool is_gone(const struct container *container)
 {
-	return container->init_id && process_is(&container->init, PROCESS_REPORTED);
+	return container->init.id && process_is(&container->init, PROCESS_REPORTED);
 }
 
 static struct container *find(struct containers *containers, const char *id, bool gone)
@@ -37,15 +43,32 @@ struct container *containers_find(struct containers *containers, const char *id,
 	return container;
 }
 
-static int check_open(const struct containers *containers, struct error *err)
+/* --- Started ---------------------------------------------------------------------------------- */
+
+static int begin(
+	struct containers *containers, const struct container_spec *spec, struct error *err)
 {
-	return containers->are_open ? 0 : error_set(err, ESRCH, "there is no pod");
+	const size_t count = list_length(&containers->list);
+	const char *cut = containers->setting->table->request.cut;
+	struct container *container;
+
+	if (strcmp(spec->id, CONTAINER_AGENT) == 0)
+		return error_set(err, EEXIST, "container '%s' is the agent itself", spec->id);
+	if (find(containers, spec->id, false))
+		return error_set(err, EEXIST, "container '%s' exists already", spec->id);
+	if (count >= CONTAINERS_MAX)
+		return error_set(
+			err, EAGAIN, "container '%s': there are %zu already", spec->id, count);
+	if (cut)
+		return error_set(err, ECANCELED, "container '%s': %s", spec->id, cut);
+	container = container_start(containers->setting, spec, err);
+	if (!container)
+		return -1;
+	list_push_back(&containers->list, &container->node);
+	return 0;
 }
 
 /* --- Removed ---------------------------------------------------------------------------------- */
-
-static int begin(
-	struct containers *containers, const struct container_spec *spec, struct error *err);
 
 /* The container is gone (err NULL), or nobody waits for it any more. */
 static void removal_over(void *context, const struct error *err)
@@ -59,7 +82,7 @@ static void removal_over(void *context, const struct error *err)
 	containers->removing = NULL;
 	containers->replacement = NULL;
 	container->on_removed = NULL;
-	container->is_removed = container->init_id;
+	container->is_removed = container->init.id;
 	if (err || !spec)
 		request_done(request, err);
 	else if (begin(containers, spec, &failure) < 0)
@@ -104,59 +127,19 @@ int containers_remove(struct containers *containers, const char *id, struct erro
 	return 0;
 }
 
-/* --- Started ---------------------------------------------------------------------------------- */
-
-static int begin(
-	struct containers *containers, const struct container_spec *spec, struct error *err)
-{
-	const size_t count = list_length(&containers->list);
-	const char *cut = containers->setting->table->request.cut;
-	struct container *container;
-
-	if (strcmp(spec->id, CONTAINER_AGENT) == 0)
-		return error_set(err, EEXIST, "container '%s' is the agent itself", spec->id);
-	if (find(containers, spec->id, false))
-		return error_set(err, EEXIST, "container '%s' exists already", spec->id);
-	if (count >= CONTAINERS_MAX)
-		return error_set(
-			err, EAGAIN, "container '%s': there are %zu already", spec->id, count);
-	if (cut)
-		return error_set(err, ECANCELED, "container '%s': %s", spec->id, cut);
-	container = container_start(containers->setting, spec, err);
-	if (!container)
-		return -1;
-	list_push_back(&containers->list, &container->node);
-	return 0;
-}
+/* --- Commands --------------------------------------------------------------------------------- */
 
 int containers_start(
 	struct containers *containers, const struct container_spec *spec, struct error *err)
 {
 	struct container *gone = find(containers, spec->id, true);
 
-	if (check_open(containers, err) < 0)
-		return -1;
-	if (gone) {
-		containers->replacement = spec;
-		remove_container(containers, gone);
-		return 0;
-	}
-	return begin(containers, spec, err);
-}
-
-/* The agent's own place among them; made when it is first asked for. */
-static int open_agent(struct containers *containers, struct error *err)
-{
-	struct container *container;
-
-	if (find(containers, CONTAINER_AGENT, false))
-		return 0;
-	containers->agent = *containers->setting;
-	containers->agent.pid_ns = containers->agent.uts_ns = containers->agent.ipc_ns = -1;
-	container = container_open_agent(&containers->agent, err);
-	if (!container)
-		return -1;
-	list_push_back(&containers->list, &container->node);
+	if (!containers->are_open)
+		return error_set(err, ESRCH, "there is no pod");
+	if (!gone)
+		return begin(containers, spec, err);
+	containers->replacement = spec;
+	remove_container(containers, gone);
 	return 0;
 }
 
@@ -164,36 +147,37 @@ int containers_exec(struct containers *containers, const struct exec_spec *spec,
 {
 	struct container *container;
 
-	if (check_open(containers, err) < 0)
-		return -1;
-	if (strcmp(spec->container, CONTAINER_AGENT) == 0 && open_agent(containers, err) < 0)
-		return -1;
+	if (!containers->are_open)
+		return error_set(err, ESRCH, "there is no pod");
+	/* The agent's own place among them is made when it is first asked for. */
+	if (strcmp(spec->container, CONTAINER_AGENT) == 0 &&
+		!find(containers, CONTAINER_AGENT, false)) {
+		container = container_open_agent(containers->setting, err);
+		if (!container)
+			return -1;
+		list_push_back(&containers->list, &container->node);
+	}
 	container = containers_find(containers, spec->container, err);
 	return container ? container_exec(container, &spec->process, err) : -1;
 }
 
 /* --- The end of the pod ----------------------------------------------------------------------- */
 
-/* What is left then is unmounted all at once. */
-static void containers_close(struct containers *containers)
+void containers_terminate(struct containers *containers, bool is_signalled)
 {
 	containers->are_open = false;
-	list_for_each (it, after, &containers->list)
-		list_entry(it, struct container, node)->is_removed = false;
-}
+	list_for_each (it, after, &containers->list) {
+		struct container *container = list_entry(it, struct container, node);
 
-void containers_terminate(struct containers *containers, bool are_told)
-{
-	containers_close(containers);
-	if (are_told)
-		return;
-	list_for_each (it, after, &containers->list)
-		container_signal(list_entry(it, struct container, node), SIGTERM, true);
+		container->is_removed = false; /* what is left then is unmounted all at once */
+		if (!is_signalled)
+			container_signal(container, SIGTERM, true);
+	}
 }
 
 void containers_kill(struct containers *containers)
 {
-	containers_close(containers);
+	containers_terminate(containers, true);
 	list_for_each (it, after, &containers->list)
 		container_kill(list_entry(it, struct container, node));
 }
@@ -230,12 +214,4 @@ void containers_forget(struct containers *containers, bool are_unmounted)
 {
 	list_for_each (it, after, &containers->list)
 		container_free(list_entry(it, struct container, node), are_unmounted);
-}
-
-/* --- The beginning ---------------------------------------------------------------------------- */
-
-void containers_init(struct containers *containers, const struct container_setting *setting)
-{
-	*containers = (struct containers){.setting = setting};
-	list_init(&containers->list);
 }

@@ -8,7 +8,6 @@
 struct containers {
 	struct list list;
 	const struct container_setting *setting; /* borrowed from the pod */
-	struct container_setting agent;          /* of CONTAINER_AGENT: no namespaces */
 	bool are_open;                           /* they may come and go */
 	struct container *removing;              /* a command waits until it is gone, or NULL … */
 	const struct container_spec *replacement; /* … to start this one then; borrowed, or NULL */
@@ -28,9 +27,9 @@ int containers_remove(struct containers *containers, const char *id, struct erro
 /* Or NULL with err. */
 struct container *containers_find(struct containers *containers, const char *id, struct error *err);
 
-/* The end of the pod. From here on they are closed: none comes, and none goes before it is forgotten.
- * SIGTERM to every process, unless they are told already; SIGKILL. */
-void containers_terminate(struct containers *containers, bool are_told);
+/* The end of the pod: from here on none begins, and none is removed before containers_settle(). SIGTERM
+ * to every process, unless they are signalled already; SIGKILL. */
+void containers_terminate(struct containers *containers, bool is_signalled);
 void containers_kill(struct containers *containers);
 
 /* How far the last of them is. */

@@ -311,17 +311,18 @@ static int open_streams(
 }
 
 /* An older kernel has not all of them: nobody has those. */
-static void tell_missing_capabilities(const struct process_plan *plan)
+static void tell_missing_capabilities(
+	const struct process *process, const struct capabilities_spec *capabilities)
 {
-	const struct capabilities_spec *capabilities = plan->spec->capabilities;
 	uint64_t missing = capabilities ? capabilities_any(capabilities) : 0;
 
 	if (missing)
 		missing &= ~capability_own();
 	for (int i = 0; missing >> i; i++)
 		if (missing >> i & 1)
-			log_info("process %s/%s: CAP_%s is not to be had: skipped", plan->container,
-				plan->id ? plan->id : "-", capability_name(i));
+			log_info("process %s/%s: CAP_%s is not to be had: skipped",
+				process->container, process->id ? process->id : "-",
+				capability_name(i));
 }
 
 int process_start(struct process *process, struct process_table *table,
@@ -333,19 +334,12 @@ int process_start(struct process *process, struct process_table *table,
 
 	child.process = plan->spec;
 	child.terminal = child.stdio[0] = child.stdio[1] = child.stdio[2] = -1;
-	*process = (struct process){
-		.table = table,
-		.container = plan->container,
-		.id = plan->id,
-		.stdio_seq = plan->spec->stdio_seq,
-		.terminal = plan->spec->terminal,
-		.slave = -1,
-		.on_failed = plan->on_failed,
-		.on_reaped = plan->on_reaped,
-		.on_finished = plan->on_finished,
-	};
+	process->table = table;
+	process->stdio_seq = plan->spec->stdio_seq;
+	process->terminal = plan->spec->terminal;
+	process->slave = -1;
 	list_init(&process->ending);
-	tell_missing_capabilities(plan);
+	tell_missing_capabilities(process, plan->spec->capabilities);
 	if (table->count >= PROCESSES_MAX)
 		return error_set(err, EAGAIN, "too many processes: %u", PROCESSES_MAX);
 	if (open_stdio(plan, ours, &child, err) < 0) {
@@ -385,18 +379,14 @@ int process_start(struct process *process, struct process_table *table,
 
 void process_signal(const struct process *process, int signal)
 {
-	spawn_signal(&process->spawn, signal);
+	if (process_is_running(process))
+		spawn_signal(&process->spawn, signal);
 }
 
 void process_signal_group(const struct process *process, int signal)
 {
 	if (process_is_running(process))
 		kill(-process->spawn.pid, signal);
-}
-
-void process_cancel(struct process *process, const char *reason)
-{
-	spawn_cancel(&process->spawn, reason);
 }
 
 int process_resize(

@@ -36,10 +36,21 @@ struct process_table {
 	uint64_t begun_ms; /* clock_now() of the STARTPOD; 0 once a program of its pod has begun */
 };
 
+struct container;
+
 struct process {
+	/* These seven are the owner's: set before process_start(), which leaves them alone. */
+	struct list node;
+	struct container *owner; /* for the callbacks */
+	const char *container;   /* borrowed: its id, for the event and the log */
+	const char *id;          /* borrowed, NULL: the end is reported by an exit frame */
+	/* It could not be started, and nothing of it is left; the request waits. */
+	void (*on_failed)(struct process *process, const struct error *err);
+	void (*on_reaped)(struct process *process);
+	/* REPORTED: the owner may free it. */
+	void (*on_finished)(struct process *process);
+
 	struct process_table *table;
-	const char *container; /* borrowed: the container's id, for the event and the log */
-	const char *id;        /* borrowed, NULL: its end is told by an exit frame */
 	uint64_t stdio_seq;
 	bool terminal;
 	unsigned facts; /* bits of enum process_fact */
@@ -49,25 +60,15 @@ struct process {
 	struct output out, err;
 	int slave; /* of its terminal, owned; -1 without one, and once it is reaped */
 	uint64_t eof_mark, event_mark;
-	/* It could not be started and is gone; the request waits. */
-	void (*on_failed)(struct process *process, const struct error *err);
-	void (*on_reaped)(struct process *process);
-	/* REPORTED: the owner may free it. */
-	void (*on_finished)(struct process *process);
 };
 
-/* How it is to be started. */
+/* How a process is started. */
 struct process_plan {
 	const struct process_spec *spec;
-	const char *container; /* borrowed for the life of the process, as is `id` */
-	const char *id;
 	int pid_ns;    /* to be born in */
 	int *mount_ns; /* not NULL: in a fresh copy, see spawn_plan */
 	int devpts;    /* detached devpts mount of the container: terminals come from there */
-	struct child_exec child; /* without process, terminal, stdio: they are made here */
-	void (*on_failed)(struct process *process, const struct error *err);
-	void (*on_reaped)(struct process *process);
-	void (*on_finished)(struct process *process);
+	struct child_exec child; /* without process, terminal, stdio: process_start() makes them */
 };
 
 void process_table_init(struct process_table *table);
@@ -80,20 +81,18 @@ void process_table_retell(struct process_table *table);
  * terminals in it without going through any path that the container controls. An fd, or -1 with err. */
 int process_devpts(struct error *err);
 
-/* The request is done when its program runs, or on_failed() follows; -1 with err: nothing is left. */
+/* A process that is all 0 but for what its owner sets. The request is done when its program runs, or
+ * on_failed() follows; -1 with err: nothing is left. */
 int process_start(struct process *process, struct process_table *table,
 	const struct process_plan *plan, struct error *err);
 
-/* Whether that has happened. */
 bool process_is(const struct process *process, enum process_fact fact);
 /* STARTED and not REAPED. */
 bool process_is_running(const struct process *process);
-/* To the process alone; nothing once it is reaped. */
+/* To the process alone, if it is running. */
 void process_signal(const struct process *process, int signal);
 /* To its process group: each process begins as the leader of its own. */
 void process_signal_group(const struct process *process, int signal);
-/* Kills one that is being set up; on_failed tells `reason` (static text). */
-void process_cancel(struct process *process, const char *reason);
 /* A new size for its terminal. 0, or -1 with err (no terminal, or gone). */
 int process_resize(
 	const struct process *process, uint32_t rows, uint32_t columns, struct error *err);
