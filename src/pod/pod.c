@@ -55,12 +55,6 @@ void pod_init(struct pod *pod, struct process_table *table)
 	containers_init(&pod->containers, &pod->setting);
 }
 
-static void forget_before(struct pod *pod)
-{
-	free(pod->before);
-	pod->before = NULL;
-}
-
 /* All that the daemon itself holds of a pod. */
 static void pod_clear(struct pod *pod)
 {
@@ -74,7 +68,8 @@ static void pod_clear(struct pod *pod)
 			cgroup_remove(pod->cgroup_parent, "pod", &err) < 0))
 		log_warn("pod: %s", err.text);
 	fd_close(&pod->setting.cgroup);
-	forget_before(pod);
+	free(pod->before);
+	pod->before = NULL;
 	arena_free(&pod->arena);
 	pod->setting.hostname = NULL;
 	pod->setting.lists = NULL;
@@ -199,15 +194,15 @@ static void terminate_all(struct pod *pod)
 		.keep_count = 1,
 		.done = terminated,
 	};
-	bool are_told = signal.cgroup >= 0;
+	bool is_signalled = signal.cgroup >= 0;
 	struct error err;
 
-	if (are_told && containers_state(&pod->containers) == CONTAINER_RUNS &&
+	if (is_signalled && containers_state(&pod->containers) == CONTAINER_RUNS &&
 		spawn_fork(pod->setting.table->spawner, &pod->worker, &plan, &err) < 0) {
 		log_warn("pod: SIGTERM: %s", err.text);
-		are_told = false;
+		is_signalled = false;
 	}
-	containers_terminate(&pod->containers, are_told);
+	containers_terminate(&pod->containers, is_signalled);
 }
 
 void pod_destroy(struct pod *pod)
@@ -267,59 +262,54 @@ void pod_pump(struct pod *pod)
 
 /* --- Begin ------------------------------------------------------------------------------------ */
 
-static int open_namespace(struct pod *pod, const char *name, struct error *err)
-{
-	char path[64];
-	int fd;
-
-	format(path, sizeof(path), "/proc/%d/ns/%s", (int)pod->init.pid, name);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	return fd < 0 ? error_errno(err, "open '%s'", path) : fd;
-}
-
 static int open_namespaces(struct pod *pod, struct error *err)
 {
-	struct container_setting *setting = &pod->setting;
+	const struct {
+		const char *name;
+		int *fd;
+	} namespaces[] = {
+		{"pid", &pod->setting.pid_ns},
+		{"uts", &pod->setting.uts_ns},
+		{"ipc", &pod->setting.ipc_ns},
+	};
+	char path[64];
 
-	if ((setting->pid_ns = open_namespace(pod, "pid", err)) < 0 ||
-		(setting->uts_ns = open_namespace(pod, "uts", err)) < 0 ||
-		(setting->ipc_ns = open_namespace(pod, "ipc", err)) < 0)
-		return -1;
+	for (size_t i = 0; i < COUNT(namespaces); i++) {
+		format(path, sizeof(path), "/proc/%d/ns/%s", (int)pod->init.pid,
+			namespaces[i].name);
+		*namespaces[i].fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (*namespaces[i].fd < 0)
+			return error_errno(err, "open '%s'", path);
+	}
 	return 0;
 }
 
-static void start_next(struct pod *pod);
-
-static void filled(void *context, const struct error *err)
+/* The pod's init runs, or one more container (err NULL); or why that one does not. The old form of
+ * STARTPOD brings containers along: they are started one after the other. */
+static void start_next(void *context, const struct error *err)
 {
 	struct pod *pod = context;
-
-	if (err)
-		start_failed(pod, err);
-	else
-		start_next(pod);
-}
-
-/* The old form of STARTPOD brings containers along: one after the other. */
-static void start_next(struct pod *pod)
-{
 	struct request *request = &pod->setting.table->request;
 	const struct pod_spec *spec = pod->spec;
-	struct error err;
+	struct error failure;
 
-	if (request->cut) {
-		error_set(&err, ECANCELED, "%s", request->cut);
-		start_failed(pod, &err);
+	if (err) {
+		start_failed(pod, err);
+	} else if (request->cut) {
+		error_set(&failure, ECANCELED, "%s", request->cut);
+		start_failed(pod, &failure);
 	} else if (pod->filled < spec->containers_count) {
 		pod->state = POD_FILLING;
-		request->next = filled;
+		request->next = start_next;
 		request->context = pod;
-		if (containers_start(&pod->containers, &spec->containers[pod->filled++], &err) < 0)
-			start_failed(pod, &err);
+		if (containers_start(&pod->containers, &spec->containers[pod->filled++], &failure) <
+			0)
+			start_failed(pod, &failure);
 	} else {
 		pod->state = POD_RUNNING;
 		pod->spec = NULL;
-		forget_before(pod);
+		free(pod->before);
+		pod->before = NULL;
 		log_info("pod: started");
 		request->next = NULL;
 		request_done(request, NULL);
@@ -337,7 +327,7 @@ static void init_changed(struct spawn *spawn)
 		if (open_namespaces(pod, &err) < 0)
 			start_failed(pod, &err);
 		else
-			start_next(pod);
+			start_next(pod, NULL);
 	} else if (spawn->reaped && spawn_is_reported(spawn)) {
 		if (pod->state == POD_STARTING) {
 			spawn_error(spawn, &err);
@@ -427,11 +417,11 @@ static void prepared(struct spawn *worker, const struct error *err)
 		pod->containers.are_open = true;
 }
 
-static int prepare(struct pod *pod, struct error *err)
+int pod_start(struct pod *pod, const struct pod_spec *spec, struct error *err)
 {
 	struct process_table *table = pod->setting.table;
-	const struct child_pod child = describe(pod);
-	const int keep[] = {child.cgroup_parent, child.cgroup};
+	struct child_pod child;
+	int keep[2];
 	const struct spawn_plan plan = {
 		.pid_ns = -1,
 		.entry = child_pod_prepare,
@@ -442,19 +432,13 @@ static int prepare(struct pod *pod, struct error *err)
 		.done = prepared,
 	};
 
-	request_await(&table->request, &pod->worker);
-	return spawn_fork(table->spawner, &pod->worker, &plan, err);
-}
-
-int pod_start(struct pod *pod, const struct pod_spec *spec, struct error *err)
-{
 	if (pod->state != POD_NONE)
 		return error_set(err, EEXIST, "there is a pod already");
 	if (init_is_alive(pod)) /* its spawn is in use */
 		return error_set(err, EBUSY, "an earlier pod still hangs in the kernel");
 	pod->spec = spec;
 	pod->has_failed = false;
-	pod->setting.table->begun_ms = clock_now();
+	table->begun_ms = clock_now();
 	pod->filled = 0;
 	pod->init.pid = 0;
 	if (keep_spec(pod, spec, err) < 0)
@@ -464,7 +448,11 @@ int pod_start(struct pod *pod, const struct pod_spec *spec, struct error *err)
 		if (pod->setting.cgroup < 0)
 			goto fail;
 	}
-	if (prepare(pod, err) < 0)
+	child = describe(pod);
+	keep[0] = child.cgroup_parent;
+	keep[1] = child.cgroup;
+	request_await(&table->request, &pod->worker);
+	if (spawn_fork(table->spawner, &pod->worker, &plan, err) < 0)
 		goto fail;
 	pod->state = POD_PREPARING;
 	return 0;
