@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One container: its mount namespace, terminals and cgroup, and the processes in it.
  *
- * It is being set up until its first process has started, RUNNING until that exits, STOPPED from
- * then on; a stopped container holds no process (what is left is killed at once) but keeps its id,
- * its mounts and its envs until it is removed.
+ * It is being set up until its first process has started, and runs until that exits: then all others are
+ * killed. It keeps id, mounts and envs until it is removed: by a command, or by itself if its first process
+ * has an id. The steps of its end, each as soon as the one before is done:
+ *
+ *     remove_cgroup()     the kernel removes the cgroup, when no process is left in it
+ *     on_finished()       the end of each process is reported
+ *     container_settle()  to be removed: a child closes its ports and unmounts it
+ *     unmounted()         it is freed, and the request that waits for that is done
  */
 #include "pod/container.h"
 
@@ -24,16 +29,15 @@
 #include "base/log.h"
 #include "child/cgroup.h"
 #include "child/cgroup_limits.h"
-#include "child/exec.h"
 #include "child/portmap.h"
 #include "child/unmount.h"
 #include "spec/privilege.h"
 
-/* How long at most until the next try to remove a cgroup, and to fork the child that unmounts. */
+/* From here on the time to the next try to remove a cgroup grows no more; and that to fork a child. */
 #define RETRY_MS_MAX 1000u
 /* For the child that removes the cgroups that a container made. */
 #define TREE_MS 2000u
-/* For the unmounting of a start that failed and was cut short: somebody waits for it. */
+/* For the unmounting when the request was cut. */
 #define CUT_MS 2000
 
 bool container_is_running(const struct container *container)
@@ -56,12 +60,12 @@ enum container_state container_state(const struct container *container)
 {
 	list_for_each (it, after, &container->processes)
 		if (process_is_running(list_entry(it, struct process, node)))
-			return CONTAINER_RUNS;
+			return CONTAINER_RUNNING;
 	if (container->cgroup >= 0) /* it goes with the last process */
-		return CONTAINER_QUIET;
+		return CONTAINER_STOPPING;
 	if (!list_is_empty(&container->processes))
-		return CONTAINER_DEAD;
-	return spawn_is_busy(&container->worker) ? CONTAINER_LEAVES : CONTAINER_AT_REST;
+		return CONTAINER_REPORTING;
+	return spawn_is_busy(&container->worker) ? CONTAINER_UNMOUNTING : CONTAINER_FINISHED;
 }
 
 void container_signal(struct container *container, int signal, bool all)
@@ -74,7 +78,7 @@ void container_signal(struct container *container, int signal, bool all)
 		if (all || process == &container->init)
 			process_signal(process, signal);
 	}
-	/* A first process that a child of its own traces stays a zombie that only the tracer sees. */
+	/* A first process that is traced by a child of its own stays a zombie until that ends. */
 	if (signal == SIGKILL && (all || process_is_running(&container->init)) &&
 		container->cgroup >= 0 && cgroup_kill(container->cgroup, &err) < 0)
 		log_error("container %s: %s", container->id, err.text);
@@ -100,9 +104,8 @@ static int work(struct container *container, void (*entry)(const void *), const 
 	return spawn_fork(container->setting->table->spawner, &container->worker, &plan, err);
 }
 
-/* The mount namespace goes when nobody is in it, and with it what a child may have left. One that is not
- * unmounted stays for ever: closing its last fd would wait for its disks, and the agent must not. A cgroup
- * is left only where no process ever was in it. */
+/* Closing the last reference to a mount namespace may block on the container's disks; when it was not
+ * unmounted the fd is therefore leaked on purpose. There is a cgroup only if no process ever was in it. */
 void container_free(struct container *container, bool is_unmounted)
 {
 	struct error err;
@@ -122,29 +125,33 @@ void container_free(struct container *container, bool is_unmounted)
 	free(container);
 }
 
-/* Nothing is mounted there any more (err NULL), or why it still is. */
+/* It is not removed now: the request is done. */
+static void stays(struct container *container, const struct error *err)
+{
+	container->is_awaited = false;
+	container->is_removed = container->init.id;
+	request_done(&container->setting->table->request, err);
+}
+
+/* Nothing is mounted in it any more (err NULL), or why something still is. */
 static void unmounted(struct container *container, const struct error *err)
 {
 	struct request *request = &container->setting->table->request;
+	const bool has_failed = container->has_failed, is_awaited = container->is_awaited;
 	struct error failure;
 
 	if (err) {
 		failure = *err;
 		error_wrap(&failure, "container '%s'", container->id);
 		log_error("%s", failure.text);
-	} else {
-		fd_close(&container->mount_ns);
-		list_remove(&container->node);
 	}
-	if (container->has_failed) {
+	if (!err || has_failed) {
 		container_free(container, !err);
-		request_done(request, &request->failure);
-		return;
+		if (is_awaited)
+			request_done(request, has_failed ? &request->failure : NULL);
+	} else if (is_awaited) {
+		stays(container, &failure);
 	}
-	if (container->on_removed)
-		container->on_removed(container->context, err ? &failure : NULL);
-	if (!err)
-		container_free(container, true);
 }
 
 static void unmount_done(struct spawn *worker, const struct error *err)
@@ -160,50 +167,59 @@ static void unmount_done(struct spawn *worker, const struct error *err)
 	unmounted(container, err);
 }
 
-static int unmount(struct container *container, struct error *err)
+/* The next step of its removal, if it is time. */
+static void container_settle(struct container *container)
 {
 	struct process_table *table = container->setting->table;
-	const bool is_cut = container->has_failed && table->request.cut;
+	const bool is_cut = container->is_awaited && table->request.cut;
 	const uint32_t deadline_ms = is_cut ? CUT_MS : table->settings->deadline_ms;
 	const struct child_unmount child = {
 		.mount_ns = container->mount_ns,
 		.chain = container->chain,
 		.limit_ms = deadline_ms / 8,
 	};
-
-	if (spawn_is_busy(&container->worker))
-		return 0;
-	if (container->mount_ns >= 0 || container->chain > 0)
-		return work(container, child_unmount_main, &child, container->mount_ns, deadline_ms,
-			unmount_done, err);
-	unmounted(container, NULL);
-	return 0;
-}
-
-/* The next step of its removal, when it is time. That no child can be forked is reported at once: a
- * command may wait. But nobody may ever ask again for the removal of a container with an id. */
-static void container_settle(struct container *container)
-{
-	struct process_table *table = container->setting->table;
 	struct error err;
 
-	if (!container->is_removed || container_state(container) < CONTAINER_LEAVES)
+	if (!container->is_removed || container_state(container) < CONTAINER_UNMOUNTING)
 		return;
-	if (container->has_failed || container->on_removed)
+	if (container->is_awaited)
 		request_await(&table->request, &container->worker);
-	if (unmount(container, &err) == 0)
+	if (spawn_is_busy(&container->worker))
 		return;
-	if (container->init.id && !container->has_failed)
-		timer_set(table->loop, &container->retry, RETRY_MS_MAX);
-	unmounted(container, &err);
+	if (container->mount_ns < 0 && container->chain == 0) {
+		unmounted(container, NULL);
+	} else if (work(container, child_unmount_main, &child, container->mount_ns, deadline_ms,
+			   unmount_done, &err) < 0) {
+		/* Reported at once, a command may wait; and tried again, if none may ever ask. */
+		if (container->init.id && !container->has_failed)
+			timer_set(table->loop, &container->retry, RETRY_MS_MAX);
+		unmounted(container, &err);
+	}
 }
 
-void container_remove(struct container *container,
-	void (*on_removed)(void *context, const struct error *err), void *context)
+static void removal_overdue(struct timer *timer)
 {
+	const struct request *request = list_entry(timer, struct request, timer);
+	struct container *container = request->waiter;
+	struct error err;
+
+	if (request->cut)
+		error_set(&err, ECANCELED, "%s", request->cut);
+	else
+		error_set(&err, EBUSY, "container '%s' has processes or unread output left",
+			container->id);
+	stays(container, &err);
+}
+
+void container_remove(struct container *container, bool is_awaited)
+{
+	struct process_table *table = container->setting->table;
+
 	container->is_removed = true;
-	container->on_removed = on_removed;
-	container->context = context;
+	container->is_awaited = is_awaited;
+	if (is_awaited) /* to become empty; its child has a deadline of its own */
+		request_await_until(
+			&table->request, table->settings->deadline_ms, removal_overdue, container);
 	container_settle(container);
 }
 
@@ -215,8 +231,7 @@ static void tree_removed(struct spawn *worker, const struct error *err)
 	timer_set(container->setting->table->loop, &container->retry, container->retry_ms);
 }
 
-/* Cgroups that the container made are a child's to remove; how many they are is the container's choice.
- * 0: it is at work; or -1. */
+/* A child removes the cgroups that the container made: they may be many. 0: it is at work; or -1. */
 static int remove_tree(struct container *container)
 {
 	const struct child_cgroup_remove tree = {
@@ -231,11 +246,10 @@ static int remove_tree(struct container *container)
 		container, child_cgroup_remove, &tree, tree.parent, TREE_MS, tree_removed, &err);
 }
 
-/* That the cgroup can be removed is the kernel's word that no process is left in it. The orphans that
- * cgroup.kill ends die a little later than the first process, and cgroup.events says so a little before
- * rmdir agrees (Linux 6.18): so it is tried again, soon, then less often. After a start that failed it is
- * not tried for long (2 s): the command, and with it all others, waits, and a child that was abandoned
- * in the kernel may stay there for ever. */
+/* A cgroup can be removed when no process is left in it. The orphans that cgroup.kill ends die a little later
+ * than the first process, and cgroup.events says so a little before rmdir agrees (Linux 6.18): therefore it
+ * is tried again, soon, then less often. After a start that failed it is tried for 2 s only: the command
+ * waits, and with it all others, and a child that hangs in the kernel may stay in it for ever. */
 static void remove_cgroup(struct container *container)
 {
 	struct error err;
@@ -246,9 +260,8 @@ static void remove_cgroup(struct container *container)
 		cgroup_remove(container->setting->cgroup, container->cgroup_name, &err) < 0 &&
 		err.code == EBUSY) {
 		if (!container->has_failed || container->retry_ms < RETRY_MS_MAX) {
-			container->retry_ms = 2 * container->retry_ms + 1;
-			if (container->retry_ms > RETRY_MS_MAX)
-				container->retry_ms = RETRY_MS_MAX;
+			if (container->retry_ms < RETRY_MS_MAX)
+				container->retry_ms = 2 * container->retry_ms + 1;
 			if (remove_tree(container) < 0)
 				timer_set(container->setting->table->loop, &container->retry,
 					container->retry_ms);
@@ -262,18 +275,11 @@ static void remove_cgroup(struct container *container)
 
 static void retry_due(struct timer *timer)
 {
-	struct container *container = list_entry(timer, struct container, retry);
-	struct error err;
-
-	if (container->cgroup >= 0)
-		remove_cgroup(container);
-	/* At the end of the pod it is unmounted with all others. */
-	else if (container->is_removed && unmount(container, &err) < 0)
-		timer_set(container->setting->table->loop, timer, RETRY_MS_MAX);
+	remove_cgroup(list_entry(timer, struct container, retry));
 }
 
-/* cgroup.kill does not reach a child that has yet to join, and where there are no cgroups our own
- * children are all there is. */
+/* cgroup.kill does not reach a child that has yet to join; and without cgroups the agent knows only its own
+ * children. */
 void container_kill(struct container *container)
 {
 	list_for_each (it, after, &container->processes)
@@ -283,14 +289,14 @@ void container_kill(struct container *container)
 	remove_cgroup(container);
 }
 
-/* A start that failed is reported when nothing of it is left. */
+/* The request is done when nothing of it is left. */
 static void container_failed(struct container *container, const struct error *err)
 {
 	struct error *failure = &container->setting->table->request.failure;
 
 	*failure = *err;
 	error_wrap(failure, "container '%s'", container->id);
-	container->has_failed = container->is_removed = true;
+	container->has_failed = container->is_removed = container->is_awaited = true;
 	remove_cgroup(container);
 }
 
@@ -322,8 +328,7 @@ static void log_oom(struct container *container, const char *id)
 	if (kills == container->oom_kills)
 		return;
 	container->oom_kills = kills;
-	/* Since 5.19. */
-	cgroup_get_number(container->cgroup, "memory.peak", "", &peak, &err);
+	cgroup_get_number(container->cgroup, "memory.peak", "", &peak, &err); /* since 5.19 */
 	log_error("process %s/%s: killed by the OOM killer; its container used up to %llu KiB",
 		container->id, id, (unsigned long long)peak / KIB);
 }
@@ -425,7 +430,7 @@ int container_exec(struct container *container, const struct process_spec *spec,
 
 /* --- Its beginning ---------------------------------------------------------------------------- */
 
-/* What is needed for as long as the container exists, out of the message it came in. */
+/* Copies what is needed for the life of the container from the message that it came in. */
 static int keep_spec(
 	struct container *container, const struct container_spec *spec, struct error *err)
 {
@@ -451,15 +456,15 @@ static int keep_spec(
 	if (!capabilities && table->settings->docker_caps)
 		capabilities = &capabilities_docker;
 	if (capabilities) {
-		/* The bits; the names are the message's. */
+		/* The names belong to the message. */
 		memcpy(container->described.sets, capabilities->sets, sizeof(capabilities->sets));
 		container->capabilities = &container->described;
 	}
 	table->kept += arena->used;
-	if (complete)
-		return 0;
-	return error_set(err, ENOMEM, "the environments of all containers take more than %u bytes",
-		KEPT_ARENAS_MAX);
+	return complete ? 0
+			: error_set(err, ENOMEM,
+				  "the environments of all containers take more than %u bytes",
+				  KEPT_ARENAS_MAX);
 }
 
 /* 0, also where there are no cgroups; or -1 with err. `constraints` may be NULL. */
@@ -468,7 +473,7 @@ static int open_cgroup(
 {
 	if (container->setting->cgroup < 0)
 		return 0;
-	/* Apart from pod/init, and from the files that the kernel puts beside it. */
+	/* No id makes the name of pod/init, or of a file of the kernel. */
 	format(container->cgroup_name, sizeof(container->cgroup_name), "c-%s", container->id);
 	container->cgroup = cgroup_create(container->setting->cgroup, container->cgroup_name, err);
 	if (container->cgroup < 0)
@@ -476,7 +481,6 @@ static int open_cgroup(
 	return constraints ? cgroup_limits_container(container->cgroup, constraints, err) : 0;
 }
 
-/* What every container begins with; it holds nothing yet. */
 static struct container *container_new(const struct container_setting *setting, struct error *err)
 {
 	struct container *container = calloc(1, sizeof(*container));
@@ -493,18 +497,6 @@ static struct container *container_new(const struct container_setting *setting, 
 	return container;
 }
 
-/* Made for the first container that needs it, and kept for all others. */
-static int device_filter(const struct container_setting *setting)
-{
-	int *filter = setting->device_filter;
-
-	if (*filter == DEVICE_FILTER_UNTRIED && (*filter = device_filter_load(NULL, 0)) < 0)
-		log_warn("kernel lacks CONFIG_CGROUP_BPF: with CAP_MKNOD a container can open any "
-			 "device (errno %d)",
-			errno);
-	return *filter;
-}
-
 static int start_init(struct container *container, struct error *err)
 {
 	const struct container_setting *setting = container->setting;
@@ -513,6 +505,7 @@ static int start_init(struct container *container, struct error *err)
 	/* A disk that does not come is reported as such, before the deadline is. */
 	const uint32_t deadline_ms = settings->deadline_ms - settings->deadline_ms / 8;
 	struct process_spec described = spec->process;
+	int *filter = setting->device_filter;
 	char path[PATH_MAX];
 	struct process_plan plan = {
 		.spec = &described,
@@ -536,8 +529,15 @@ static int start_init(struct container *container, struct error *err)
 		plan.child.cgroup_path = path;
 		if (!spec->system_mounts.bind_mount_dev &&
 			!(capabilities_any(container->capabilities) &
-				CAPABILITY_BIT(CAP_SYS_ADMIN)))
-			plan.child.device_filter = device_filter(setting);
+				CAPABILITY_BIT(CAP_SYS_ADMIN))) {
+			/* Loaded for the first container that needs it. */
+			if (*filter == DEVICE_FILTER_UNTRIED &&
+				(*filter = device_filter_load(NULL, 0)) < 0)
+				log_warn("kernel lacks CONFIG_CGROUP_BPF: with CAP_MKNOD a "
+					 "container can open any device (errno %d)",
+					errno);
+			plan.child.device_filter = *filter;
+		}
 	}
 	return start_process(container, &container->init, &plan, err);
 }
@@ -547,10 +547,8 @@ static void ports_opened(struct spawn *worker, const struct error *err)
 	struct container *container = list_entry(worker, struct container, worker);
 	struct error failure;
 
-	if (err)
-		container_failed(container, err);
-	else if (start_init(container, &failure) < 0)
-		container_failed(container, &failure);
+	if (err || start_init(container, &failure) < 0)
+		container_failed(container, err ? err : &failure);
 }
 
 struct container *container_start(const struct container_setting *setting,
@@ -568,7 +566,7 @@ struct container *container_start(const struct container_setting *setting,
 		(container->devpts = process_devpts(err)) < 0)
 		goto fail;
 	container->spec = spec;
-	/* runV's goes with its process; a cc host removes its containers itself. */
+	/* runV never removes a container; a cc host, which gives the process no id, does. */
 	container->is_removed = container->init.id;
 	if (setting->lists && spec->ports_count > 0) {
 		/* Before its first process, and not by it: containers can see what is in the pod's
@@ -598,9 +596,8 @@ struct container *container_open_agent(const struct container_setting *setting, 
 	container->id = CONTAINER_AGENT;
 	container->is_agent = true;
 	container->devpts = open("/dev/pts", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (open_cgroup(container, NULL, err) < 0) {
-		container_free(container, true);
-		return NULL;
-	}
-	return container;
+	if (open_cgroup(container, NULL, err) == 0)
+		return container;
+	container_free(container, true);
+	return NULL;
 }

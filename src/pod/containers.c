@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The containers of a pod by id: started, found, replaced, removed.
  *
- * A removal waits until the container is empty. A start with the id of a container that is gone for its
- * host, but not quite, waits for that one's removal.
+ * A removal waits until the container is empty. A start waits for the removal of a container that has the
+ * same id and is gone for the host, but still here.
  */
 #include "pod/containers.h"
 
@@ -43,8 +43,6 @@ struct container *containers_find(struct containers *containers, const char *id,
 	return container;
 }
 
-/* --- Started ---------------------------------------------------------------------------------- */
-
 static int begin(
 	struct containers *containers, const struct container_spec *spec, struct error *err)
 {
@@ -68,50 +66,38 @@ static int begin(
 	return 0;
 }
 
-/* --- Removed ---------------------------------------------------------------------------------- */
-
-/* The container is gone (err NULL), or nobody waits for it any more. */
-static void removal_over(void *context, const struct error *err)
+/* The container with its id is removed (err NULL), or why not. */
+static void start_replacement(void *context, const struct error *err)
 {
 	struct containers *containers = context;
 	struct request *request = &containers->setting->table->request;
-	const struct container_spec *spec = containers->replacement;
-	struct container *container = containers->removing;
 	struct error failure;
 
-	containers->removing = NULL;
-	containers->replacement = NULL;
-	container->on_removed = NULL;
-	container->is_removed = container->init.id;
-	if (err || !spec)
+	request->next = containers->next;
+	request->context = containers->context;
+	if (err)
 		request_done(request, err);
-	else if (begin(containers, spec, &failure) < 0)
+	else if (begin(containers, containers->replacement, &failure) < 0)
 		request_done(request, &failure);
 }
 
-static void removal_overdue(struct timer *timer)
+int containers_start(
+	struct containers *containers, const struct container_spec *spec, struct error *err)
 {
-	const struct request *request = list_entry(timer, struct request, timer);
-	struct containers *containers = request->waiter;
-	struct error err;
+	struct request *request = &containers->setting->table->request;
+	struct container *gone = find(containers, spec->id, true);
 
-	if (request->cut)
-		error_set(&err, ECANCELED, "%s", request->cut);
-	else
-		error_set(&err, EBUSY, "container '%s' has processes or unread output left",
-			containers->removing->id);
-	removal_over(containers, &err);
-}
-
-/* As soon as it is empty; then it takes no longer than its child may. */
-static void remove_container(struct containers *containers, struct container *container)
-{
-	struct process_table *table = containers->setting->table;
-
-	containers->removing = container;
-	request_await_until(
-		&table->request, table->settings->deadline_ms, removal_overdue, containers);
-	container_remove(container, removal_over, containers);
+	if (!containers->are_open)
+		return error_set(err, ESRCH, "there is no pod");
+	if (!gone)
+		return begin(containers, spec, err);
+	containers->replacement = spec;
+	containers->next = request->next;
+	containers->context = request->context;
+	request->next = start_replacement;
+	request->context = containers;
+	container_remove(gone, true);
+	return 0;
 }
 
 int containers_remove(struct containers *containers, const char *id, struct error *err)
@@ -123,23 +109,7 @@ int containers_remove(struct containers *containers, const char *id, struct erro
 	if (container_is_running(container))
 		return error_set(err, EBUSY, "container '%s' is running", id);
 	/* Its orphans may still be dying when the host has its exit code. */
-	remove_container(containers, container);
-	return 0;
-}
-
-/* --- Commands --------------------------------------------------------------------------------- */
-
-int containers_start(
-	struct containers *containers, const struct container_spec *spec, struct error *err)
-{
-	struct container *gone = find(containers, spec->id, true);
-
-	if (!containers->are_open)
-		return error_set(err, ESRCH, "there is no pod");
-	if (!gone)
-		return begin(containers, spec, err);
-	containers->replacement = spec;
-	remove_container(containers, gone);
+	container_remove(container, true);
 	return 0;
 }
 
@@ -184,7 +154,7 @@ void containers_kill(struct containers *containers)
 
 enum container_state containers_state(const struct containers *containers)
 {
-	enum container_state least = CONTAINER_AT_REST, state;
+	enum container_state least = CONTAINER_FINISHED, state;
 
 	list_for_each (it, after, &containers->list) {
 		state = container_state(list_entry(it, struct container, node));
@@ -200,9 +170,9 @@ size_t containers_settle(struct containers *containers, int mount_ns[CONTAINERS_
 	list_for_each (it, after, &containers->list) {
 		struct container *container = list_entry(it, struct container, node);
 
-		if (container_state(container) < CONTAINER_AT_REST) {
+		if (container_state(container) < CONTAINER_FINISHED) {
 			list_remove(&container->node);
-			container_remove(container, NULL, NULL);
+			container_remove(container, false);
 		} else if (container->mount_ns >= 0) {
 			mount_ns[count++] = container->mount_ns;
 		}
