@@ -16,11 +16,11 @@ enum process_fact {
 	PROCESS_ERR_CLOSED,   /* all of stderr is framed */
 	PROCESS_EOF_QUEUED,   /* with the exit frame, if it has no id */
 	PROCESS_EVENT_QUEUED, /* PROCESSASYNCEVENT; only with an id */
-	PROCESS_REPORTED,     /* the host has been told all; nothing is left to do */
+	PROCESS_REPORTED,     /* all of that has left the machine; nothing is left to do */
 	PROCESS_FACTS
 };
 
-/* What the pod, its containers and all processes share; one, in the daemon. */
+/* What the pod, its containers and all processes share: one, in struct daemon. */
 struct process_table {
 	const struct settings *settings; /* these five: borrowed */
 	struct loop *loop;
@@ -29,10 +29,10 @@ struct process_table {
 	struct spawner *spawner;
 	struct request request;
 	struct list ending;      /* processes whose end waits for room or for bytes to leave */
-	struct timer last_calls; /* while outputs of theirs may be open */
+	struct timer last_calls; /* while their outputs may be open */
 	size_t count;
 	size_t kept;       /* bytes that containers keep of their descriptions, all together */
-	unsigned chains;   /* how many of the packet filter's containers have had so far */
+	unsigned chains;   /* of the packet filter that containers have had so far */
 	uint64_t begun_ms; /* clock_now() of the STARTPOD; 0 once a program of its pod has begun */
 };
 
@@ -74,11 +74,11 @@ struct process_plan {
 void process_table_init(struct process_table *table);
 /* Settles what is ending. Before every sleep. */
 void process_table_pump(struct process_table *table);
-/* After a hang-up of control: events that had not left are told again. */
+/* After a hang-up of control: events that had not left are sent again. */
 void process_table_retell(struct process_table *table);
 
-/* A devpts of a container's own, attached nowhere: its first process mounts it, and the daemon opens
- * terminals in it without going through any path that the container controls. An fd, or -1 with err. */
+/* A devpts for one container, attached nowhere: its first process mounts it, and the agent opens
+ * terminals in it without a path that the container controls. An fd, or -1 with err. */
 int process_devpts(struct error *err);
 
 /* A process that is all 0 but for what its owner sets. The request is done when its program runs, or
