@@ -135,8 +135,8 @@ static void released(struct pod *pod, const struct error *err)
 	request_done(request, pod->has_failed ? &request->failure : NULL);
 }
 
-/* SIGTERM was sent, or all is released, or why not; or nobody waits for that any more: a SIGTERM that is
- * cut short because all processes have ended before it was sent to them, a release that took too long. */
+/* SIGTERM was sent, or all is released, or why not. Or nobody waits for it any more: all processes have
+ * ended before SIGTERM was sent to them, or the release took too long. */
 static void end_done(struct spawn *worker, const struct error *err)
 {
 	struct pod *pod = list_entry(worker, struct pod, worker);
@@ -171,9 +171,7 @@ static void release(struct pod *pod)
 		released(pod, &err);
 }
 
-/* SIGTERM by a child to all in the cgroup, or else to the agent's own children. The pod's init gets it, too, and
- * ignores it. */
-static void terminate_all(struct pod *pod)
+void pod_destroy(struct pod *pod)
 {
 	const struct child_cgroup_signal signal = {pod->setting.cgroup, SIGTERM};
 	const struct spawn_plan plan = {
@@ -187,29 +185,20 @@ static void terminate_all(struct pod *pod)
 	bool is_signalled = signal.cgroup >= 0;
 	struct error err;
 
+	if (pod->state != POD_RUNNING) {
+		pod->state = POD_DESTROYED;
+		request_done(&pod->setting.table->request, NULL);
+		return;
+	}
+	/* By a child to all in the cgroup, or else to the agent's own children. The pod's init gets it,
+	 * too, and ignores it. */
 	if (is_signalled && containers_state(&pod->containers) == CONTAINER_RUNNING &&
 		spawn_fork(pod->setting.table->spawner, &pod->worker, &plan, &err) < 0) {
 		log_warn("pod: SIGTERM: %s", err.text);
 		is_signalled = false;
 	}
 	containers_terminate(&pod->containers, is_signalled);
-}
-
-void pod_destroy(struct pod *pod)
-{
-	if (pod->state != POD_RUNNING) {
-		pod->state = POD_DESTROYED;
-		request_done(&pod->setting.table->request, NULL);
-		return;
-	}
-	terminate_all(pod);
 	be_patient(pod, POD_TERMINATING, TERM_MS);
-}
-
-static bool is_dead(const struct pod *pod)
-{
-	return !init_is_alive(pod) && !spawn_is_busy(&pod->worker) &&
-		containers_state(&pod->containers) >= CONTAINER_REPORTING;
 }
 
 void pod_pump(struct pod *pod)
@@ -220,7 +209,10 @@ void pod_pump(struct pod *pod)
 	if (pod->state == POD_TERMINATING &&
 		(pod->is_impatient || containers_state(&pod->containers) > CONTAINER_RUNNING))
 		kill_all(pod);
-	if (pod->state == POD_KILLING && (pod->is_impatient || is_dead(pod))) {
+	if (pod->state == POD_KILLING &&
+		(pod->is_impatient ||
+			(!init_is_alive(pod) && !spawn_is_busy(&pod->worker) &&
+				containers_state(&pod->containers) >= CONTAINER_REPORTING))) {
 		if (pod->is_impatient)
 			log_warn("pod: processes are left after SIGKILL");
 		be_patient(pod, POD_REPORTING, REPORT_MS);
