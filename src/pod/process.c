@@ -263,13 +263,13 @@ static int open_terminal(
 
 /* The agent's and the child's ends of what the process reads and writes; on -1, too, the caller closes
  * those that are open. */
-static int open_stdio(
-	const struct process_plan *plan, int ours[3], struct child_exec *child, struct error *err)
+static int open_stdio(struct process *process, const struct process_plan *plan, int ours[3],
+	struct child_exec *child, struct error *err)
 {
 	const struct process_spec *spec = plan->spec;
 
 	if (spec->terminal) {
-		if (open_terminal(plan, ours, &child->terminal, err) < 0)
+		if (open_terminal(plan, ours, &process->slave, err) < 0)
 			return -1;
 	} else if (open_pipe(&ours[0], &child->stdio[0], false, err) < 0 ||
 		open_pipe(&ours[1], &child->stdio[1], true, err) < 0) {
@@ -333,7 +333,7 @@ int process_start(struct process *process, struct process_table *table,
 	int rc = -1;
 
 	child.process = plan->spec;
-	child.terminal = child.stdio[0] = child.stdio[1] = child.stdio[2] = -1;
+	child.stdio[0] = child.stdio[1] = child.stdio[2] = -1;
 	process->table = table;
 	process->stdio_seq = plan->spec->stdio_seq;
 	process->terminal = plan->spec->terminal;
@@ -342,11 +342,12 @@ int process_start(struct process *process, struct process_table *table,
 	log_missing_capabilities(process, plan->spec->capabilities);
 	if (table->count >= PROCESSES_MAX)
 		return error_set(err, EAGAIN, "too many processes: %u", PROCESSES_MAX);
-	if (open_stdio(plan, ours, &child, err) < 0) {
+	if (open_stdio(process, plan, ours, &child, err) < 0) {
 		close_all(ours);
+		fd_close(&process->slave);
 	} else if (open_streams(process, plan->spec, ours, err) == 0) {
-		const int keep[] = {child.uts_ns, child.ipc_ns, child.mount_ns, child.cgroup,
-			child.device_filter, child.devpts, child.terminal, child.stdio[0],
+		const int keep[] = {process->slave, child.uts_ns, child.ipc_ns, child.mount_ns,
+			child.cgroup, child.device_filter, child.devpts, child.stdio[0],
 			child.stdio[1], child.stdio[2]};
 		const struct spawn_plan spawn_plan = {
 			.pid_ns = plan->pid_ns,
@@ -359,6 +360,7 @@ int process_start(struct process *process, struct process_table *table,
 			.changed = process_changed,
 		};
 
+		child.terminal = process->slave;
 		rc = spawn_fork(table->spawner, &process->spawn, &spawn_plan, err);
 		if (rc == 0) {
 			table->count++;
@@ -368,12 +370,6 @@ int process_start(struct process *process, struct process_table *table,
 		}
 	}
 	close_all(child.stdio);
-	/* Kept open: a terminal without an open slave hangs up, but a program may close its own and
-	 * open it again, as systemd does. */
-	if (rc == 0)
-		process->slave = child.terminal;
-	else
-		fd_close(&child.terminal);
 	return rc;
 }
 

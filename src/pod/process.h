@@ -58,7 +58,9 @@ struct process {
 	struct spawn spawn;
 	struct input in;
 	struct output out, err;
-	int slave; /* of its terminal, owned; -1 without one, and once it is reaped */
+	/* Of its terminal, owned; -1 without one, and once it is reaped. A terminal without an open slave
+	 * hangs up, but a program may close its own and open it again, as systemd does. */
+	int slave;
 	uint64_t eof_mark, event_mark;
 };
 
