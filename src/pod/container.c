@@ -72,12 +72,9 @@ void container_signal(struct container *container, int signal, bool all)
 {
 	struct error err;
 
-	list_for_each (it, after, &container->processes) {
-		struct process *process = list_entry(it, struct process, node);
-
-		if (all || process == &container->init)
-			process_signal(process, signal);
-	}
+	list_for_each (it, after, &container->processes)
+		if (all || it == &container->init.node)
+			process_signal(list_entry(it, struct process, node), signal);
 	/* A first process that is traced by a child of its own stays a zombie until that ends. */
 	if (signal == SIGKILL && (all || process_is_running(&container->init)) &&
 		container->cgroup >= 0 && cgroup_kill(container->cgroup, &err) < 0)
@@ -461,10 +458,10 @@ static int keep_spec(
 		container->capabilities = &container->described;
 	}
 	table->kept += arena->used;
-	return complete ? 0
-			: error_set(err, ENOMEM,
-				  "the environments of all containers take more than %u bytes",
-				  KEPT_ARENAS_MAX);
+	if (!complete)
+		error_set(err, ENOMEM, "the environments of all containers take more than %u bytes",
+			KEPT_ARENAS_MAX);
+	return complete ? 0 : -1;
 }
 
 /* 0, also where there are no cgroups; or -1 with err. `constraints` may be NULL. */

@@ -32,7 +32,7 @@ enum container_state {
 struct container {
 	struct list node; /* in containers->list */
 	const struct container_setting *setting;
-	struct arena arena; /* owned: ids, envs and capabilities */
+	struct arena arena; /* owned: ids and envs */
 	const char *id;
 	struct env_spec *envs;
 	size_t envs_count;

@@ -147,7 +147,7 @@ void containers_terminate(struct containers *containers, bool is_signalled)
 
 void containers_kill(struct containers *containers)
 {
-	containers_terminate(containers, true);
+	containers_terminate(containers, true); /* closes them, when a start of the pod failed */
 	list_for_each (it, after, &containers->list)
 		container_kill(list_entry(it, struct container, node));
 }
