@@ -33,7 +33,8 @@
 #include "child/unmount.h"
 #include "spec/privilege.h"
 
-/* From here on the time to the next try to remove a cgroup grows no more; and that to fork a child. */
+/* The time between two tries to remove a cgroup doubles up to this; to fork the child that unmounts, it is
+ * this. */
 #define RETRY_MS_MAX 1000u
 /* For the child that removes the cgroups that a container made. */
 #define TREE_MS 2000u
@@ -122,7 +123,7 @@ void container_free(struct container *container, bool is_unmounted)
 	free(container);
 }
 
-/* It is not removed now: the request is done. */
+/* It is not removed now; the request is done. */
 static void stays(struct container *container, const struct error *err)
 {
 	container->is_awaited = false;
@@ -187,7 +188,7 @@ static void container_settle(struct container *container)
 		unmounted(container, NULL);
 	} else if (work(container, child_unmount_main, &child, container->mount_ns, deadline_ms,
 			   unmount_done, &err) < 0) {
-		/* Reported at once, a command may wait; and tried again, if none may ever ask. */
+		/* Reported at once: a command may wait. Tried again if no command ever asks for it. */
 		if (container->init.id && !container->has_failed)
 			timer_set(table->loop, &container->retry, RETRY_MS_MAX);
 		unmounted(container, &err);

@@ -34,7 +34,7 @@ struct container *containers_find(struct containers *containers, const char *id,
 void containers_terminate(struct containers *containers, bool is_signalled);
 void containers_kill(struct containers *containers);
 
-/* Of the one that is least far. */
+/* The first state that one of them is in; FINISHED without any. */
 enum container_state containers_state(const struct containers *containers);
 
 /* Those that are not FINISHED belong to no pod any more; each is removed when it is. Returns how many mount

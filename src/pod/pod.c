@@ -2,8 +2,8 @@
 /* The pod: its namespaces, how it begins and how it ends.
  *
  *     NONE ─▶ PREPARING ─▶ STARTING ─▶ FILLING ─▶ RUNNING ─▶ TERMINATING ─▶ KILLING ─▶ REPORTING ─▶ RELEASING ─▶ DESTROYED
- *       ▲         └───────────┴───────────┴──── a failed start ───────────────▲                       │
- *       └─────────────────────────────────────────────────────────────────────────────────────────────┘
+ *       ▲         └───────────┴───────────┴──── a failed start ───────────────▲                         │
+ *       └───────────────────────────────────────────────────────────────────────────────────────────────┘
  */
 #include "pod/pod.h"
 
