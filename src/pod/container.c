@@ -33,8 +33,7 @@
 #include "child/unmount.h"
 #include "spec/privilege.h"
 
-/* The time between two tries to remove a cgroup doubles up to this; to fork the child that unmounts, it is
- * this. */
+/* The time between two tries to remove a cgroup doubles up to this; between two to fork, it is this. */
 #define RETRY_MS_MAX 1000u
 /* For the child that removes the cgroups that a container made. */
 #define TREE_MS 2000u
