@@ -150,8 +150,8 @@ static int command_killcontainer(struct commands *commands, const void *spec, st
 		return error_set(err, ESRCH, "container '%s' is not running", kill->container);
 	}
 	/* One signal is the kernel's to give to all. */
-	if (kill->all_processes && kill->signal != SIGKILL && container->cgroup.fd >= 0) {
-		signal = (struct child_cgroup_signal){container->cgroup.fd, kill->signal};
+	if (kill->all_processes && kill->signal != SIGKILL && container->cgroup >= 0) {
+		signal = (struct child_cgroup_signal){container->cgroup, kill->signal};
 		return work(commands, child_cgroup_signal, &signal, signal.cgroup, -1, err);
 	}
 	container_signal(container, kill->signal, kill->all_processes);
@@ -297,12 +297,12 @@ static int command_pscontainer(struct commands *commands, const void *spec, stru
 	if (!container_is_running(container))
 		return error_set(err, ESRCH, "container '%s' is not running", asked->container);
 	ps = (struct child_ps){
-		.cgroup = container->cgroup.fd,
+		.cgroup = container->cgroup,
 		.mount_ns = container->mount_ns,
 		.json = asked->format && strcmp(asked->format, "json") == 0,
 		.psargs = asked->psargs,
 	};
-	return work(commands, child_ps_main, &ps, container->cgroup.fd, container->mount_ns, err);
+	return work(commands, child_ps_main, &ps, container->cgroup, container->mount_ns, err);
 }
 
 /* clang-format off */

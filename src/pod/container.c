@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One container: its mount namespace, terminals and cgroup, and the processes in it.
  *
- * It is being set up until its first process has started, RUNNING until that exits, STOPPED from
- * then on; a stopped container holds no process (what is left is killed at once) but keeps its id,
- * its mounts and its envs until it is removed.
+ * It is being set up until its first process has started, and runs until that exits: then all others are
+ * killed. It keeps id, mounts and envs until it is removed: by a command, or by itself if its first process
+ * has an id. The steps of its end, each as soon as the one before is done:
+ *
+ *     remove_cgroup()     the kernel removes the cgroup, when no process is left in it
+ *     on_finished()       the end of each process is reported
+ *     container_settle()  to be removed: a child closes its ports and unmounts it
+ *     unmounted()         it is freed, and the request that waits for that is done
  */
 #include "pod/container.h"
 
@@ -19,34 +24,21 @@
 #include "base/clock.h"
 #include "base/device_filter.h"
 #include "base/file.h"
+#include "base/format.h"
 #include "base/invariant.h"
 #include "base/log.h"
-#include "child/exec.h"
+#include "child/cgroup.h"
+#include "child/cgroup_limits.h"
 #include "child/portmap.h"
 #include "child/unmount.h"
 #include "spec/privilege.h"
 
-/* For the unmounting of a start that failed and was cut short: somebody waits for it. */
+/* The time between two tries to remove a cgroup doubles up to this; between two to fork, it is this. */
+#define RETRY_MS_MAX 1000u
+/* For the child that removes the cgroups that a container made. */
+#define TREE_MS 2000u
+/* For the unmounting when the request was cut. */
 #define CUT_MS 2000
-/* To the next try to fork the child that unmounts. */
-#define LEAVE_MS 1000
-
-struct exec {
-	struct list node; /* in container->execs */
-	struct container *container;
-	char *id; /* owned, or NULL */
-	struct process process;
-};
-
-static struct container *of_init(struct process *process)
-{
-	return list_entry(process, struct container, init);
-}
-
-static struct exec *of_exec(struct process *process)
-{
-	return list_entry(process, struct exec, process);
-}
 
 bool container_is_running(const struct container *container)
 {
@@ -55,77 +47,72 @@ bool container_is_running(const struct container *container)
 
 struct process *container_find_process(struct container *container, const char *id)
 {
-	if (container->init.id && strcmp(container->init.id, id) == 0)
-		return &container->init;
-	list_for_each (it, after, &container->execs) {
-		struct exec *exec = list_entry(it, struct exec, node);
+	list_for_each (it, after, &container->processes) {
+		struct process *process = list_entry(it, struct process, node);
 
-		if (exec->id && strcmp(exec->id, id) == 0)
-			return &exec->process;
+		if (process->id && strcmp(process->id, id) == 0)
+			return process;
 	}
 	return NULL;
 }
 
-static void signal_process(struct process *process, int signal)
-{
-	if (process_is_running(process))
-		process_signal(process, signal);
-}
-
-/* cgroup.kill does not reach a child that has yet to join, and where there are no cgroups our own
- * children are all there is. */
-static void kill_process(struct process *process)
-{
-	if (process_is(process, PROCESS_STARTED))
-		process_signal(process, SIGKILL);
-	else
-		process_cancel(process, "the container is stopped");
-}
-
 enum container_state container_state(const struct container *container)
 {
-	const struct process *init = &container->init;
-
-	if (process_is_running(init))
-		return CONTAINER_RUNS;
-	list_for_each (it, after, &container->execs)
-		if (process_is_running(&list_entry(it, struct exec, node)->process))
-			return CONTAINER_RUNS;
-	if (container->cgroup.fd >= 0) /* it goes with the last process */
-		return CONTAINER_QUIET;
-	if (!list_is_empty(&container->execs) ||
-		(!container->is_agent && !process_is(init, PROCESS_REPORTED)))
-		return CONTAINER_DEAD;
-	return spawn_is_busy(&container->worker) ? CONTAINER_LEAVES : CONTAINER_AT_REST;
-}
-
-static void kill_group(const struct container *container)
-{
-	struct error err;
-
-	if (container->cgroup.fd >= 0 && cgroup_kill(container->cgroup.fd, &err) < 0)
-		log_error("container %s: %s", container->id, err.text);
+	list_for_each (it, after, &container->processes)
+		if (process_is_running(list_entry(it, struct process, node)))
+			return CONTAINER_RUNNING;
+	if (container->cgroup >= 0) /* it goes with the last process */
+		return CONTAINER_STOPPING;
+	if (!list_is_empty(&container->processes))
+		return CONTAINER_REPORTING;
+	return spawn_is_busy(&container->worker) ? CONTAINER_UNMOUNTING : CONTAINER_FINISHED;
 }
 
 void container_signal(struct container *container, int signal, bool all)
 {
-	if (all)
-		list_for_each (it, after, &container->execs)
-			signal_process(&list_entry(it, struct exec, node)->process, signal);
-	signal_process(&container->init, signal);
-	/* A first process that a child of its own traces stays a zombie that only the tracer sees. */
-	if (signal == SIGKILL && (all || process_is_running(&container->init)))
-		kill_group(container);
+	struct error err;
+
+	list_for_each (it, after, &container->processes)
+		if (all || it == &container->init.node)
+			process_signal(list_entry(it, struct process, node), signal);
+	/* A first process that is traced by a child of its own stays a zombie until that ends. */
+	if (signal == SIGKILL && (all || process_is_running(&container->init)) &&
+		container->cgroup >= 0 && cgroup_kill(container->cgroup, &err) < 0)
+		log_error("container %s: %s", container->id, err.text);
 }
 
-/* The mount namespace goes when nobody is in it, and with it what a child may have left. One that is not
- * unmounted stays for ever: whoever closes it last would have to wait for its disks, and that is not to
- * be the daemon. */
-static void release(struct container *container, bool is_unmounted)
+/* --- Its end ---------------------------------------------------------------------------------- */
+
+/* A child that does something for the container as a whole. `keep`: an fd for it, or -1. */
+static int work(struct container *container, void (*entry)(const void *), const void *argument,
+	int keep, uint32_t deadline_ms, void (*done)(struct spawn *, const struct error *),
+	struct error *err)
 {
-	assert(!spawn_is_busy(&container->worker));
-	timer_cancel(&container->leaving);
-	container_cgroup_close(&container->cgroup);
+	const struct spawn_plan plan = {
+		.pid_ns = -1,
+		.entry = entry,
+		.argument = argument,
+		.keep = &keep,
+		.keep_count = 1,
+		.deadline_ms = deadline_ms,
+		.done = done,
+	};
+
+	return spawn_fork(container->setting->table->spawner, &container->worker, &plan, err);
+}
+
+/* Closing the last reference to a mount namespace may block on the container's disks; when it was not
+ * unmounted the fd is therefore leaked on purpose. There is a cgroup only if no process ever was in it. */
+void container_free(struct container *container, bool is_unmounted)
+{
+	struct error err;
+
+	assert(list_is_empty(&container->processes) && !spawn_is_busy(&container->worker));
+	timer_cancel(&container->retry);
+	if (container->cgroup >= 0 &&
+		cgroup_remove(container->setting->cgroup, container->cgroup_name, &err) < 0)
+		log_warn("container %s: %s", container->id, err.text);
+	fd_close(&container->cgroup);
 	if (is_unmounted)
 		fd_close(&container->mount_ns);
 	fd_close(&container->devpts);
@@ -135,35 +122,33 @@ static void release(struct container *container, bool is_unmounted)
 	free(container);
 }
 
-void container_free(struct container *container, bool is_unmounted)
+/* It is not removed now; the request is done. */
+static void stays(struct container *container, const struct error *err)
 {
-	assert(container_state(container) == CONTAINER_AT_REST);
-	release(container, is_unmounted);
+	container->is_awaited = false;
+	container->is_removed = container->init.id;
+	request_done(&container->setting->table->request, err);
 }
 
-/* Nothing is mounted there any more (err NULL), or why it still is. */
+/* Nothing is mounted in it any more (err NULL), or why something still is. */
 static void unmounted(struct container *container, const struct error *err)
 {
 	struct request *request = &container->setting->table->request;
+	const bool has_failed = container->has_failed, is_awaited = container->is_awaited;
 	struct error failure;
 
 	if (err) {
 		failure = *err;
 		error_wrap(&failure, "container '%s'", container->id);
 		log_error("%s", failure.text);
-	} else {
-		fd_close(&container->mount_ns);
-		list_remove(&container->node);
 	}
-	if (container->has_failed) {
-		release(container, !err);
-		request_done(request, &request->failure);
-		return;
+	if (!err || has_failed) {
+		container_free(container, !err);
+		if (is_awaited)
+			request_done(request, has_failed ? &request->failure : NULL);
+	} else if (is_awaited) {
+		stays(container, &failure);
 	}
-	if (container->on_removed)
-		container->on_removed(container->context, err ? &failure : NULL);
-	if (!err)
-		release(container, true);
 }
 
 static void unmount_done(struct spawn *worker, const struct error *err)
@@ -179,166 +164,196 @@ static void unmount_done(struct spawn *worker, const struct error *err)
 	unmounted(container, err);
 }
 
-static int unmount(struct container *container, struct error *err)
+/* The next step of its removal, if it is time. */
+static void container_settle(struct container *container)
 {
 	struct process_table *table = container->setting->table;
-	const bool is_cut = container->has_failed && table->request.cut;
+	const bool is_cut = container->is_awaited && table->request.cut;
 	const uint32_t deadline_ms = is_cut ? CUT_MS : table->settings->deadline_ms;
 	const struct child_unmount child = {
 		.mount_ns = container->mount_ns,
 		.chain = container->chain,
 		.limit_ms = deadline_ms / 8,
 	};
-	const struct spawn_plan plan = {
-		.pid_ns = -1,
-		.entry = child_unmount_main,
-		.argument = &child,
-		.keep = &container->mount_ns,
-		.keep_count = 1,
-		.deadline_ms = deadline_ms,
-		.done = unmount_done,
-	};
-
-	if (spawn_is_busy(&container->worker))
-		return 0;
-	if (container->mount_ns >= 0 || container->chain > 0)
-		return spawn_fork(table->spawner, &container->worker, &plan, err);
-	unmounted(container, NULL);
-	return 0;
-}
-
-static void leaving_due(struct timer *timer)
-{
-	struct container *container = list_entry(timer, struct container, leaving);
 	struct error err;
 
-	/* At the end of the pod it is unmounted with all others. */
-	if (container->is_removed && unmount(container, &err) < 0)
-		timer_set(container->setting->table->loop, timer, LEAVE_MS);
-}
-
-/* That no child can be forked is told at once: a command may wait. Nobody may ever ask again for the
- * removal of a container with an id. */
-static void container_leave(struct container *container)
-{
-	const bool goes_by_itself = container->init_id && !container->has_failed;
-	struct error err;
-
-	if (container->has_failed || container->on_removed)
-		request_await(&container->setting->table->request, &container->worker);
-	if (unmount(container, &err) == 0)
+	if (!container->is_removed || container_state(container) < CONTAINER_UNMOUNTING)
 		return;
-	if (goes_by_itself)
-		timer_set(container->setting->table->loop, &container->leaving, LEAVE_MS);
-	unmounted(container, &err);
+	if (container->is_awaited)
+		request_await(&table->request, &container->worker);
+	if (spawn_is_busy(&container->worker))
+		return;
+	if (container->mount_ns < 0 && container->chain == 0) {
+		unmounted(container, NULL);
+	} else if (work(container, child_unmount_main, &child, container->mount_ns, deadline_ms,
+			   unmount_done, &err) < 0) {
+		/* Reported at once: a command may wait. Tried again if no command ever asks for it. */
+		if (container->init.id && !container->has_failed)
+			timer_set(table->loop, &container->retry, RETRY_MS_MAX);
+		unmounted(container, &err);
+	}
 }
 
-/* A start that failed is told when nothing of it is left. */
-static void container_settle(struct container *container)
+static void removal_overdue(struct timer *timer)
 {
-	if (container->cgroup.fd < 0 &&
-		(container->has_failed ||
-			(container->is_removed && container_state(container) >= CONTAINER_LEAVES)))
-		container_leave(container);
+	const struct request *request = list_entry(timer, struct request, timer);
+	struct container *container = request->waiter;
+	struct error err;
+
+	if (request->cut)
+		error_set(&err, ECANCELED, "%s", request->cut);
+	else
+		error_set(&err, EBUSY, "container '%s' has processes or unread output left",
+			container->id);
+	stays(container, &err);
 }
 
-void container_remove(struct container *container,
-	void (*on_removed)(void *context, const struct error *err), void *context)
+void container_remove(struct container *container, bool is_awaited)
 {
+	struct process_table *table = container->setting->table;
+
 	container->is_removed = true;
-	container->on_removed = on_removed;
-	container->context = context;
+	container->is_awaited = is_awaited;
+	if (is_awaited) /* to become empty; its child has a deadline of its own */
+		request_await_until(
+			&table->request, table->settings->deadline_ms, removal_overdue, container);
 	container_settle(container);
 }
 
-static void cgroup_removed(struct container_cgroup *cgroup)
+static void tree_removed(struct spawn *worker, const struct error *err)
 {
-	container_settle(list_entry(cgroup, struct container, cgroup));
+	struct container *container = list_entry(worker, struct container, worker);
+
+	(void)err;
+	timer_set(container->setting->table->loop, &container->retry, container->retry_ms);
 }
 
+/* A child removes the cgroups that the container made: they may be many. 0: it is at work; or -1. */
+static int remove_tree(struct container *container)
+{
+	const struct child_cgroup_remove tree = {
+		container->setting->cgroup, container->cgroup_name};
+	uint64_t below = 0;
+	struct error err;
+
+	cgroup_get_number(container->cgroup, "cgroup.stat", "nr_descendants ", &below, &err);
+	if (below == 0)
+		return -1;
+	return work(
+		container, child_cgroup_remove, &tree, tree.parent, TREE_MS, tree_removed, &err);
+}
+
+/* A cgroup can be removed when no process is left in it. The orphans that cgroup.kill ends die a little later
+ * than the first process, and cgroup.events says so a little before rmdir agrees (Linux 6.18): therefore it
+ * is tried again, soon, then less often. After a start that failed it is tried for 2 s only: the command
+ * waits, and with it all others, and a child that hangs in the kernel may stay in it for ever. */
+static void remove_cgroup(struct container *container)
+{
+	struct error err;
+
+	if (spawn_is_busy(&container->worker))
+		return;
+	if (container->cgroup >= 0 &&
+		cgroup_remove(container->setting->cgroup, container->cgroup_name, &err) < 0 &&
+		err.code == EBUSY) {
+		if (!container->has_failed || container->retry_ms < RETRY_MS_MAX) {
+			if (container->retry_ms < RETRY_MS_MAX)
+				container->retry_ms = 2 * container->retry_ms + 1;
+			if (remove_tree(container) < 0)
+				timer_set(container->setting->table->loop, &container->retry,
+					container->retry_ms);
+			return;
+		}
+		log_error("container %s: a process is left: %s", container->id, err.text);
+	}
+	fd_close(&container->cgroup);
+	container_settle(container);
+}
+
+static void retry_due(struct timer *timer)
+{
+	remove_cgroup(list_entry(timer, struct container, retry));
+}
+
+/* cgroup.kill does not reach a child that has yet to join; and without cgroups the agent knows only its own
+ * children. */
 void container_kill(struct container *container)
 {
-	list_for_each (it, after, &container->execs)
-		kill_process(&list_entry(it, struct exec, node)->process);
-	kill_process(&container->init);
-	kill_group(container);
-	container_cgroup_remove(&container->cgroup);
+	list_for_each (it, after, &container->processes)
+		spawn_cancel(
+			&list_entry(it, struct process, node)->spawn, "the container is stopped");
+	container_signal(container, SIGKILL, true);
+	remove_cgroup(container);
 }
 
-/* --- The first process ------------------------------------------------------------------------ */
-
+/* The request is done when nothing of it is left. */
 static void container_failed(struct container *container, const struct error *err)
 {
 	struct error *failure = &container->setting->table->request.failure;
 
 	*failure = *err;
 	error_wrap(failure, "container '%s'", container->id);
-	container->has_failed = true;
-	container->cgroup.is_urgent = true;
-	container_cgroup_remove(&container->cgroup);
+	container->has_failed = container->is_removed = container->is_awaited = true;
+	remove_cgroup(container);
 }
 
-static void init_failed(struct process *process, const struct error *err)
+/* --- Its processes ---------------------------------------------------------------------------- */
+
+static void on_failed(struct process *process, const struct error *err)
 {
-	container_failed(of_init(process), err);
-}
-
-/* That the kernel took it, for want of memory, does not show in the exit code 137. */
-static void tell_oom(struct container *container, const struct process *process)
-{
-	if (spawn_exit_code(&process->spawn) == 128 + SIGKILL)
-		container_cgroup_tell_oom(&container->cgroup, process->id ? process->id : "-");
-}
-
-static void init_reaped(struct process *process)
-{
-	struct container *container = of_init(process);
-
-	tell_oom(container, process);
-	log_info("container %s: exited with %d", container->id, spawn_exit_code(&process->spawn));
-	container_kill(container);
-}
-
-static void init_finished(struct process *process)
-{
-	container_settle(of_init(process));
-}
-
-/* --- More processes --------------------------------------------------------------------------- */
-
-static void exec_free(struct exec *exec)
-{
-	list_remove(&exec->node);
-	free(exec->id);
-	free(exec);
-}
-
-static void exec_failed(struct process *process, const struct error *err)
-{
-	struct exec *exec = of_exec(process);
-	struct container *container = exec->container;
+	struct container *container = process->owner;
 	struct error named = *err;
 
+	list_remove(&process->node);
+	if (process == &container->init) {
+		container_failed(container, err);
+		return;
+	}
+	free(process);
 	error_wrap(&named, "container '%s'", container->id);
-	exec_free(exec);
 	request_done(&container->setting->table->request, &named);
 	container_settle(container);
 }
 
-static void exec_reaped(struct process *process)
+/* That the kernel killed it for lack of memory does not show in the exit code 137. */
+static void log_oom(struct container *container, const char *id)
 {
-	tell_oom(of_exec(process)->container, process);
-	/* Not info: on a serial console the line costs more than 5 % of a whole exec. */
-	log_debug("process %s/%s: exited with %d", process->container,
-		process->id ? process->id : "-", spawn_exit_code(&process->spawn));
+	uint64_t kills = container->oom_kills, peak = 0;
+	struct error err;
+
+	cgroup_get_number(container->cgroup, "memory.events", "oom_kill ", &kills, &err);
+	if (kills == container->oom_kills)
+		return;
+	container->oom_kills = kills;
+	cgroup_get_number(container->cgroup, "memory.peak", "", &peak, &err); /* since 5.19 */
+	log_error("process %s/%s: killed by the OOM killer; its container used up to %llu KiB",
+		container->id, id, (unsigned long long)peak / KIB);
 }
 
-static void exec_finished(struct process *process)
+static void on_reaped(struct process *process)
 {
-	struct exec *exec = of_exec(process);
-	struct container *container = exec->container;
+	struct container *container = process->owner;
+	const char *id = process->id ? process->id : "-";
+	int code = spawn_exit_code(&process->spawn);
 
-	exec_free(exec);
+	if (code == 128 + SIGKILL && container->cgroup >= 0)
+		log_oom(container, id);
+	if (process == &container->init) {
+		log_info("container %s: exited with %d", container->id, code);
+		container_kill(container);
+	} else {
+		/* Not info: on a serial console the line costs more than 5 % of a whole exec. */
+		log_debug("process %s/%s: exited with %d", container->id, id, code);
+	}
+}
+
+static void on_finished(struct process *process)
+{
+	struct container *container = process->owner;
+
+	list_remove(&process->node);
+	if (process != &container->init)
+		free(process);
 	container_settle(container);
 }
 
@@ -347,15 +362,22 @@ static int start_process(struct container *container, struct process *process,
 {
 	const struct container_setting *setting = container->setting;
 
-	plan->container = container->id;
-	plan->pid_ns = setting->pid_ns;
+	process->owner = container;
+	process->container = container->id;
+	process->on_failed = on_failed;
+	process->on_reaped = on_reaped;
+	process->on_finished = on_finished;
 	plan->devpts = container->devpts;
+	plan->pid_ns = container->is_agent ? -1 : setting->pid_ns;
+	plan->child.uts_ns = container->is_agent ? -1 : setting->uts_ns;
+	plan->child.ipc_ns = container->is_agent ? -1 : setting->ipc_ns;
 	plan->child.hostname = setting->hostname;
 	plan->child.settings = setting->table->settings;
-	plan->child.uts_ns = setting->uts_ns;
-	plan->child.ipc_ns = setting->ipc_ns;
-	plan->child.cgroup = container->cgroup.fd;
-	return process_start(process, setting->table, plan, err);
+	plan->child.cgroup = container->cgroup;
+	if (process_start(process, setting->table, plan, err) < 0)
+		return -1;
+	list_push_front(&container->processes, &process->node);
+	return 0;
 }
 
 /* cc-runtime 3.0 sends five nulls with each exec. An empty list is none. */
@@ -369,6 +391,7 @@ static bool says_nothing(const struct capabilities_spec *capabilities)
 
 int container_exec(struct container *container, const struct process_spec *spec, struct error *err)
 {
+	const size_t id_size = spec->id ? strlen(spec->id) + 1 : 0;
 	struct process_spec described = *spec;
 	struct process_plan plan = {
 		.spec = &described,
@@ -381,11 +404,8 @@ int container_exec(struct container *container, const struct process_spec *spec,
 				.devpts = -1,
 				.device_filter = -1,
 			},
-		.on_failed = exec_failed,
-		.on_reaped = exec_reaped,
-		.on_finished = exec_finished,
 	};
-	struct exec *exec;
+	struct process *process;
 
 	if (!container->is_agent && says_nothing(spec->capabilities))
 		described.capabilities = container->capabilities;
@@ -394,22 +414,20 @@ int container_exec(struct container *container, const struct process_spec *spec,
 	if (spec->id && container_find_process(container, spec->id))
 		return error_set(err, EEXIST, "container '%s' has a process '%s' already",
 			container->id, spec->id);
-	exec = calloc(1, sizeof(*exec));
-	if (!exec || (spec->id && !(exec->id = strdup(spec->id)))) {
-		free(exec);
+	process = calloc(1, sizeof(*process) + id_size); /* the id is behind it */
+	if (!process)
 		return error_memory(err);
-	}
-	exec->container = container;
-	plan.id = exec->id;
-	list_push_back(&container->execs, &exec->node);
-	if (start_process(container, &exec->process, &plan, err) < 0) {
-		exec_free(exec);
-		return error_wrap(err, "container '%s'", container->id);
-	}
-	return 0;
+	if (spec->id)
+		process->id = memcpy(process + 1, spec->id, id_size);
+	if (start_process(container, process, &plan, err) == 0)
+		return 0;
+	free(process);
+	return error_wrap(err, "container '%s'", container->id);
 }
 
-/* What is needed for as long as the container exists, out of the message it came in. */
+/* --- Its beginning ---------------------------------------------------------------------------- */
+
+/* Copies what is needed for the life of the container from the message that it came in. */
 static int keep_spec(
 	struct container *container, const struct container_spec *spec, struct error *err)
 {
@@ -419,40 +437,47 @@ static int keep_spec(
 	struct arena *arena = &container->arena;
 	bool complete;
 
-	if (!capabilities && table->settings->docker_caps)
-		capabilities = &capabilities_docker;
 	arena_init(arena, KEPT_ARENAS_MAX - table->kept);
 	container->id = arena_strdup(arena, spec->id);
-	container->init_id = process->id ? arena_strdup(arena, process->id) : NULL;
+	container->init.id = process->id ? arena_strdup(arena, process->id) : NULL;
 	container->envs = arena_calloc(arena, process->envs_count, sizeof(*container->envs));
-	complete = container->id && container->envs && (!process->id || container->init_id);
+	complete = container->id && container->envs && (!process->id || container->init.id);
 	for (size_t i = 0; complete && i < process->envs_count; i++) {
-		const struct env_spec *from = &process->envs[i];
-		struct env_spec *to = &container->envs[i];
+		struct env_spec *env = &container->envs[i];
 
-		to->env = arena_strdup(arena, from->env);
-		to->value = arena_strdup(arena, from->value);
-		complete = to->env && to->value;
+		env->env = arena_strdup(arena, process->envs[i].env);
+		env->value = arena_strdup(arena, process->envs[i].value);
+		complete = env->env && env->value;
 	}
 	container->envs_count = process->envs_count;
-	if (complete && capabilities) {
-		container->capabilities = arena_alloc(arena, sizeof(*container->capabilities));
-		complete = container->capabilities != NULL;
-		if (complete) {
-			*container->capabilities = *capabilities;
-			/* The message's: the sets say the same. */
-			memset(container->capabilities->names, 0,
-				sizeof(container->capabilities->names));
-		}
+	if (!capabilities && table->settings->docker_caps)
+		capabilities = &capabilities_docker;
+	if (capabilities) {
+		/* The names belong to the message. */
+		memcpy(container->described.sets, capabilities->sets, sizeof(capabilities->sets));
+		container->capabilities = &container->described;
 	}
 	table->kept += arena->used;
-	if (complete)
-		return 0;
-	return error_set(err, ENOMEM, "the environments of all containers take more than %u bytes",
-		KEPT_ARENAS_MAX);
+	if (!complete)
+		error_set(err, ENOMEM, "the environments of all containers take more than %u bytes",
+			KEPT_ARENAS_MAX);
+	return complete ? 0 : -1;
 }
 
-/* What every container begins with; it holds nothing yet. */
+/* 0, also where there are no cgroups; or -1 with err. `constraints` may be NULL. */
+static int open_cgroup(
+	struct container *container, const struct constraints_spec *constraints, struct error *err)
+{
+	if (container->setting->cgroup < 0)
+		return 0;
+	/* No id makes the name of pod/init, or of a file of the kernel. */
+	format(container->cgroup_name, sizeof(container->cgroup_name), "c-%s", container->id);
+	container->cgroup = cgroup_create(container->setting->cgroup, container->cgroup_name, err);
+	if (container->cgroup < 0)
+		return -1;
+	return constraints ? cgroup_limits_container(container->cgroup, constraints, err) : 0;
+}
+
 static struct container *container_new(const struct container_setting *setting, struct error *err)
 {
 	struct container *container = calloc(1, sizeof(*container));
@@ -462,39 +487,25 @@ static struct container *container_new(const struct container_setting *setting, 
 		return NULL;
 	}
 	container->setting = setting;
-	container->mount_ns = container->devpts = -1;
-	timer_init(&container->leaving, leaving_due);
-	container_cgroup_init(
-		&container->cgroup, setting->table->spawner, &setting->cgroup, cgroup_removed);
+	container->mount_ns = container->devpts = container->cgroup = -1;
+	timer_init(&container->retry, retry_due);
 	list_init(&container->node);
-	list_init(&container->execs);
+	list_init(&container->processes);
 	return container;
 }
 
-/* Made for the first container that needs it, and kept for all others. */
-static int device_filter(const struct container_setting *setting)
-{
-	int *filter = setting->device_filter;
-
-	if (*filter == DEVICE_FILTER_UNTRIED && (*filter = device_filter_load(NULL, 0)) < 0)
-		log_warn("kernel lacks CONFIG_CGROUP_BPF: with CAP_MKNOD a container can open any "
-			 "device (errno %d)",
-			errno);
-	return *filter;
-}
-
-static int start_init(
-	struct container *container, const struct container_spec *spec, struct error *err)
+static int start_init(struct container *container, struct error *err)
 {
 	const struct container_setting *setting = container->setting;
 	const struct settings *settings = setting->table->settings;
+	const struct container_spec *spec = container->spec;
 	/* A disk that does not come is reported as such, before the deadline is. */
 	const uint32_t deadline_ms = settings->deadline_ms - settings->deadline_ms / 8;
 	struct process_spec described = spec->process;
+	int *filter = setting->device_filter;
 	char path[PATH_MAX];
 	struct process_plan plan = {
 		.spec = &described,
-		.id = container->init_id,
 		.mount_ns = &container->mount_ns,
 		.child =
 			{
@@ -502,21 +513,29 @@ static int start_init(
 				.mount_ns = -1,
 				.devpts = container->devpts,
 				.device_filter = -1,
-				.cgroup_path = container_cgroup_path(
-					&container->cgroup, settings->cgroup_dir, path),
 				.until_ms = clock_now() +
 					(settings->devices_ms < deadline_ms ? settings->devices_ms
 									    : deadline_ms),
 			},
-		.on_failed = init_failed,
-		.on_reaped = init_reaped,
-		.on_finished = init_finished,
 	};
 
 	described.capabilities = container->capabilities;
-	if (container->cgroup.fd >= 0 && !spec->system_mounts.bind_mount_dev &&
-		!(capabilities_any(container->capabilities) & CAPABILITY_BIT(CAP_SYS_ADMIN)))
-		plan.child.device_filter = device_filter(setting);
+	if (container->cgroup >= 0) {
+		format(path, sizeof(path), "%s/pod/%s", settings->cgroup_dir,
+			container->cgroup_name);
+		plan.child.cgroup_path = path;
+		if (!spec->system_mounts.bind_mount_dev &&
+			!(capabilities_any(container->capabilities) &
+				CAPABILITY_BIT(CAP_SYS_ADMIN))) {
+			/* Loaded for the first container that needs it. */
+			if (*filter == DEVICE_FILTER_UNTRIED &&
+				(*filter = device_filter_load(NULL, 0)) < 0)
+				log_warn("kernel lacks CONFIG_CGROUP_BPF: with CAP_MKNOD a "
+					 "container can open any device (errno %d)",
+					errno);
+			plan.child.device_filter = *filter;
+		}
+	}
 	return start_process(container, &container->init, &plan, err);
 }
 
@@ -525,61 +544,43 @@ static void ports_opened(struct spawn *worker, const struct error *err)
 	struct container *container = list_entry(worker, struct container, worker);
 	struct error failure;
 
-	if (err)
-		container_failed(container, err);
-	else if (start_init(container, container->spec, &failure) < 0)
-		container_failed(container, &failure);
-}
-
-/* Before its first process, and not by it: a program that iptables is must not be where containers can see
- * it, in the pod's PID namespace. */
-static int open_ports(struct container *container, struct error *err)
-{
-	struct process_table *table = container->setting->table;
-	const struct child_ports child = {
-		.chain = ++table->chains,
-		.lists = container->setting->lists,
-		.container = container->spec,
-	};
-	const struct spawn_plan plan = {
-		.pid_ns = -1,
-		.entry = child_portmap_open,
-		.argument = &child,
-		.deadline_ms = table->settings->deadline_ms,
-		.done = ports_opened,
-	};
-
-	container->chain = child.chain;
-	request_await(&table->request, &container->worker);
-	return spawn_fork(table->spawner, &container->worker, &plan, err);
+	if (err || start_init(container, &failure) < 0)
+		container_failed(container, err ? err : &failure);
 }
 
 struct container *container_start(const struct container_setting *setting,
 	const struct container_spec *spec, struct error *err)
 {
 	struct container *container = container_new(setting, err);
+	struct process_table *table = setting->table;
+	struct child_ports ports = {.lists = setting->lists, .container = spec};
 	int rc;
 
 	if (!container)
 		return NULL;
 	if (keep_spec(container, spec, err) < 0 ||
-		container_cgroup_open(&container->cgroup, container->id, &spec->constraints, err) <
-			0 ||
+		open_cgroup(container, &spec->constraints, err) < 0 ||
 		(container->devpts = process_devpts(err)) < 0)
 		goto fail;
 	container->spec = spec;
-	/* runV's goes with its process; a cc host removes its containers itself. */
-	container->is_removed = container->init_id;
-	if (setting->lists && spec->ports_count > 0)
-		rc = open_ports(container, err);
-	else
-		rc = start_init(container, spec, err);
+	/* runV never removes a container; a cc host, which gives the process no id, does. */
+	container->is_removed = container->init.id;
+	if (setting->lists && spec->ports_count > 0) {
+		/* Before its first process, and not by it: containers can see what is in the pod's
+		 * PID namespace, and must not see the program iptables. */
+		container->chain = ports.chain = ++table->chains;
+		request_await(&table->request, &container->worker);
+		rc = work(container, child_portmap_open, &ports, -1, table->settings->deadline_ms,
+			ports_opened, err);
+	} else {
+		rc = start_init(container, err);
+	}
 	if (rc == 0)
 		return container;
 
 fail:
 	error_wrap(err, "container '%s'", spec->id);
-	release(container, true);
+	container_free(container, true);
 	return NULL;
 }
 
@@ -592,9 +593,8 @@ struct container *container_open_agent(const struct container_setting *setting, 
 	container->id = CONTAINER_AGENT;
 	container->is_agent = true;
 	container->devpts = open("/dev/pts", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (container_cgroup_open(&container->cgroup, container->id, NULL, err) < 0) {
-		release(container, true);
-		return NULL;
-	}
-	return container;
+	if (open_cgroup(container, NULL, err) == 0)
+		return container;
+	container_free(container, true);
+	return NULL;
 }

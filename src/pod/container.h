@@ -3,7 +3,6 @@
 #ifndef CONTAINER_H
 #define CONTAINER_H
 
-#include "pod/container_cgroup.h"
 #include "pod/process.h"
 
 #define CONTAINER_AGENT "hyperstart"
@@ -23,38 +22,38 @@ struct container_setting {
 
 /* How far a container is on its way to its end. */
 enum container_state {
-	CONTAINER_RUNS,    /* a process that was started in it runs */
-	CONTAINER_QUIET,   /* none does; the kernel has yet to say that no other process is in it */
-	CONTAINER_DEAD,    /* no process is left in it; ends are to be reported */
-	CONTAINER_LEAVES,  /* all are reported; a child is at work to remove it */
-	CONTAINER_AT_REST, /* nothing happens to it any more */
+	CONTAINER_RUNNING,    /* a process that was started in it runs */
+	CONTAINER_STOPPING,   /* none does; the kernel has yet to say that its cgroup is empty */
+	CONTAINER_REPORTING,  /* no process is left in it; the end of some is not reported yet */
+	CONTAINER_UNMOUNTING, /* a child unmounts it */
+	CONTAINER_FINISHED,   /* it waits for nothing */
 };
 
 struct container {
 	struct list node; /* in containers->list */
 	const struct container_setting *setting;
-	struct arena arena; /* owned: ids, envs and capabilities */
+	struct arena arena; /* owned: ids and envs */
 	const char *id;
-	const char *init_id; /* its first process's, or NULL */
 	struct env_spec *envs;
 	size_t envs_count;
-	struct capabilities_spec *capabilities; /* of a process that names none; NULL: all */
+	struct capabilities_spec *capabilities; /* of a process that names none; NULL: all; or … */
+	struct capabilities_spec described;     /* … these */
 	int mount_ns;                           /* owned; -1: none yet, or unmounted */
 	int devpts;                             /* owned */
-	unsigned chain;                         /* of the packet filter, for its ports; 0: none */
-	const struct container_spec *spec;      /* borrowed from the message until it has started */
-	struct spawn worker;                    /* opens its ports; closes them, and unmounts … */
-	struct timer leaving;                   /* … as soon as it can be forked */
-	struct container_cgroup cgroup;
-	bool is_agent;   /* the agent's own place: there is no first process */
-	bool has_failed; /* it did not start: the request is done when nothing of it is left */
-	bool is_removed; /* as soon as it is empty */
-	struct process init;
-	struct list execs; /* struct exec */
-	/* Who waits for its removal, or NULL: it is in no list any more, and freed behind this call
-	 * (err NULL), or why it is still there. */
-	void (*on_removed)(void *context, const struct error *err);
-	void *context;
+	int cgroup;                             /* owned; -1: none, or removed */
+	char cgroup_name[sizeof("c-") + ID_MAX];
+	uint64_t oom_kills;                /* in it, that are logged */
+	unsigned chain;                    /* of the packet filter, for its ports; 0: none */
+	const struct container_spec *spec; /* borrowed from the message until it has started */
+	struct spawn worker;   /* opens its ports; removes cgroups; closes ports and unmounts */
+	struct timer retry;    /* of a step of its removal … */
+	uint32_t retry_ms;     /* … and how long the cgroup's was last waited for */
+	bool is_agent;         /* the agent's own place: there is no first process */
+	bool has_failed;       /* to start: request.failure is why */
+	bool is_removed;       /* as soon as it is empty … */
+	bool is_awaited;       /* … and then the request is done */
+	struct process init;   /* the first one; with an id, the container is removed after it */
+	struct list processes; /* struct process, the youngest first; until their end is reported */
 };
 
 /* Returns a container whose first process is being set up: the request is done when its program runs, or
@@ -63,7 +62,7 @@ struct container *container_start(const struct container_setting *setting,
 	const struct container_spec *spec, struct error *err);
 
 /* The container CONTAINER_AGENT: processes in the agent's own namespaces and root, a cgroup of their
- * own. The setting has no namespaces. NULL with err. */
+ * own. NULL with err. */
 struct container *container_open_agent(const struct container_setting *setting, struct error *err);
 
 /* Another process in it. 0: the request is done when its program runs or has failed; or -1 with err. */
@@ -77,19 +76,18 @@ enum container_state container_state(const struct container *container);
 /* Its process with that id, or NULL. */
 struct process *container_find_process(struct container *container, const char *id);
 
-/* To the first process; with all, to each that was started in it. SIGKILL is for whatever is in it. */
+/* To the first process; with all, to each that was started in it. SIGKILL ends everything in it. */
 void container_signal(struct container *container, int signal, bool all);
 
 /* SIGKILL to everything in it, fork bombs included. */
 void container_kill(struct container *container);
 
-/* As soon as it is empty, has a child unmount what is mounted in it. on_removed, which may be NULL, will
- * tell; the request may wait for that. */
-void container_remove(struct container *container,
-	void (*on_removed)(void *context, const struct error *err), void *context);
+/* As soon as it is empty, a child unmounts what is mounted in it, and it is freed. When it is awaited, the
+ * request is done then, or when it cannot be removed in time: then it stays. */
+void container_remove(struct container *container, bool is_awaited);
 
-/* Removes it from its list and frees it. Only when it is empty and not leaving. What is mounted in it
- * was unmounted by a child, or stays mounted: the daemon itself does not wait for disks. */
+/* Removes it from its list and frees it. Only when it has no process and no child. What is mounted in it
+ * was unmounted by a child, or stays mounted: the agent itself does not wait for disks. */
 void container_free(struct container *container, bool is_unmounted);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The containers of a pod by id: started, found, replaced, removed.
  *
- * A removal waits until the container is empty. A start with the id of a container that is gone for its
- * host, but not quite, waits for that one's removal.
+ * A removal waits until the container is empty. A start waits for the removal of a container that has the
+ * same id and is gone for the host, but still here.
  */
 #include "pod/containers.h"
 
@@ -10,11 +10,17 @@
 #include <signal.h>
 #include <string.h>
 
-/* runV takes a container for gone when its process is told to have finished; then its orphans may
- * still be dying, and its mounts be taken off. */
+void containers_init(struct containers *containers, const struct container_setting *setting)
+{
+	*containers = (struct containers){.setting = setting};
+	list_init(&containers->list);
+}
+
+/* To runV a container is gone when the end of its process was reported; then its orphans may still be
+ * dying, and its mounts be there. */
 static bool is_gone(const struct container *container)
 {
-	return container->init_id && process_is(&container->init, PROCESS_REPORTED);
+	return container->init.id && process_is(&container->init, PROCESS_REPORTED);
 }
 
 static struct container *find(struct containers *containers, const char *id, bool gone)
@@ -36,75 +42,6 @@ struct container *containers_find(struct containers *containers, const char *id,
 		error_set(err, ENOENT, "no such container '%s'", id);
 	return container;
 }
-
-static int check_open(const struct containers *containers, struct error *err)
-{
-	return containers->are_open ? 0 : error_set(err, ESRCH, "there is no pod");
-}
-
-/* --- Removed ---------------------------------------------------------------------------------- */
-
-static int begin(
-	struct containers *containers, const struct container_spec *spec, struct error *err);
-
-/* The container is gone (err NULL), or nobody waits for it any more. */
-static void removal_over(void *context, const struct error *err)
-{
-	struct containers *containers = context;
-	struct request *request = &containers->setting->table->request;
-	const struct container_spec *spec = containers->replacement;
-	struct container *container = containers->removing;
-	struct error failure;
-
-	containers->removing = NULL;
-	containers->replacement = NULL;
-	container->on_removed = NULL;
-	container->is_removed = container->init_id;
-	if (err || !spec)
-		request_done(request, err);
-	else if (begin(containers, spec, &failure) < 0)
-		request_done(request, &failure);
-}
-
-static void removal_overdue(struct timer *timer)
-{
-	const struct request *request = list_entry(timer, struct request, timer);
-	struct containers *containers = request->waiter;
-	struct error err;
-
-	if (request->cut)
-		error_set(&err, ECANCELED, "%s", request->cut);
-	else
-		error_set(&err, EBUSY, "container '%s' has processes or unread output left",
-			containers->removing->id);
-	removal_over(containers, &err);
-}
-
-/* As soon as it is empty; then it takes no longer than its child may. */
-static void remove_container(struct containers *containers, struct container *container)
-{
-	struct process_table *table = containers->setting->table;
-
-	containers->removing = container;
-	request_await_until(
-		&table->request, table->settings->deadline_ms, removal_overdue, containers);
-	container_remove(container, removal_over, containers);
-}
-
-int containers_remove(struct containers *containers, const char *id, struct error *err)
-{
-	struct container *container = containers_find(containers, id, err);
-
-	if (!container)
-		return -1;
-	if (container_is_running(container))
-		return error_set(err, EBUSY, "container '%s' is running", id);
-	/* Its orphans may still be dying when the host has its exit code. */
-	remove_container(containers, container);
-	return 0;
-}
-
-/* --- Started ---------------------------------------------------------------------------------- */
 
 static int begin(
 	struct containers *containers, const struct container_spec *spec, struct error *err)
@@ -129,34 +66,50 @@ static int begin(
 	return 0;
 }
 
+/* The container with its id is removed (err NULL), or why not. */
+static void start_replacement(void *context, const struct error *err)
+{
+	struct containers *containers = context;
+	struct request *request = &containers->setting->table->request;
+	struct error failure;
+
+	request->next = containers->next;
+	request->context = containers->context;
+	if (err)
+		request_done(request, err);
+	else if (begin(containers, containers->replacement, &failure) < 0)
+		request_done(request, &failure);
+}
+
 int containers_start(
 	struct containers *containers, const struct container_spec *spec, struct error *err)
 {
+	struct request *request = &containers->setting->table->request;
 	struct container *gone = find(containers, spec->id, true);
 
-	if (check_open(containers, err) < 0)
-		return -1;
-	if (gone) {
-		containers->replacement = spec;
-		remove_container(containers, gone);
-		return 0;
-	}
-	return begin(containers, spec, err);
+	if (!containers->are_open)
+		return error_set(err, ESRCH, "there is no pod");
+	if (!gone)
+		return begin(containers, spec, err);
+	containers->replacement = spec;
+	containers->next = request->next;
+	containers->context = request->context;
+	request->next = start_replacement;
+	request->context = containers;
+	container_remove(gone, true);
+	return 0;
 }
 
-/* The agent's own place among them; made when it is first asked for. */
-static int open_agent(struct containers *containers, struct error *err)
+int containers_remove(struct containers *containers, const char *id, struct error *err)
 {
-	struct container *container;
+	struct container *container = containers_find(containers, id, err);
 
-	if (find(containers, CONTAINER_AGENT, false))
-		return 0;
-	containers->agent = *containers->setting;
-	containers->agent.pid_ns = containers->agent.uts_ns = containers->agent.ipc_ns = -1;
-	container = container_open_agent(&containers->agent, err);
 	if (!container)
 		return -1;
-	list_push_back(&containers->list, &container->node);
+	if (container_is_running(container))
+		return error_set(err, EBUSY, "container '%s' is running", id);
+	/* Its orphans may still be dying when the host has its exit code. */
+	container_remove(container, true);
 	return 0;
 }
 
@@ -164,43 +117,44 @@ int containers_exec(struct containers *containers, const struct exec_spec *spec,
 {
 	struct container *container;
 
-	if (check_open(containers, err) < 0)
-		return -1;
-	if (strcmp(spec->container, CONTAINER_AGENT) == 0 && open_agent(containers, err) < 0)
-		return -1;
+	if (!containers->are_open)
+		return error_set(err, ESRCH, "there is no pod");
+	/* The agent's own place among them is made when it is first asked for. */
+	if (strcmp(spec->container, CONTAINER_AGENT) == 0 &&
+		!find(containers, CONTAINER_AGENT, false)) {
+		container = container_open_agent(containers->setting, err);
+		if (!container)
+			return -1;
+		list_push_back(&containers->list, &container->node);
+	}
 	container = containers_find(containers, spec->container, err);
 	return container ? container_exec(container, &spec->process, err) : -1;
 }
 
 /* --- The end of the pod ----------------------------------------------------------------------- */
 
-/* What is left then is unmounted all at once. */
-static void containers_close(struct containers *containers)
+void containers_terminate(struct containers *containers, bool is_signalled)
 {
 	containers->are_open = false;
-	list_for_each (it, after, &containers->list)
-		list_entry(it, struct container, node)->is_removed = false;
-}
+	list_for_each (it, after, &containers->list) {
+		struct container *container = list_entry(it, struct container, node);
 
-void containers_terminate(struct containers *containers, bool are_told)
-{
-	containers_close(containers);
-	if (are_told)
-		return;
-	list_for_each (it, after, &containers->list)
-		container_signal(list_entry(it, struct container, node), SIGTERM, true);
+		container->is_removed = false; /* what is left then is unmounted all at once */
+		if (!is_signalled)
+			container_signal(container, SIGTERM, true);
+	}
 }
 
 void containers_kill(struct containers *containers)
 {
-	containers_close(containers);
+	containers_terminate(containers, true); /* closes them, when a start of the pod failed */
 	list_for_each (it, after, &containers->list)
 		container_kill(list_entry(it, struct container, node));
 }
 
 enum container_state containers_state(const struct containers *containers)
 {
-	enum container_state least = CONTAINER_AT_REST, state;
+	enum container_state least = CONTAINER_FINISHED, state;
 
 	list_for_each (it, after, &containers->list) {
 		state = container_state(list_entry(it, struct container, node));
@@ -216,9 +170,9 @@ size_t containers_settle(struct containers *containers, int mount_ns[CONTAINERS_
 	list_for_each (it, after, &containers->list) {
 		struct container *container = list_entry(it, struct container, node);
 
-		if (container_state(container) < CONTAINER_AT_REST) {
+		if (container_state(container) < CONTAINER_FINISHED) {
 			list_remove(&container->node);
-			container_remove(container, NULL, NULL);
+			container_remove(container, false);
 		} else if (container->mount_ns >= 0) {
 			mount_ns[count++] = container->mount_ns;
 		}
@@ -230,12 +184,4 @@ void containers_forget(struct containers *containers, bool are_unmounted)
 {
 	list_for_each (it, after, &containers->list)
 		container_free(list_entry(it, struct container, node), are_unmounted);
-}
-
-/* --- The beginning ---------------------------------------------------------------------------- */
-
-void containers_init(struct containers *containers, const struct container_setting *setting)
-{
-	*containers = (struct containers){.setting = setting};
-	list_init(&containers->list);
 }

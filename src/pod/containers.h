@@ -8,38 +8,39 @@
 struct containers {
 	struct list list;
 	const struct container_setting *setting; /* borrowed from the pod */
-	struct container_setting agent;          /* of CONTAINER_AGENT: no namespaces */
-	bool are_open;                           /* they may come and go */
-	struct container *removing;              /* a command waits until it is gone, or NULL … */
-	const struct container_spec *replacement; /* … to start this one then; borrowed, or NULL */
+	bool are_open;                           /* commands may start and remove some */
+	/* Started when the container with its id is removed; borrowed … */
+	const struct container_spec *replacement;
+	void (*next)(void *context, const struct error *err); /* … and request.next after that */
+	void *context;
 };
 
-/* Closed: until the pod has its namespaces, none comes. */
+/* Closed: none can start before the pod has its namespaces. */
 void containers_init(struct containers *containers, const struct container_setting *setting);
 
-/* These begin something. 0: the request will be done; or -1 with err, and nothing has changed. The spec
- * must stay until then. */
+/* These begin something. 0: the request will be done, and the spec must stay until then; or -1 with err,
+ * and nothing has changed. */
 int containers_start(
 	struct containers *containers, const struct container_spec *spec, struct error *err);
 int containers_exec(struct containers *containers, const struct exec_spec *spec, struct error *err);
-/* A stopped one: done when every trace of it is gone. */
+/* A stopped one: done when nothing of it is left. */
 int containers_remove(struct containers *containers, const char *id, struct error *err);
 
 /* Or NULL with err. */
 struct container *containers_find(struct containers *containers, const char *id, struct error *err);
 
-/* The end of the pod. From here on they are closed: none comes, and none goes before it is forgotten.
- * SIGTERM to every process, unless they are told already; SIGKILL. */
-void containers_terminate(struct containers *containers, bool are_told);
+/* The end of the pod: from here on none begins, and none is removed before containers_settle(). SIGTERM
+ * to every process, unless they are signalled already; SIGKILL. */
+void containers_terminate(struct containers *containers, bool is_signalled);
 void containers_kill(struct containers *containers);
 
-/* How far the last of them is. */
+/* The first state that one of them is in; FINISHED without any. */
 enum container_state containers_state(const struct containers *containers);
 
-/* Those that are not at rest are of no pod any more; each goes when it comes to rest. Returns how many
- * mount namespaces the others have. */
+/* Those that are not FINISHED belong to no pod any more; each is removed when it is. Returns how many mount
+ * namespaces the others have. */
 size_t containers_settle(struct containers *containers, int mount_ns[CONTAINERS_MAX]);
-/* All of them; see container_free(). */
+/* Frees all of them: see container_free(). */
 void containers_forget(struct containers *containers, bool are_unmounted);
 
 #endif

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The pod: its namespaces, how it begins and how it ends.
  *
- *     NONE ─▶ PREPARING ─▶ STARTING ─▶ FILLING ─▶ RUNNING ─▶ TERMINATING ─▶ KILLING ─▶ TELLING ─▶ RELEASING ─▶ DESTROYED
- *       ▲         └───────────┴───────────┴──── a failed start ───────────────▲                       │
- *       └─────────────────────────────────────────────────────────────────────────────────────────────┘
+ *     NONE ─▶ PREPARING ─▶ STARTING ─▶ FILLING ─▶ RUNNING ─▶ TERMINATING ─▶ KILLING ─▶ REPORTING ─▶ RELEASING ─▶ DESTROYED
+ *       ▲         └───────────┴───────────┴──── a failed start ───────────────▲                         │
+ *       └───────────────────────────────────────────────────────────────────────────────────────────────┘
  */
 #include "pod/pod.h"
 
@@ -23,9 +23,9 @@
 #include "child/cgroup.h"
 #include "child/pod.h"
 
-#define TERM_MS 2000 /* from SIGTERM to SIGKILL (protocol.md, 8) */
-#define KILL_MS 4000 /* from SIGKILL until no process is left; runV waits 10 s for all of it */
-#define TELL_MS 1000 /* then, for ends that nobody reads */
+#define TERM_MS   2000 /* from SIGTERM to SIGKILL (protocol.md, 8) */
+#define KILL_MS   4000 /* from SIGKILL until no process is left; runV waits 10 s for all of it */
+#define REPORT_MS 1000 /* then, for ends that nobody reads */
 
 static void patience_over(struct timer *timer)
 {
@@ -34,34 +34,23 @@ static void patience_over(struct timer *timer)
 	pod->is_impatient = true;
 }
 
-static int open_cgroup(const char *path)
-{
-	int fd = path ? open(path, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
-
-	if (path && fd < 0)
-		log_warn("pod: no cgroups: cannot open '%s'", path);
-	return fd;
-}
-
 void pod_init(struct pod *pod, struct process_table *table)
 {
+	const char *path = table->settings->cgroup_dir;
+
 	*pod = (struct pod){
 		.setting = {.table = table, .pid_ns = -1, .uts_ns = -1, .ipc_ns = -1, .cgroup = -1},
-		.cgroup_parent = open_cgroup(table->settings->cgroup_dir),
+		.cgroup_parent = path ? open(path, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1,
 		.device_filter = DEVICE_FILTER_UNTRIED,
 	};
+	if (path && pod->cgroup_parent < 0)
+		log_warn("pod: no cgroups: cannot open '%s'", path);
 	pod->setting.device_filter = &pod->device_filter;
 	timer_init(&pod->patience, patience_over);
 	containers_init(&pod->containers, &pod->setting);
 }
 
-static void forget_before(struct pod *pod)
-{
-	free(pod->before);
-	pod->before = NULL;
-}
-
-/* All that the daemon itself holds of a pod. */
+/* Releases all that the agent itself holds of a pod. */
 static void pod_clear(struct pod *pod)
 {
 	struct error err;
@@ -74,7 +63,8 @@ static void pod_clear(struct pod *pod)
 			cgroup_remove(pod->cgroup_parent, "pod", &err) < 0))
 		log_warn("pod: %s", err.text);
 	fd_close(&pod->setting.cgroup);
-	forget_before(pod);
+	free(pod->before);
+	pod->before = NULL;
 	arena_free(&pod->arena);
 	pod->setting.hostname = NULL;
 	pod->setting.lists = NULL;
@@ -111,20 +101,20 @@ static void be_patient(struct pod *pod, enum pod_state state, uint64_t ms)
 static void kill_all(struct pod *pod)
 {
 	containers_kill(&pod->containers);
-	/* Takes everything in its PID namespace along. */
+	/* With it the kernel kills everything in its PID namespace. */
 	if (init_is_alive(pod))
 		spawn_signal(&pod->init, SIGKILL);
 	spawn_cancel(&pod->worker, "the pod ends");
 	be_patient(pod, POD_KILLING, KILL_MS);
 }
 
-/* A start that failed ends as a pod does; then the host is told why. */
+/* A start that failed ends as a pod does; then the reply says why. */
 static void start_failed(struct pod *pod, const struct error *err)
 {
 	struct request *request = &pod->setting.table->request;
 
 	request->next = NULL;
-	request->child = NULL; /* it may be gone, or become the one that releases */
+	request->child = NULL; /* a cut must not kill the worker that releases */
 	request->failure = *err;
 	pod->has_failed = true;
 	kill_all(pod);
@@ -145,12 +135,16 @@ static void released(struct pod *pod, const struct error *err)
 	request_done(request, pod->has_failed ? &request->failure : NULL);
 }
 
-static void release_done(struct spawn *worker, const struct error *err)
+/* SIGTERM was sent, or all is released, or why not. Or nobody waits for it any more: all processes have
+ * ended before SIGTERM was sent to them, or the release took too long. */
+static void end_done(struct spawn *worker, const struct error *err)
 {
 	struct pod *pod = list_entry(worker, struct pod, worker);
 
-	if (pod->state == POD_RELEASING) /* else it was not waited for */
+	if (pod->state == POD_RELEASING)
 		released(pod, err);
+	else if (pod->state == POD_TERMINATING && err)
+		log_warn("pod: SIGTERM: %s", err->text);
 }
 
 static void release(struct pod *pod)
@@ -164,7 +158,7 @@ static void release(struct pod *pod)
 		.argument = &child,
 		.keep = mount_ns,
 		.keep_count = count,
-		.done = release_done,
+		.done = end_done,
 	};
 	struct error err;
 
@@ -177,18 +171,7 @@ static void release(struct pod *pod)
 		released(pod, &err);
 }
 
-static void terminated(struct spawn *worker, const struct error *err)
-{
-	const struct pod *pod = list_entry(worker, struct pod, worker);
-
-	/* Cut short, when all have gone before it was done. */
-	if (err && pod->state == POD_TERMINATING)
-		log_warn("pod: SIGTERM: %s", err->text);
-}
-
-/* To all in one go, or else to our own children. The pod's init is among them, and heeds no signal but
- * SIGKILL. */
-static void terminate_all(struct pod *pod)
+void pod_destroy(struct pod *pod)
 {
 	const struct child_cgroup_signal signal = {pod->setting.cgroup, SIGTERM};
 	const struct spawn_plan plan = {
@@ -197,129 +180,113 @@ static void terminate_all(struct pod *pod)
 		.argument = &signal,
 		.keep = &signal.cgroup,
 		.keep_count = 1,
-		.done = terminated,
+		.done = end_done,
 	};
-	bool are_told = signal.cgroup >= 0;
+	bool is_signalled = signal.cgroup >= 0;
 	struct error err;
 
-	if (are_told && containers_state(&pod->containers) == CONTAINER_RUNS &&
-		spawn_fork(pod->setting.table->spawner, &pod->worker, &plan, &err) < 0) {
-		log_warn("pod: SIGTERM: %s", err.text);
-		are_told = false;
-	}
-	containers_terminate(&pod->containers, are_told);
-}
-
-void pod_destroy(struct pod *pod)
-{
 	if (pod->state != POD_RUNNING) {
 		pod->state = POD_DESTROYED;
 		request_done(&pod->setting.table->request, NULL);
 		return;
 	}
-	terminate_all(pod);
+	/* By a child to all in the cgroup, or else to the agent's own children. The pod's init gets it,
+	 * too, and ignores it. */
+	if (is_signalled && containers_state(&pod->containers) == CONTAINER_RUNNING &&
+		spawn_fork(pod->setting.table->spawner, &pod->worker, &plan, &err) < 0) {
+		log_warn("pod: SIGTERM: %s", err.text);
+		is_signalled = false;
+	}
+	containers_terminate(&pod->containers, is_signalled);
 	be_patient(pod, POD_TERMINATING, TERM_MS);
-}
-
-/* Under load, what was killed takes its time to die. */
-static bool is_dead(const struct pod *pod)
-{
-	return !init_is_alive(pod) && !spawn_is_busy(&pod->worker) &&
-		containers_state(&pod->containers) >= CONTAINER_DEAD;
-}
-
-/* What was written by now is the host's that waits for it: cc's takes the ACK for leave to stop QEMU. So
- * the 2 s are for one that writes nothing in them. */
-static bool release_goes_on(struct pod *pod)
-{
-	uint64_t written = writeback_count();
-	bool goes_on = written != pod->written && clock_now() < pod->release_until_ms;
-
-	pod->written = written;
-	if (goes_on)
-		be_patient(pod, POD_RELEASING, WRITEBACK_STEP_MS);
-	return goes_on;
 }
 
 void pod_pump(struct pod *pod)
 {
 	struct error err;
+	uint64_t written;
 
 	if (pod->state == POD_TERMINATING &&
-		(pod->is_impatient || containers_state(&pod->containers) > CONTAINER_RUNS))
+		(pod->is_impatient || containers_state(&pod->containers) > CONTAINER_RUNNING))
 		kill_all(pod);
-	if (pod->state == POD_KILLING && (pod->is_impatient || is_dead(pod))) {
+	if (pod->state == POD_KILLING &&
+		(pod->is_impatient ||
+			(!init_is_alive(pod) && !spawn_is_busy(&pod->worker) &&
+				containers_state(&pod->containers) >= CONTAINER_REPORTING))) {
 		if (pod->is_impatient)
 			log_warn("pod: processes are left after SIGKILL");
-		be_patient(pod, POD_TELLING, TELL_MS);
+		be_patient(pod, POD_REPORTING, REPORT_MS);
 	}
-	if (pod->state == POD_TELLING &&
-		(pod->is_impatient || containers_state(&pod->containers) == CONTAINER_AT_REST)) {
+	if (pod->state == POD_REPORTING &&
+		(pod->is_impatient || containers_state(&pod->containers) == CONTAINER_FINISHED)) {
 		if (pod->is_impatient)
 			log_warn("pod: nobody reads how its processes ended");
 		release(pod);
 	}
-	if (pod->state == POD_RELEASING && pod->is_impatient && !release_goes_on(pod)) {
-		error_set(&err, ETIMEDOUT, "not done in time");
-		released(pod, &err);
+	if (pod->state == POD_RELEASING && pod->is_impatient) {
+		/* A host that waits for the ACK counts on what was written so far: cc's stops QEMU then.
+		 * So only a kernel that writes nothing in one step is given up. */
+		written = pod->written;
+		pod->written = writeback_count();
+		if (pod->written != written && clock_now() < pod->release_until_ms) {
+			be_patient(pod, POD_RELEASING, WRITEBACK_STEP_MS);
+		} else {
+			error_set(&err, ETIMEDOUT, "not done in time");
+			released(pod, &err);
+		}
 	}
 }
 
 /* --- Begin ------------------------------------------------------------------------------------ */
 
-static int open_namespace(struct pod *pod, const char *name, struct error *err)
-{
-	char path[64];
-	int fd;
-
-	format(path, sizeof(path), "/proc/%d/ns/%s", (int)pod->init.pid, name);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	return fd < 0 ? error_errno(err, "open '%s'", path) : fd;
-}
-
 static int open_namespaces(struct pod *pod, struct error *err)
 {
-	struct container_setting *setting = &pod->setting;
+	const struct {
+		const char *name;
+		int *fd;
+	} namespaces[] = {
+		{"pid", &pod->setting.pid_ns},
+		{"uts", &pod->setting.uts_ns},
+		{"ipc", &pod->setting.ipc_ns},
+	};
+	char path[64];
 
-	if ((setting->pid_ns = open_namespace(pod, "pid", err)) < 0 ||
-		(setting->uts_ns = open_namespace(pod, "uts", err)) < 0 ||
-		(setting->ipc_ns = open_namespace(pod, "ipc", err)) < 0)
-		return -1;
+	for (size_t i = 0; i < COUNT(namespaces); i++) {
+		format(path, sizeof(path), "/proc/%d/ns/%s", (int)pod->init.pid,
+			namespaces[i].name);
+		*namespaces[i].fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (*namespaces[i].fd < 0)
+			return error_errno(err, "open '%s'", path);
+	}
 	return 0;
 }
 
-static void start_next(struct pod *pod);
-
-static void filled(void *context, const struct error *err)
+/* The pod's init runs, or one more container (err NULL); or why that one does not. The old form of
+ * STARTPOD brings containers along: they are started one after the other. */
+static void start_next(void *context, const struct error *err)
 {
 	struct pod *pod = context;
-
-	if (err)
-		start_failed(pod, err);
-	else
-		start_next(pod);
-}
-
-/* The old form of STARTPOD brings containers along: one after the other. */
-static void start_next(struct pod *pod)
-{
 	struct request *request = &pod->setting.table->request;
 	const struct pod_spec *spec = pod->spec;
-	struct error err;
+	struct error failure;
 
-	if (request->cut) {
-		error_set(&err, ECANCELED, "%s", request->cut);
-		start_failed(pod, &err);
+	if (err) {
+		start_failed(pod, err);
+	} else if (request->cut) {
+		error_set(&failure, ECANCELED, "%s", request->cut);
+		start_failed(pod, &failure);
 	} else if (pod->filled < spec->containers_count) {
 		pod->state = POD_FILLING;
-		request->next = filled;
+		request->next = start_next;
 		request->context = pod;
-		if (containers_start(&pod->containers, &spec->containers[pod->filled++], &err) < 0)
-			start_failed(pod, &err);
+		if (containers_start(&pod->containers, &spec->containers[pod->filled++], &failure) <
+			0)
+			start_failed(pod, &failure);
 	} else {
 		pod->state = POD_RUNNING;
 		pod->spec = NULL;
-		forget_before(pod);
+		free(pod->before);
+		pod->before = NULL;
 		log_info("pod: started");
 		request->next = NULL;
 		request_done(request, NULL);
@@ -337,13 +304,13 @@ static void init_changed(struct spawn *spawn)
 		if (open_namespaces(pod, &err) < 0)
 			start_failed(pod, &err);
 		else
-			start_next(pod);
+			start_next(pod, NULL);
 	} else if (spawn->reaped && spawn_is_reported(spawn)) {
 		if (pod->state == POD_STARTING) {
 			spawn_error(spawn, &err);
 			start_failed(pod, &err);
 		} else if (pod->state > POD_STARTING && pod->state < POD_KILLING) {
-			/* Later on it is our doing. */
+			/* Later on the agent kills it. */
 			log_error("pod: its init is gone, by signal %d", spawn->status & 0x7f);
 		}
 		spawn_forget_report(spawn);
@@ -393,7 +360,7 @@ static const char **copy_list(const char **list, struct arena *arena)
 	return copy;
 }
 
-/* What is needed for as long as the pod lives, out of the message it came in. */
+/* Copies what is needed for the life of the pod from the message that it came in. */
 static int keep_spec(struct pod *pod, const struct pod_spec *spec, struct error *err)
 {
 	const char *hostname = spec->hostname ? spec->hostname : "";
@@ -427,11 +394,11 @@ static void prepared(struct spawn *worker, const struct error *err)
 		pod->containers.are_open = true;
 }
 
-static int prepare(struct pod *pod, struct error *err)
+int pod_start(struct pod *pod, const struct pod_spec *spec, struct error *err)
 {
 	struct process_table *table = pod->setting.table;
-	const struct child_pod child = describe(pod);
-	const int keep[] = {child.cgroup_parent, child.cgroup};
+	struct child_pod child;
+	int keep[2];
 	const struct spawn_plan plan = {
 		.pid_ns = -1,
 		.entry = child_pod_prepare,
@@ -442,19 +409,13 @@ static int prepare(struct pod *pod, struct error *err)
 		.done = prepared,
 	};
 
-	request_await(&table->request, &pod->worker);
-	return spawn_fork(table->spawner, &pod->worker, &plan, err);
-}
-
-int pod_start(struct pod *pod, const struct pod_spec *spec, struct error *err)
-{
 	if (pod->state != POD_NONE)
 		return error_set(err, EEXIST, "there is a pod already");
 	if (init_is_alive(pod)) /* its spawn is in use */
 		return error_set(err, EBUSY, "an earlier pod still hangs in the kernel");
 	pod->spec = spec;
 	pod->has_failed = false;
-	pod->setting.table->begun_ms = clock_now();
+	table->begun_ms = clock_now();
 	pod->filled = 0;
 	pod->init.pid = 0;
 	if (keep_spec(pod, spec, err) < 0)
@@ -464,7 +425,11 @@ int pod_start(struct pod *pod, const struct pod_spec *spec, struct error *err)
 		if (pod->setting.cgroup < 0)
 			goto fail;
 	}
-	if (prepare(pod, err) < 0)
+	child = describe(pod);
+	keep[0] = child.cgroup_parent;
+	keep[1] = child.cgroup;
+	request_await(&table->request, &pod->worker);
+	if (spawn_fork(table->spawner, &pod->worker, &plan, err) < 0)
 		goto fail;
 	pod->state = POD_PREPARING;
 	return 0;

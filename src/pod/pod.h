@@ -13,9 +13,9 @@ enum pod_state {
 	POD_RUNNING,     /* containers may come and go */
 	POD_TERMINATING, /* SIGTERM was sent to every process */
 	POD_KILLING,     /* SIGKILL was */
-	POD_TELLING,     /* no process is left; ends are told */
+	POD_REPORTING,   /* no process is left; the ends of some are not reported yet */
 	POD_RELEASING,   /* a worker unmounts and syncs */
-	POD_DESTROYED,   /* nothing is left, and no pod may follow */
+	POD_DESTROYED,   /* nothing is left, and no pod follows */
 };
 
 struct pod {
@@ -29,25 +29,25 @@ struct pod {
 	int device_filter; /* owned: see container.c */
 	struct spawn init;
 	struct timer patience;       /* of TERMINATING and what follows … */
-	bool is_impatient;           /* … and that it is over */
+	bool is_impatient;           /* … which is over */
 	uint64_t written;            /* RELEASING: writeback_count() so far … */
 	uint64_t release_until_ms;   /* … and how long at most it may grow */
 	bool has_failed;             /* it ends because its start failed: request.failure */
 	uint8_t *before;             /* owned: how the network was, until RUNNING; or NULL */
 	const struct pod_spec *spec; /* borrowed from the message until RUNNING */
-	size_t filled;               /* how many of its containers were begun */
+	size_t filled;               /* how many of its containers were started */
 };
 
 void pod_init(struct pod *pod, struct process_table *table);
 
 /* 0: the request will be done; or -1 with err, and nothing has changed. The spec must stay until then. */
 int pod_start(struct pod *pod, const struct pod_spec *spec, struct error *err);
-/* SIGTERM, up to 2 s, SIGKILL, ends told, unmount, sync: the request is done within 9 s, never with an
+/* SIGTERM, up to 2 s, SIGKILL, ends reported, unmount, sync: the request is done within 9 s, never with an
  * error; later, but within a minute, while the kernel still writes what containers left. Also when there
  * is no pod. */
 void pod_destroy(struct pod *pod);
 
-/* Takes the next step of an end, when it is time. Before every sleep. */
+/* Takes the next step of its end, if it is time. Before every sleep. */
 void pod_pump(struct pod *pod);
 
 #endif

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One process: its three streams, its facts, and the one function that ends it.
  *
- * Theory of operation. A process is set up (its spawn has not reported), STARTED, REAPED, told. The
- * handlers of its pipes and of its spawn record one fact each and call process_settle(), which looks
- * at all of them and takes the next step, if it is time:
+ * Theory of operation. A process is being set up (its spawn has not reported), STARTED, REAPED, REPORTED.
+ * The handlers of its pipes and of its spawn record one fact each; process_settle() looks at all of them
+ * and takes the next step, if it is time:
  *
  *     REAPED                       its stdin is closed, its outputs get their last call
  *     REAPED, OUT and ERR_CLOSED   EOF on the stdio seq, with no id the exit frame at once behind it
  *     EOF has left, with an id     PROCESSASYNCEVENT
- *     told                         REPORTED, and the owner is called
+ *     all of that has left         REPORTED, and the owner is called
  *
- * A step that needs room in a queue, or bytes to have left it, is tried again before every sleep:
- * from REAPED to REPORTED the process is in table->ending. stdin is routed from the moment of the
- * command on, not from STARTED: a host sends it right behind. Outputs are not read before STARTED,
- * so no byte of a process precedes the ACK of its command.
+ * A step may need room in a queue, or bytes to have left it; from REAPED to REPORTED the process is in
+ * table->ending, and is settled before every sleep. stdin is routed as soon as the command is taken, not
+ * from STARTED: a host sends it right behind the command. Outputs are not read before STARTED, so no
+ * byte of a process precedes the ACK of its command.
  */
 #include "pod/process.h"
 
@@ -31,7 +31,7 @@
 #include "base/mount.h"
 #include "spec/privilege.h"
 
-/* Until it is looked again whether there is still something to read of a process that is over. */
+/* To the next look whether outputs that had their last call can still be read. */
 #define LAST_CALL_MS 200
 
 static const char *const fact_names[] = {
@@ -93,7 +93,7 @@ static void process_settle(struct process *process)
 	process->on_finished(process);
 }
 
-/* Somebody who holds the other end may have taken what an output still waited for. */
+/* Another process that has the other end may have taken what an output still waits for. */
 static void last_calls_due(struct timer *timer)
 {
 	struct process_table *table = list_entry(timer, struct process_table, last_calls);
@@ -206,7 +206,7 @@ static void process_changed(struct spawn *spawn)
 	}
 }
 
-/* A pipe between the daemon, whose end does not block, and a child. 0, or -1 with err. */
+/* A pipe between the agent, whose end does not block, and a child. 0, or -1 with err. */
 static int open_pipe(int *ours, int *childs, bool child_writes, struct error *err)
 {
 	int ends[2];
@@ -239,7 +239,7 @@ int process_devpts(struct error *err)
 	return devpts < 0 ? error_errno(err, "devpts") : devpts;
 }
 
-/* The daemon's end, one fd each way for they close on their own, and the slave. */
+/* The agent's end, one fd each way because each is closed on its own, and the slave. */
 static int open_terminal(
 	const struct process_plan *plan, int ours[2], int *slave, struct error *err)
 {
@@ -253,7 +253,7 @@ static int open_terminal(
 	if (ours[0] < 0)
 		return error_errno(err, "open a terminal");
 	ours[1] = fcntl(ours[0], F_DUPFD_CLOEXEC, 0);
-	/* Through its master: a path could lead to another. */
+	/* The slave through its master: a path could lead to another one. */
 	if (ours[1] < 0 || ioctl(ours[0], TIOCSPTLCK, &unlock) < 0 ||
 		(*slave = ioctl(ours[0], TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC)) < 0 ||
 		ioctl(ours[0], TIOCSWINSZ, &size) < 0)
@@ -261,15 +261,15 @@ static int open_terminal(
 	return 0;
 }
 
-/* The daemon's and the child's ends of what the process reads and writes. On -1 what was opened is
- * in `ours` and in `child`, to be closed by the caller. */
-static int open_stdio(
-	const struct process_plan *plan, int ours[3], struct child_exec *child, struct error *err)
+/* The agent's and the child's ends of what the process reads and writes; on -1, too, the caller closes
+ * those that are open. */
+static int open_stdio(struct process *process, const struct process_plan *plan, int ours[3],
+	struct child_exec *child, struct error *err)
 {
 	const struct process_spec *spec = plan->spec;
 
 	if (spec->terminal) {
-		if (open_terminal(plan, ours, &child->terminal, err) < 0)
+		if (open_terminal(plan, ours, &process->slave, err) < 0)
 			return -1;
 	} else if (open_pipe(&ours[0], &child->stdio[0], false, err) < 0 ||
 		open_pipe(&ours[1], &child->stdio[1], true, err) < 0) {
@@ -286,7 +286,7 @@ static void close_all(int fds[3])
 		fd_close(&fds[i]);
 }
 
-/* Hands the daemon's ends to the mux. On -1 they are closed. */
+/* Hands the agent's ends to the mux. On -1 they are closed. */
 static int open_streams(
 	struct process *process, const struct process_spec *spec, int ours[3], struct error *err)
 {
@@ -310,18 +310,19 @@ static int open_streams(
 	return -1;
 }
 
-/* An older kernel has not all of them: nobody has those. */
-static void tell_missing_capabilities(const struct process_plan *plan)
+/* An older kernel does not have all of them. */
+static void log_missing_capabilities(
+	const struct process *process, const struct capabilities_spec *capabilities)
 {
-	const struct capabilities_spec *capabilities = plan->spec->capabilities;
 	uint64_t missing = capabilities ? capabilities_any(capabilities) : 0;
 
 	if (missing)
 		missing &= ~capability_own();
 	for (int i = 0; missing >> i; i++)
 		if (missing >> i & 1)
-			log_info("process %s/%s: CAP_%s is not to be had: skipped", plan->container,
-				plan->id ? plan->id : "-", capability_name(i));
+			log_info("process %s/%s: CAP_%s is not to be had: skipped",
+				process->container, process->id ? process->id : "-",
+				capability_name(i));
 }
 
 int process_start(struct process *process, struct process_table *table,
@@ -332,27 +333,21 @@ int process_start(struct process *process, struct process_table *table,
 	int rc = -1;
 
 	child.process = plan->spec;
-	child.terminal = child.stdio[0] = child.stdio[1] = child.stdio[2] = -1;
-	*process = (struct process){
-		.table = table,
-		.container = plan->container,
-		.id = plan->id,
-		.stdio_seq = plan->spec->stdio_seq,
-		.terminal = plan->spec->terminal,
-		.slave = -1,
-		.on_failed = plan->on_failed,
-		.on_reaped = plan->on_reaped,
-		.on_finished = plan->on_finished,
-	};
+	child.stdio[0] = child.stdio[1] = child.stdio[2] = -1;
+	process->table = table;
+	process->stdio_seq = plan->spec->stdio_seq;
+	process->terminal = plan->spec->terminal;
+	process->slave = -1;
 	list_init(&process->ending);
-	tell_missing_capabilities(plan);
+	log_missing_capabilities(process, plan->spec->capabilities);
 	if (table->count >= PROCESSES_MAX)
 		return error_set(err, EAGAIN, "too many processes: %u", PROCESSES_MAX);
-	if (open_stdio(plan, ours, &child, err) < 0) {
+	if (open_stdio(process, plan, ours, &child, err) < 0) {
 		close_all(ours);
+		fd_close(&process->slave);
 	} else if (open_streams(process, plan->spec, ours, err) == 0) {
-		const int keep[] = {child.uts_ns, child.ipc_ns, child.mount_ns, child.cgroup,
-			child.device_filter, child.devpts, child.terminal, child.stdio[0],
+		const int keep[] = {process->slave, child.uts_ns, child.ipc_ns, child.mount_ns,
+			child.cgroup, child.device_filter, child.devpts, child.stdio[0],
 			child.stdio[1], child.stdio[2]};
 		const struct spawn_plan spawn_plan = {
 			.pid_ns = plan->pid_ns,
@@ -365,6 +360,7 @@ int process_start(struct process *process, struct process_table *table,
 			.changed = process_changed,
 		};
 
+		child.terminal = process->slave;
 		rc = spawn_fork(table->spawner, &process->spawn, &spawn_plan, err);
 		if (rc == 0) {
 			table->count++;
@@ -374,29 +370,19 @@ int process_start(struct process *process, struct process_table *table,
 		}
 	}
 	close_all(child.stdio);
-	/* Held: with no slave open a terminal is at its end, but a program may close its own and
-	 * open it again, as systemd does. */
-	if (rc == 0)
-		process->slave = child.terminal;
-	else
-		fd_close(&child.terminal);
 	return rc;
 }
 
 void process_signal(const struct process *process, int signal)
 {
-	spawn_signal(&process->spawn, signal);
+	if (process_is_running(process))
+		spawn_signal(&process->spawn, signal);
 }
 
 void process_signal_group(const struct process *process, int signal)
 {
 	if (process_is_running(process))
 		kill(-process->spawn.pid, signal);
-}
-
-void process_cancel(struct process *process, const char *reason)
-{
-	spawn_cancel(&process->spawn, reason);
 }
 
 int process_resize(

@@ -16,11 +16,11 @@ enum process_fact {
 	PROCESS_ERR_CLOSED,   /* all of stderr is framed */
 	PROCESS_EOF_QUEUED,   /* with the exit frame, if it has no id */
 	PROCESS_EVENT_QUEUED, /* PROCESSASYNCEVENT; only with an id */
-	PROCESS_REPORTED,     /* the host has been told all; nothing is left to do */
+	PROCESS_REPORTED,     /* all of that has left the machine; nothing is left to do */
 	PROCESS_FACTS
 };
 
-/* What the pod, its containers and all processes share; one, in the daemon. */
+/* What the pod, its containers and all processes share: one, in struct daemon. */
 struct process_table {
 	const struct settings *settings; /* these five: borrowed */
 	struct loop *loop;
@@ -29,17 +29,28 @@ struct process_table {
 	struct spawner *spawner;
 	struct request request;
 	struct list ending;      /* processes whose end waits for room or for bytes to leave */
-	struct timer last_calls; /* while outputs of theirs may be open */
+	struct timer last_calls; /* while their outputs may be open */
 	size_t count;
 	size_t kept;       /* bytes that containers keep of their descriptions, all together */
-	unsigned chains;   /* how many of the packet filter's containers have had so far */
+	unsigned chains;   /* of the packet filter that containers have had so far */
 	uint64_t begun_ms; /* clock_now() of the STARTPOD; 0 once a program of its pod has begun */
 };
 
+struct container;
+
 struct process {
+	/* These seven are the owner's: set before process_start(), which leaves them alone. */
+	struct list node;
+	struct container *owner; /* for the callbacks */
+	const char *container;   /* borrowed: its id, for the event and the log */
+	const char *id;          /* borrowed, NULL: the end is reported by an exit frame */
+	/* It could not be started, and nothing of it is left; the request waits. */
+	void (*on_failed)(struct process *process, const struct error *err);
+	void (*on_reaped)(struct process *process);
+	/* REPORTED: the owner may free it. */
+	void (*on_finished)(struct process *process);
+
 	struct process_table *table;
-	const char *container; /* borrowed: the container's id, for the event and the log */
-	const char *id;        /* borrowed, NULL: its end is told by an exit frame */
 	uint64_t stdio_seq;
 	bool terminal;
 	unsigned facts; /* bits of enum process_fact */
@@ -47,53 +58,43 @@ struct process {
 	struct spawn spawn;
 	struct input in;
 	struct output out, err;
-	int slave; /* of its terminal, owned; -1 without one, and once it is reaped */
+	/* Of its terminal, owned; -1 without one, and once it is reaped. A terminal without an open slave
+	 * hangs up, but a program may close its own and open it again, as systemd does. */
+	int slave;
 	uint64_t eof_mark, event_mark;
-	/* It could not be started and is gone; the request waits. */
-	void (*on_failed)(struct process *process, const struct error *err);
-	void (*on_reaped)(struct process *process);
-	/* REPORTED: the owner may free it. */
-	void (*on_finished)(struct process *process);
 };
 
-/* How it is to be started. */
+/* How a process is started. */
 struct process_plan {
 	const struct process_spec *spec;
-	const char *container; /* borrowed for the life of the process, as is `id` */
-	const char *id;
 	int pid_ns;    /* to be born in */
 	int *mount_ns; /* not NULL: in a fresh copy, see spawn_plan */
 	int devpts;    /* detached devpts mount of the container: terminals come from there */
-	struct child_exec child; /* without process, terminal, stdio: they are made here */
-	void (*on_failed)(struct process *process, const struct error *err);
-	void (*on_reaped)(struct process *process);
-	void (*on_finished)(struct process *process);
+	struct child_exec child; /* without process, terminal, stdio: process_start() makes them */
 };
 
 void process_table_init(struct process_table *table);
 /* Settles what is ending. Before every sleep. */
 void process_table_pump(struct process_table *table);
-/* After a hang-up of control: events that had not left are told again. */
+/* After a hang-up of control: events that had not left are sent again. */
 void process_table_retell(struct process_table *table);
 
-/* A devpts of a container's own, attached nowhere: its first process mounts it, and the daemon opens
- * terminals in it without going through any path that the container controls. An fd, or -1 with err. */
+/* A devpts for one container, attached nowhere: its first process mounts it, and the agent opens
+ * terminals in it without a path that the container controls. An fd, or -1 with err. */
 int process_devpts(struct error *err);
 
-/* The request is done when its program runs, or on_failed() follows; -1 with err: nothing is left. */
+/* A process that is all 0 but for what its owner sets. The request is done when its program runs, or
+ * on_failed() follows; -1 with err: nothing is left. */
 int process_start(struct process *process, struct process_table *table,
 	const struct process_plan *plan, struct error *err);
 
-/* Whether that has happened. */
 bool process_is(const struct process *process, enum process_fact fact);
 /* STARTED and not REAPED. */
 bool process_is_running(const struct process *process);
-/* To the process alone; nothing once it is reaped. */
+/* To the process alone, if it is running. */
 void process_signal(const struct process *process, int signal);
 /* To its process group: each process begins as the leader of its own. */
 void process_signal_group(const struct process *process, int signal);
-/* Kills one that is being set up; on_failed tells `reason` (static text). */
-void process_cancel(struct process *process, const char *reason);
 /* A new size for its terminal. 0, or -1 with err (no terminal, or gone). */
 int process_resize(
 	const struct process *process, uint32_t rows, uint32_t columns, struct error *err);

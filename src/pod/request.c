@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The one command that is owed a reply: how it is answered, what it waits for, how it is cut short.
  *
- * Whoever finishes the work calls request_done(). Commands are served one at a time, so there is one
- * request, and it needs no way back through those that passed the work on.
+ * The function that finishes the work calls request_done(), wherever it is. Commands are served one at a
+ * time, so there is one request.
  */
 #include "pod/request.h"
 

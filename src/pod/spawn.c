@@ -1,23 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Step into namespaces, fork, step out; the report pipe as a source; the only waitpid.
  *
- * Theory of operation. The daemon has one thread, so it may itself enter the PID namespace that a
- * child is to be born in, and unshare the mount namespace that it is to have; then a plain fork
- * (_Fork(), which leaves out what only threads need), and back. The child is our direct child: no
- * double fork, no pid to be passed, and its mount namespace is in hand before it exists. Raw clone
- * would do it in one call, but under musl such a child keeps the parent's cached tid, and its raise()
- * or abort() would hit PID 1.
+ * Theory of operation. The agent has one thread, so it can enter the PID namespace of the child and
+ * unshare a mount namespace for it, fork (_Fork(), which leaves out what only threads need), and step
+ * back. The child is a direct child: no double fork, no pid to pass on, and its mount namespace is open
+ * before it exists. Raw clone would do it in one call, but under musl such a child keeps the parent's
+ * cached tid, and its raise() or abort() would hit PID 1.
  *
- * A spawn tells two facts, in whichever order they happen: the report pipe is at EOF, and the child
- * was reaped. A killed child leaves just the same EOF as one that executed its program, so success
- * is the record EXECUTING (or DONE) in front of it. The deadline runs until both facts are there.
+ * A spawn has two facts, in either order: the report pipe is at EOF, and the child was reaped. A killed
+ * child leaves the same EOF as one that executed its program; therefore success is the record EXECUTING
+ * (or DONE) in front of it. The deadline runs until both facts are there.
  *
  * A stop is no end. Root of a container can stop any child of the pod until it executes its program;
  * such a child is continued, and killed when that does not help.
  *
- * Children are unreaped until we reap them, so a pid can be signalled without a race. A child that
- * does not go within KILL_MS of its SIGKILL waits in the kernel (D state); it is abandoned: its
- * spawn is told that it is over, its pid is reaped whenever it comes.
+ * Only this file reaps, so a pid can be signalled without a race. A child that does not exit within
+ * KILL_MS of its SIGKILL hangs in the kernel (D state) and is abandoned: for its owner it was reaped,
+ * and its pid is reaped when it exits.
  */
 #include "pod/spawn.h"
 
@@ -38,13 +37,13 @@
 #include "child/child.h"
 
 #define KILL_MS 2000
-/* What is waited for in one turn: a container can make children of ours, by clone(CLONE_PARENT),
- * faster than we reap them. */
+/* Children reaped in one turn: a container can make children of the agent, by clone(CLONE_PARENT),
+ * faster than it reaps them. */
 #define WAITS_MAX 8
 /* How often a child that is being set up is continued, when root of a container stops it. */
 #define STOPS_MAX 3
 
-/* Where that pid stands among those that were abandoned; 0: where there is room for one. Or NULL. */
+/* Where that pid is among the abandoned ones; of 0: where there is room for one. Or NULL. */
 static pid_t *find_abandoned(struct spawner *spawner, pid_t pid)
 {
 	for (size_t i = 0; i < ABANDONED_MAX; i++)
@@ -63,14 +62,14 @@ bool spawn_is_busy(const struct spawn *spawn)
 	return spawn->pid > 0 && !(spawn->reaped && spawn_is_reported(spawn));
 }
 
-/* It became a program, or init. A worker that has reported must still end, and may hang in the kernel. */
-static bool is_to_stay(const struct spawn *spawn)
+/* It became a program, or init. A worker that has reported must still exit, and may hang in the kernel. */
+static bool is_permanent(const struct spawn *spawn)
 {
 	return spawn->changed && spawn_succeeded(spawn);
 }
 
-/* A fact is new. */
-static void spawn_tell(struct spawn *spawn)
+/* After each new fact. */
+static void spawn_notify(struct spawn *spawn)
 {
 	struct report *report = spawn->report;
 	struct error err;
@@ -91,26 +90,30 @@ static void spawn_tell(struct spawn *spawn)
 	free(report);
 }
 
-/* However the report came to its end: nothing is left that the deadline is for, if the child is over or
- * runs its program. */
+/* No report is expected any more; no deadline either, if the child was reaped or runs its program. */
 static void close_pipe(struct spawn *spawn)
 {
 	loop_remove(spawn->spawner->loop, &spawn->source);
 	fd_close(&spawn->source.fd);
-	if (spawn->reaped || is_to_stay(spawn))
+	if (spawn->reaped || is_permanent(spawn))
 		timer_cancel(&spawn->deadline);
 }
 
-/* What the child has written so far, whether or not epoll could be told of the pipe. */
-static void report_drain(struct spawn *spawn)
+/* One read of what the child has written: as report_read(). */
+static ssize_t read_report(struct spawn *spawn)
 {
-	ssize_t n = 1;
+	ssize_t n = report_read(spawn->report, spawn->source.fd);
 
-	while (!spawn_is_reported(spawn) && n > 0) {
-		n = report_read(spawn->report, spawn->source.fd);
-		if (n == IO_EOF || n == IO_ERROR)
-			close_pipe(spawn);
-	}
+	if (n == IO_EOF || n == IO_ERROR)
+		close_pipe(spawn);
+	return n;
+}
+
+/* All that it has written so far, whether or not epoll could be told of the pipe. */
+static void drain_report(struct spawn *spawn)
+{
+	while (!spawn_is_reported(spawn) && read_report(spawn) > 0)
+		;
 }
 
 static void spawn_reaped(struct spawn *spawn, int status)
@@ -118,30 +121,19 @@ static void spawn_reaped(struct spawn *spawn, int status)
 	spawn->reaped = true;
 	spawn->status = status;
 	list_remove(&spawn->node);
-	report_drain(spawn);
+	drain_report(spawn);
 	/* Else a child of the child holds the pipe: not for longer than the deadline. */
 	if (spawn_is_reported(spawn))
 		timer_cancel(&spawn->deadline);
-	spawn_tell(spawn);
+	spawn_notify(spawn);
 }
 
-static struct spawn *find_spawn(struct spawner *spawner, pid_t pid)
-{
-	list_for_each (it, after, &spawner->children) {
-		struct spawn *spawn = list_entry(it, struct spawn, node);
-
-		if (spawn->pid == pid)
-			return spawn;
-	}
-	return NULL;
-}
-
-/* The fork's program has begun: it is the container's from then on, and may stop. */
+/* A child that runs its program may stop; one that is being set up is continued. */
 static void spawn_stopped(struct spawn *spawn)
 {
 	const bool was_reported = spawn_is_reported(spawn);
 
-	report_drain(spawn);
+	drain_report(spawn);
 	if (!spawn_is_reported(spawn)) {
 		if (spawn->stops++ < STOPS_MAX) {
 			spawn_signal(spawn, SIGCONT);
@@ -150,12 +142,12 @@ static void spawn_stopped(struct spawn *spawn)
 		log_error("spawn: child %d is stopped again and again: killed", (int)spawn->pid);
 		spawn_cancel(spawn, "stopped by another process while being set up");
 	} else if (!was_reported) {
-		spawn_tell(spawn);
+		spawn_notify(spawn);
 	}
 }
 
-/* What a traced child stopped for. The SIGTRAP of an execve is for its tracer alone, and looks as if it
- * came by kill(). */
+/* The signal that stopped a traced child; 0 for the SIGTRAP of an execve, which is for its tracer alone and
+ * looks as if it came by kill(). */
 static long stop_signal(pid_t pid, int status)
 {
 	siginfo_t info;
@@ -168,12 +160,18 @@ static long stop_signal(pid_t pid, int status)
 
 static void wait_one(struct spawner *spawner, pid_t pid, int status)
 {
-	struct spawn *spawn = find_spawn(spawner, pid);
+	struct spawn *spawn = NULL;
 	pid_t *abandoned;
 
+	list_for_each (it, after, &spawner->children) {
+		if (list_entry(it, struct spawn, node)->pid == pid) {
+			spawn = list_entry(it, struct spawn, node);
+			break;
+		}
+	}
 	if (WIFSTOPPED(status)) {
-		/* By PTRACE_TRACEME a child makes us its tracer: it goes on as if it had none. ESRCH:
-		 * it is not traced, but stopped. */
+		/* PTRACE_TRACEME in a child makes the agent its tracer: detached, it goes on as if it
+		 * had none. ESRCH: it is not traced, but stopped. */
 		if (ptrace(PTRACE_DETACH, pid, NULL, (void *)stop_signal(pid, status)) < 0 && spawn)
 			spawn_stopped(spawn);
 	} else if (spawn) {
@@ -192,7 +190,7 @@ static void signals_ready(struct source *source, uint32_t events)
 	pid_t pid;
 
 	(void)events;
-	/* SIGCHLDs merge: what counts is who can be waited for. */
+	/* SIGCHLDs merge: waitpid() knows better whose they are. */
 	(void)!read(source->fd, info, sizeof(info));
 	for (int i = 0; i < WAITS_MAX; i++) {
 		pid = waitpid(-1, &status, WNOHANG | WUNTRACED);
@@ -211,8 +209,8 @@ int spawner_open(struct spawner *spawner, struct loop *loop, struct error *err)
 	list_init(&spawner->children);
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
-	/* A write to a pipe that nobody reads any more is EPIPE and nothing else. Blocked, not
-	 * ignored: a child unblocks all, and would keep an ignored one through its execve. */
+	/* A write to a pipe without a reader fails with EPIPE. SIGPIPE is blocked, not ignored: a
+	 * child unblocks all signals, but an ignored one stays ignored through its execve. */
 	blocked = set;
 	sigaddset(&blocked, SIGPIPE);
 	sigprocmask(SIG_BLOCK, &blocked, NULL);
@@ -229,39 +227,32 @@ int spawner_open(struct spawner *spawner, struct loop *loop, struct error *err)
 static void report_ready(struct source *source, uint32_t events)
 {
 	struct spawn *spawn = list_entry(source, struct spawn, source);
-	ssize_t n = report_read(spawn->report, source->fd);
 
 	(void)events;
-	if (n == IO_EOF || n == IO_ERROR) {
-		close_pipe(spawn);
-		spawn_tell(spawn);
-	}
-}
-
-static void abandon(struct spawn *spawn)
-{
-	pid_t *room = find_abandoned(spawn->spawner, 0);
-
-	log_error("spawn: child %d does not go: abandoned", (int)spawn->pid);
-	spawn_signal(spawn, SIGKILL);
-	if (room)
-		*room = spawn->pid;
-	if (!spawn_is_reported(spawn))
-		close_pipe(spawn);
-	spawn_reaped(spawn, SIGKILL); /* as waitpid would tell it */
+	read_report(spawn);
+	if (spawn_is_reported(spawn))
+		spawn_notify(spawn);
 }
 
 static void deadline_passed(struct timer *timer)
 {
 	struct spawn *spawn = list_entry(timer, struct spawn, deadline);
+	pid_t *room;
 
 	if (spawn->reaped) {
 		if (!spawn->cancelled)
 			spawn->cancelled = "not done before the deadline";
 		close_pipe(spawn);
-		spawn_tell(spawn);
+		spawn_notify(spawn);
 	} else if (spawn->cancelled || spawn_is_reported(spawn)) {
-		abandon(spawn);
+		log_error("spawn: child %d does not go: abandoned", (int)spawn->pid);
+		spawn_signal(spawn, SIGKILL);
+		room = find_abandoned(spawn->spawner, 0);
+		if (room)
+			*room = spawn->pid;
+		if (!spawn_is_reported(spawn))
+			close_pipe(spawn);
+		spawn_reaped(spawn, SIGKILL); /* as waitpid would report it */
 	} else {
 		spawn_cancel(spawn, "not done before the deadline");
 	}
@@ -277,7 +268,7 @@ void spawn_signal(const struct spawn *spawn, int signal)
 void spawn_cancel(struct spawn *spawn, const char *reason)
 {
 	if ((spawn->reaped && spawn_is_reported(spawn)) || spawn->cancelled || !spawn->report ||
-		is_to_stay(spawn))
+		is_permanent(spawn))
 		return;
 	spawn->cancelled = reason;
 	spawn_signal(spawn, SIGKILL);
@@ -331,7 +322,7 @@ int spawn_exit_code(const struct spawn *spawn)
 					  : WEXITSTATUS(spawn->status);
 }
 
-/* Where the next fork is to happen. Returns 0, or -1 with err; step_out() either way. */
+/* Into the namespaces of the next child. 0, or -1 with err; step_out() in both cases. */
 static int step_in(const struct spawn_plan *plan, struct error *err)
 {
 	if (plan->pid_ns >= 0 && setns(plan->pid_ns, CLONE_NEWPID) < 0)
@@ -356,8 +347,7 @@ static void step_out(const struct spawner *spawner, const struct spawn_plan *pla
 		is_out = setns(spawner->pid_ns, CLONE_NEWPID) == 0;
 	if (plan->mount_ns && setns(spawner->mount_ns, CLONE_NEWNS) < 0)
 		is_out = false;
-	/* In a container's namespaces this process is nobody's agent any more: better an end that
-	 * is seen. */
+	/* An agent inside a container's namespaces would do harm: abort. */
 	assert(is_out);
 }
 
@@ -366,7 +356,7 @@ int spawn_fork(struct spawner *spawner, struct spawn *spawn, const struct spawn_
 {
 	int report[2], rc;
 
-	if (spawn_is_busy(spawn)) /* nobody waits for it any more: see pod's release */
+	if (spawn_is_busy(spawn)) /* see pod's release: nobody waits for it any more */
 		return error_set(err, EBUSY, "an earlier command still hangs in the kernel");
 	*spawn = (struct spawn){
 		.spawner = spawner,
@@ -395,7 +385,7 @@ int spawn_fork(struct spawner *spawner, struct spawn *spawn, const struct spawn_
 			plan->entry(plan->argument);
 			_exit(1); /* not reached */
 		}
-		/* The kernel's word for a fork into a PID namespace whose init is dead. */
+		/* So fails a fork into a PID namespace whose init is dead. */
 		if (spawn->pid < 0 && errno == ENOMEM && plan->pid_ns >= 0)
 			rc = error_set(err, ESRCH, "pod is gone (or out of memory)");
 		else if (spawn->pid < 0)

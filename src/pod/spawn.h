@@ -20,14 +20,13 @@ struct spawner {
 	pid_t abandoned[ABANDONED_MAX]; /* given up on, still to be reaped; 0: free */
 };
 
-/* One child. Embedded in whatever it is for; the owner keeps it until it is both
- * reported and reaped. */
+/* One child. Its owner embeds it, and keeps it until it is both reported and reaped. */
 struct spawn {
 	struct list node;
 	struct spawner *spawner;
 	pid_t pid;
 	struct source source;  /* report pipe, fd owned; -1 once it is at EOF */
-	struct report *report; /* owned, for as long as an outcome may be asked */
+	struct report *report; /* owned; NULL once nobody asks for the outcome any more */
 	struct timer deadline;
 	const char *cancelled; /* why it was killed on purpose; static text */
 	bool reaped;
@@ -46,39 +45,39 @@ struct spawn_plan {
 	const int *keep; /* fds that the child keeps */
 	size_t keep_count;
 	uint32_t deadline_ms; /* until it is started or, if it is not, reaped: killed; 0: none */
-	/* Of a child that becomes a program, or init: the report is complete (EOF), or it was reaped:
-	 * look which. Called for each. */
+	/* Of a child that becomes a program, or init: called when the report is complete (EOF), and
+	 * when the child was reaped. */
 	void (*changed)(struct spawn *spawn);
-	/* Of a worker, which ends with report_done() or die(): it has ended and succeeded (err NULL),
-	 * or why not. The spawn may be used again from here, or freed with its owner. */
+	/* Of a worker, which ends with report_done() or die(): called once, when it has succeeded
+	 * (err NULL) or failed. It may use the spawn again, or free it with its owner. */
 	void (*done)(struct spawn *spawn, const struct error *err);
 };
 
 /* 0, or -1 with err. SIGCHLD and SIGPIPE are blocked from here on; children get them unblocked. */
 int spawner_open(struct spawner *spawner, struct loop *loop, struct error *err);
 
-/* 0: the child runs; or -1 with err, nothing left, also while an earlier one of this spawn runs. Aborts
- * when it cannot step back. The spawn is all 0 or has been used before. */
+/* 0: the child runs; or -1 with err and nothing left, also while an earlier child of this spawn runs.
+ * Aborts when it cannot step back. The spawn is all 0 or has been used before. */
 int spawn_fork(struct spawner *spawner, struct spawn *spawn, const struct spawn_plan *plan,
 	struct error *err);
 
-/* SIGKILL with a reason, which becomes the outcome. Without effect on what has been started. */
+/* SIGKILL with a reason, which becomes the outcome. Without effect on a program that has started. */
 void spawn_cancel(struct spawn *spawn, const char *reason);
-/* A signal to the child itself; nothing once it was reaped. */
+/* A signal to the child itself, unless it was reaped. */
 void spawn_signal(const struct spawn *spawn, int signal);
 
-/* A child runs, or its report is not complete. */
+/* A child was not reaped yet, or its report is not complete. */
 bool spawn_is_busy(const struct spawn *spawn);
 /* The report pipe is at its end. */
 bool spawn_is_reported(const struct spawn *spawn);
-/* Reported, not cancelled, and what it set out to do was done (EXECUTING, or DONE). */
+/* Reported success (EXECUTING, or DONE) and was not cancelled. */
 bool spawn_succeeded(const struct spawn *spawn);
 /* Why not; once it is both reported and reaped. Returns -1. */
 int spawn_error(const struct spawn *spawn, struct error *err);
-/* Within `done`: the DONE record's payload, malloc, now the caller's; NULL when it is empty,
- * or the worker failed. */
+/* Within `done`: the DONE record's payload, malloc, now the caller's; NULL when it is empty, or the
+ * worker failed. */
 uint8_t *spawn_take_result(struct spawn *spawn, size_t *length);
-/* Frees the report; after that no outcome is asked. */
+/* Frees the report: nobody asks for the outcome any more. */
 void spawn_forget_report(struct spawn *spawn);
 
 /* 0..255 as a shell counts: the exit code, or 128 + signal. */

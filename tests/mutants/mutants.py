@@ -39,7 +39,7 @@ LANES = (
     ("child_(device|volume)", "vm:disks vm:hardware rootfs"),
     ("child_(copy|etc|mount|path|rootfs)|devpts", "rootfs hostile_images setup"),
     ("child_(ps.*|files)", "ps files"),
-    ("child_unmount|container|containers|request", "remove session exits"),
+    ("child_unmount|container|containers|request", "remove session exits cgroups"),
     ("child_(exec|privileges|s.*|user)|privilege|device_filter", "privileges vm:guard session"),
     (".*cgroup.*", "cgroups vm:limits session"),
     ("loop|mux|port|queue|watch", "input output guard reconnect framing"),
