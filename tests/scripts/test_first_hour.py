@@ -254,6 +254,8 @@ def cut_off(tmp_path):
     """A directory to work in, with a cache that has all packages but nothing that was made."""
     cache = tmp_path / "cache/hyperstart"
     cache.mkdir(parents=True)
+    if not list(CACHE.glob("iptables_*")):  # "download" plays apt with it
+        subprocess.run([SCRIPTS / "get-iptables", tmp_path / "iptables"], check=True)
     for path in CACHE.iterdir():
         if is_of_apt(path):
             (cache / path.name).symlink_to(path)
