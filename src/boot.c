@@ -108,21 +108,18 @@ static void faults_catch(void)
 
 /* --- Mounts ----------------------------------------------------------------------------------- */
 
-static bool is_mount_point(const char *at)
+/* Unless something is there already: a service finds all of it done. */
+static int mount_at(const char *type, const char *at, unsigned long flags, const char *options)
 {
 	char above[64];
 	struct stat st, above_st;
 
-	format(above, sizeof(above), "%s/..", at);
-	return stat(at, &st) == 0 && stat(above, &above_st) == 0 && st.st_dev != above_st.st_dev;
-}
-
-/* Unless something is there already: a service finds all of it done. */
-static int mount_at(const char *type, const char *at, unsigned long flags, const char *options)
-{
 	if (mkdir(at, 0755) < 0 && errno != EEXIST)
 		return -1;
-	return is_mount_point(at) ? 0 : mount(type, at, type, flags, options);
+	format(above, sizeof(above), "%s/..", at);
+	if (stat(at, &st) == 0 && stat(above, &above_st) == 0 && st.st_dev != above_st.st_dev)
+		return 0;
+	return mount(type, at, type, flags, options);
 }
 
 /* The initramfs is the one root that pivot_root cannot leave: a bind mount of it, moved over it,
@@ -154,18 +151,6 @@ static void console_open(void)
 	if (is_kmsg)
 		fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
 	log_open(fd, is_kmsg, LOG_LEVEL_INFO);
-}
-
-/* Children inherit stdio until they have their own: it must not be one of our fds. */
-static void stdio_open(void)
-{
-	int fd;
-
-	do {
-		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-	} while (fd >= 0 && fd <= STDERR_FILENO);
-	if (fd > STDERR_FILENO)
-		close(fd);
 }
 
 /* --- The kernel ------------------------------------------------------------------------------- */
@@ -343,6 +328,7 @@ void boot_start(struct settings *settings)
 {
 	const bool is_init = getpid() == 1;
 	struct transport transport = {0};
+	int fd;
 
 	agent = getpid();
 	entered_ms = clock_now();
@@ -353,7 +339,11 @@ void boot_start(struct settings *settings)
 		root_make_pivotable();
 	if (mount_at("devtmpfs", "/dev", MS_NOSUID | MS_NOEXEC, "mode=755") < 0)
 		fail("mount /dev");
-	stdio_open();
+	/* Children inherit stdio until they have their own: it must not be one of the agent's fds. */
+	do
+		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	fd_close(&fd);
 	if (is_init)
 		console_open();
 	else

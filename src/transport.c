@@ -32,38 +32,30 @@
 
 /* --- Virtio-serial ---------------------------------------------------------------------------- */
 
-/* The device node of the directory below /sys/class/virtio-ports, if that is the port `name`. The
- * fd, or -1 when it is another or not ready: then there will be an event. */
-static int port_open_if(const char *directory, const char *name)
-{
-	char path[NAME_MAX + 64], text[64];
-	int fd;
-
-	format(path, sizeof(path), "/sys/class/virtio-ports/%s/name", directory);
-	if (file_read(path, text, sizeof(text)) < 0)
-		return -1;
-	text[strcspn(text, "\n")] = '\0';
-	if (strcmp(text, name) != 0)
-		return -1;
-	format(path, sizeof(path), "/dev/%s", directory);
-	fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0 && errno != ENOENT)
-		log_error("transport: port %s: open %s: %s", name, path, ERROR_REASON(errno));
-	return fd;
-}
-
+/* The device node of the port `name`, which the kernel gives one of its own names; or -1 while it is not
+ * ready: then there will be an event. */
 static int virtio_find(const char *name)
 {
 	DIR *ports = opendir("/sys/class/virtio-ports");
+	char path[NAME_MAX + 64], text[64];
 	struct dirent *entry;
 	int fd = -1;
 
-	if (!ports)
-		return -1;
-	while (fd < 0 && (entry = readdir(ports)) != NULL)
-		if (entry->d_name[0] != '.')
-			fd = port_open_if(entry->d_name, name);
-	closedir(ports);
+	while (ports && fd < 0 && (entry = readdir(ports)) != NULL) {
+		format(path, sizeof(path), "/sys/class/virtio-ports/%s/name", entry->d_name);
+		if (entry->d_name[0] == '.' || file_read(path, text, sizeof(text)) < 0)
+			continue;
+		text[strcspn(text, "\n")] = '\0';
+		if (strcmp(text, name) != 0)
+			continue;
+		format(path, sizeof(path), "/dev/%s", entry->d_name);
+		fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+		if (fd < 0 && errno != ENOENT)
+			log_error(
+				"transport: port %s: open %s: %s", name, path, ERROR_REASON(errno));
+	}
+	if (ports)
+		closedir(ports);
 	return fd;
 }
 

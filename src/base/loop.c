@@ -121,20 +121,6 @@ void timer_cancel(struct timer *timer)
 	list_remove(&timer->node);
 }
 
-static void run_timers(struct loop *loop)
-{
-	uint64_t now = list_is_empty(&loop->timers) ? 0 : clock_now();
-
-	while (!list_is_empty(&loop->timers)) {
-		struct timer *timer = list_entry(loop->timers.next, struct timer, node);
-
-		if (timer->at > now)
-			break;
-		list_remove(&timer->node);
-		timer->fire(timer);
-	}
-}
-
 /* Milliseconds until the next timer or the next try; INT_MAX, 24 days, stands for ever. */
 static int sleep_limit(const struct loop *loop, bool retry)
 {
@@ -153,6 +139,7 @@ void loop_run(struct loop *loop, void (*pump)(void *context), void *context)
 {
 	for (;;) {
 		bool retry = false;
+		uint64_t now;
 
 		pump(context);
 		if (loop->stopped)
@@ -165,7 +152,15 @@ void loop_run(struct loop *loop, void (*pump)(void *context), void *context)
 				retry = true;
 		}
 		batch_serve(&loop->batch, loop->epoll, BATCH_MAX, sleep_limit(loop, retry));
-		run_timers(loop);
+		now = list_is_empty(&loop->timers) ? 0 : clock_now();
+		while (!list_is_empty(&loop->timers)) {
+			struct timer *timer = list_entry(loop->timers.next, struct timer, node);
+
+			if (timer->at > now)
+				break;
+			list_remove(&timer->node);
+			timer->fire(timer);
+		}
 	}
 }
 

@@ -14,18 +14,6 @@ static int option_set(int fs, const char *key, const char *value)
 		SYS_fsconfig, fs, value ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG, key, value, 0);
 }
 
-static int plan_apply(int fs, const struct mount_plan *plan)
-{
-	if (option_set(fs, "source", plan->source ? plan->source : plan->type) < 0)
-		return -1;
-	if (plan->superblock_is_read_only && option_set(fs, "ro", NULL) < 0)
-		return -1;
-	for (size_t i = 0; i < COUNT(plan->options) && plan->options[i][0]; i++)
-		if (option_set(fs, plan->options[i][0], plan->options[i][1]) < 0)
-			return -1;
-	return (int)syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
-}
-
 int mount_open(const char *type)
 {
 	return (int)syscall(SYS_fsopen, type, FSOPEN_CLOEXEC);
@@ -33,11 +21,16 @@ int mount_open(const char *type)
 
 int mount_make(const struct mount_plan *plan)
 {
-	int fs = mount_open(plan->type), fd = -1;
+	int fs = mount_open(plan->type), fd = -1, rc;
 
 	if (fs < 0)
 		return -1;
-	if (plan_apply(fs, plan) == 0)
+	rc = option_set(fs, "source", plan->source ? plan->source : plan->type);
+	if (rc == 0 && plan->superblock_is_read_only)
+		rc = option_set(fs, "ro", NULL);
+	for (size_t i = 0; rc == 0 && i < COUNT(plan->options) && plan->options[i][0]; i++)
+		rc = option_set(fs, plan->options[i][0], plan->options[i][1]);
+	if (rc == 0 && syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
 		fd = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, plan->attributes);
 	fd_close(&fs);
 	return fd;

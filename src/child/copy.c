@@ -72,20 +72,11 @@ static int close_with(int fd, int rc)
 	return rc;
 }
 
-/* A hard link to the copy at `path`. */
-static int link_make(const struct copy *copy, const char *path, const struct item *item)
-{
-	int first = child_path_open(copy->to, path, O_PATH | O_NOFOLLOW);
-
-	if (first < 0)
-		return -1;
-	return close_with(first, linkat(first, "", item->parent, item->name, AT_EMPTY_PATH));
-}
-
 /* 1: another name of a file that was copied, and now a link to it; 0: its first name; or -1. */
 static int link_copy(struct copy *copy, const struct item *item)
 {
 	struct linked *linked, **found;
+	int first;
 
 	if (item->status.st_nlink < 2)
 		return 0;
@@ -101,7 +92,12 @@ static int link_copy(struct copy *copy, const struct item *item)
 	free(linked);
 	if (!found)
 		return -1;
-	return link_make(copy, (*found)->path, item) < 0 ? -1 : 1;
+	first = child_path_open(copy->to, (*found)->path, O_PATH | O_NOFOLLOW);
+	if (first < 0)
+		return -1;
+	return close_with(first, linkat(first, "", item->parent, item->name, AT_EMPTY_PATH)) < 0
+		? -1
+		: 1;
 }
 
 static int xattrs_copy(const char *from, const char *to)
@@ -150,11 +146,6 @@ static int status_set(int from, int to, const struct stat *st)
 	return (int)syscall(SYS_utimensat, to, "", times, AT_EMPTY_PATH);
 }
 
-static bool is_zero(const char *bytes, size_t length)
-{
-	return length > 0 && bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0;
-}
-
 /* Blocks of zeros of a sparse file become holes. */
 static int block_write(int to, const char *bytes, size_t length, off_t at, bool sparse)
 {
@@ -162,7 +153,7 @@ static int block_write(int to, const char *bytes, size_t length, off_t at, bool 
 		size_t block = length < BLOCK ? length : BLOCK;
 		ssize_t n = (ssize_t)block;
 
-		if (!sparse || !is_zero(bytes, block))
+		if (!sparse || bytes[0] != 0 || memcmp(bytes, bytes + 1, block - 1) != 0)
 			n = pwrite(to, bytes, sparse ? block : length, at);
 		if (n < 0)
 			return -1;
@@ -208,17 +199,6 @@ static int file_copy(const struct item *item)
 	return close_with(to, rc);
 }
 
-static int symlink_copy(const struct item *item)
-{
-	char target[PATH_MAX];
-	ssize_t length = readlinkat(item->from, "", target, sizeof(target) - 1);
-
-	if (length < 0)
-		return -1;
-	target[length] = '\0';
-	return symlinkat(target, item->parent, item->name);
-}
-
 static int subdirectory_copy(struct copy *copy, const struct item *item)
 {
 	int to, rc;
@@ -241,42 +221,42 @@ static int subdirectory_copy(struct copy *copy, const struct item *item)
 
 static int contents_copy(struct copy *copy, const struct item *item)
 {
-	const struct stat *st = &item->status;
+	const mode_t mode = item->status.st_mode;
+	char target[PATH_MAX];
+	ssize_t length;
 
-	if (S_ISDIR(st->st_mode))
+	if (S_ISDIR(mode))
 		return subdirectory_copy(copy, item);
-	if (S_ISREG(st->st_mode))
+	if (S_ISREG(mode))
 		return file_copy(item);
-	if (S_ISLNK(st->st_mode))
-		return symlink_copy(item);
-	return mknodat(item->parent, item->name, st->st_mode & S_IFMT, st->st_rdev);
+	if (!S_ISLNK(mode))
+		return mknodat(item->parent, item->name, mode & S_IFMT, item->status.st_rdev);
+	length = readlinkat(item->from, "", target, sizeof(target) - 1);
+	if (length < 0)
+		return -1;
+	target[length] = '\0';
+	return symlinkat(target, item->parent, item->name);
 }
 
-static int opened_copy(struct copy *copy, struct item *item)
-{
-	int rc = fstat(item->from, &item->status), to;
-
-	if (rc == 0 && !S_ISDIR(item->status.st_mode))
-		rc = link_copy(copy, item);
-	if (rc != 0)
-		return rc < 0 ? -1 : 0;
-	if (contents_copy(copy, item) < 0)
-		return -1;
-	to = openat(item->parent, item->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	if (to < 0)
-		return -1;
-	return close_with(to, status_set(item->from, to, &item->status));
-}
-
-static int item_copy(struct copy *copy, int from, int to, const char *name)
+static int item_copy(struct copy *copy, int from, int parent, const char *name)
 {
 	struct item item = {
 		.from = openat(from, name, O_PATH | O_NOFOLLOW | O_CLOEXEC),
-		.parent = to,
+		.parent = parent,
 		.name = name,
 	};
+	int rc = item.from < 0 ? -1 : fstat(item.from, &item.status), to = -1;
 
-	return item.from < 0 ? -1 : close_with(item.from, opened_copy(copy, &item));
+	if (rc == 0 && !S_ISDIR(item.status.st_mode))
+		rc = link_copy(copy, &item);
+	if (rc == 0) {
+		rc = contents_copy(copy, &item);
+		if (rc == 0)
+			to = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+		rc = to < 0 ? -1 : status_set(item.from, to, &item.status);
+	}
+	fd_close(&to);
+	return close_with(item.from, rc < 0 ? -1 : 0);
 }
 
 /* A name behind the path; false: it would be too long. */

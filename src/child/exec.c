@@ -186,7 +186,7 @@ void child_exec_main(const void *child_exec)
 	/* A process that may mount could unmount it. */
 	if (exec->container &&
 		!(capabilities_any(process->capabilities) & CAPABILITY_BIT(CAP_SYS_ADMIN)))
-		child_rootfs_guard(root);
+		child_rootfs_mask(root);
 	child_user_find(root, process, &user);
 	environment = environment_make(exec, &user);
 	workdir_enter(root, process->workdir ? process->workdir : "/");

@@ -42,18 +42,6 @@ static int open_file(const struct child_files *files, int flags)
 	return fd;
 }
 
-/* A container's symlink may lead to core_pattern or sysrq-trigger, which this child may write and the
- * container may not. */
-static void refuse_kernel_file(int fd, const char *file)
-{
-	struct statfs fs;
-
-	if (fstatfs(fd, &fs) < 0)
-		die_errno("'%s'", file);
-	if (fs.f_type == PROC_SUPER_MAGIC || fs.f_type == SYSFS_MAGIC)
-		die("'%s': files of procfs and sysfs are not written", file);
-}
-
 void child_files_read(const void *child_files)
 {
 	const struct child_files *files = child_files;
@@ -83,10 +71,16 @@ void child_files_write(const void *child_files)
 {
 	const struct child_files *files = child_files;
 	int fd = open_file(files, O_WRONLY | O_CREAT);
+	struct statfs fs;
 	size_t written = 0;
 	ssize_t n;
 
-	refuse_kernel_file(fd, files->file);
+	/* A container's symlink may lead to core_pattern or sysrq-trigger, which this child may write and
+	 * the container may not. */
+	if (fstatfs(fd, &fs) < 0)
+		die_errno("'%s'", files->file);
+	if (fs.f_type == PROC_SUPER_MAGIC || fs.f_type == SYSFS_MAGIC)
+		die("'%s': files of procfs and sysfs are not written", files->file);
 	/* Not O_TRUNC in open(): what is not a regular file stays as it is. */
 	if (ftruncate(fd, 0) < 0)
 		die_errno("truncate '%s'", files->file);

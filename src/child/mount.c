@@ -20,24 +20,13 @@ int child_mount_clone(int directory, const char *path, bool with_submounts)
 		SYS_open_tree, directory, path, flags | (with_submounts ? AT_RECURSIVE : 0));
 }
 
-static void attributes_change(int mount, const struct mount_attr *attr, unsigned flags)
+void child_mount_setattr(int mount, uint64_t set, uint64_t clear, bool with_submounts)
 {
-	if (syscall(SYS_mount_setattr, mount, "", AT_EMPTY_PATH | flags, attr, sizeof(*attr)) < 0)
+	const struct mount_attr attr = {.attr_set = set, .attr_clr = clear};
+	unsigned flags = AT_EMPTY_PATH | (with_submounts ? AT_RECURSIVE : 0);
+
+	if (syscall(SYS_mount_setattr, mount, "", flags, &attr, sizeof(attr)) < 0)
 		die_errno("set mount attributes");
-}
-
-void child_mount_limit(int mount, uint64_t attributes, bool with_submounts)
-{
-	const struct mount_attr attr = {.attr_set = attributes};
-
-	attributes_change(mount, &attr, with_submounts ? AT_RECURSIVE : 0);
-}
-
-void child_mount_allow(int mount, uint64_t attributes)
-{
-	const struct mount_attr attr = {.attr_clr = attributes};
-
-	attributes_change(mount, &attr, 0);
 }
 
 int child_mount_attach(int mount, int at)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* File systems as fds: made or cloned detached, limited, then attached; so that no name in an image
+/* File systems as fds: made or cloned detached, given attributes, then attached; so that no name in an image
  * decides where anything lands. */
 #ifndef CHILD_MOUNT_H
 #define CHILD_MOUNT_H
@@ -13,10 +13,8 @@
  * mount namespace. An fd, or -1 with errno. */
 int child_mount_clone(int directory, const char *path, bool with_submounts);
 
-/* More attributes of a mount, or of all that are below it as well. */
-void child_mount_limit(int mount, uint64_t attributes, bool with_submounts);
-/* Fewer, of the mount itself. */
-void child_mount_allow(int mount, uint64_t attributes);
+/* mount_setattr(2): sets and clears MOUNT_ATTR_* of a mount, or of its submounts, too. May die. */
+void child_mount_setattr(int mount, uint64_t set, uint64_t clear, bool with_submounts);
 
 /* Attaches on what the fd `at` is. 0, or -1 with errno. */
 int child_mount_attach(int mount, int at);

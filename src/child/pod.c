@@ -161,16 +161,6 @@ static _Noreturn void network_prepare(const struct child_pod *pod)
 	report_done(journal.bytes + journal.start, journal.end - journal.start);
 }
 
-static void network_restore(const struct child_pod *pod)
-{
-	struct nlmsghdr *rules = pod->before;
-	struct netlink netlink;
-
-	portmap_undo(NLMSG_DATA(rules), pod->settings->deadline_ms / 8);
-	netlink_open(&netlink);
-	journal_replay(&netlink, (void *)((uint8_t *)rules + NLMSG_ALIGN(rules->nlmsg_len)));
-}
-
 void child_pod_prepare(const void *child_pod)
 {
 	static const char *const directories[] = {"share", "shm", "root", "volume"};
@@ -199,6 +189,8 @@ void child_pod_release(const void *child_pod)
 {
 	static const char *const files[] = {"resolv.conf", "hosts", "hostname"};
 	const struct child_pod *pod = child_pod;
+	struct nlmsghdr *rules = pod->before;
+	struct netlink netlink;
 	size_t failed;
 
 	run_enter(pod);
@@ -209,8 +201,12 @@ void child_pod_release(const void *child_pod)
 	detach("share");
 	sync();
 	/* After the data is safe. */
-	if (pod->before)
-		network_restore(pod);
+	if (rules) {
+		portmap_undo(NLMSG_DATA(rules), pod->settings->deadline_ms / 8);
+		netlink_open(&netlink);
+		journal_replay(
+			&netlink, (void *)((uint8_t *)rules + NLMSG_ALIGN(rules->nlmsg_len)));
+	}
 	if (failed > 0)
 		die("%zu of %zu containers could not be unmounted", failed, pod->mount_ns_count);
 	report_done(NULL, 0);

@@ -141,19 +141,6 @@ static void write_rules(int rules, const char *chain, const char **networks, con
 		dformat(rules, "-A %s -s %s %s\n", chain, *networks, rule);
 }
 
-/* Both chains of the pod, without ports. */
-static void write_pod(int rules, const struct white_lists_spec *lists)
-{
-	dformat(rules,
-		"*nat\n:" NAT " - [0:0]\n-I PREROUTING -j " NAT "\nCOMMIT\n"
-		"*filter\n:" FILTER " - [0:0]\n-I INPUT -j " FILTER "\n"
-		"-A " FILTER " -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n"
-		"-A " FILTER " -p icmp -j ACCEPT\n"
-		"-A " FILTER " -i lo -j ACCEPT\n");
-	write_rules(rules, FILTER, lists->internal, "-j ACCEPT");
-	dformat(rules, "-A " FILTER " -j DROP\nCOMMIT\n");
-}
-
 static const char *protocol_of(const struct port_spec *port, size_t i)
 {
 	const char *protocol = port->protocol ? port->protocol : "tcp";
@@ -350,8 +337,16 @@ int portmap_begin(const char *rules, const struct white_lists_spec *lists, uint3
 		return -1;
 	if (rules)
 		dformat(fd, "%s\n", rules);
-	if (lists)
-		write_pod(fd, lists);
+	if (lists) {
+		dformat(fd,
+			"*nat\n:" NAT " - [0:0]\n-I PREROUTING -j " NAT "\nCOMMIT\n"
+			"*filter\n:" FILTER " - [0:0]\n-I INPUT -j " FILTER "\n"
+			"-A " FILTER " -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n"
+			"-A " FILTER " -p icmp -j ACCEPT\n"
+			"-A " FILTER " -i lo -j ACCEPT\n");
+		write_rules(fd, FILTER, lists->internal, "-j ACCEPT");
+		dformat(fd, "-A " FILTER " -j DROP\nCOMMIT\n");
+	}
 	text = read_all(fd, err);
 	before = text ? save(text, limit_ms, err) : NULL;
 	if (!before)

@@ -82,21 +82,6 @@ static void namespaces_refuse(void)
 		die_errno("install a seccomp filter");
 }
 
-static void limits_set(const struct process_spec *process, const struct rlimit *nofile)
-{
-	if (prlimit(0, RLIMIT_NOFILE, nofile, NULL) < 0)
-		die_errno("restore the limit of open files");
-	for (size_t i = 0; i < process->rlimits_count; i++) {
-		const struct rlimit_spec *limit = &process->rlimits[i];
-		/* 2^64 - 1 is RLIM_INFINITY here as well. */
-		const struct rlimit value = {.rlim_cur = limit->soft, .rlim_max = limit->hard};
-
-		if (prlimit(0, limit->resource, &value, NULL) < 0)
-			die_errno("set %s to %llu, %llu", limit->type,
-				(unsigned long long)limit->soft, (unsigned long long)limit->hard);
-	}
-}
-
 /* The processes of a pod see each other: one with the user and the capabilities of another could pass
  * through its /proc/PID/root, fd, … into its container. A Landlock domain forbids that for any process
  * that is not in this domain or below it. Apart from that it restricts nothing that is possible without
@@ -155,7 +140,17 @@ void child_privileges_take(const struct process_spec *process, const struct chil
 	if (!(capabilities_any(capabilities) &
 		    (CAPABILITY_BIT(CAP_SYS_ADMIN) | CAPABILITY_BIT(CAP_SYS_PTRACE))))
 		peers_shut_out(root);
-	limits_set(process, nofile);
+	if (prlimit(0, RLIMIT_NOFILE, nofile, NULL) < 0)
+		die_errno("restore the limit of open files");
+	for (size_t i = 0; i < process->rlimits_count; i++) {
+		const struct rlimit_spec *limit = &process->rlimits[i];
+		/* 2^64 - 1 is RLIM_INFINITY here as well. */
+		const struct rlimit value = {.rlim_cur = limit->soft, .rlim_max = limit->hard};
+
+		if (prlimit(0, limit->resource, &value, NULL) < 0)
+			die_errno("set %s to %llu, %llu", limit->type,
+				(unsigned long long)limit->soft, (unsigned long long)limit->hard);
+	}
 	if (process->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		die_errno("set no_new_privs");
 	if (capabilities && !(capabilities->sets[BOUNDING] & CAPABILITY_BIT(CAP_SYS_ADMIN)))

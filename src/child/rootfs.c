@@ -83,10 +83,10 @@ static const struct etc_file {
 };
 
 /* What shows the whole guest, or works on it. */
-static const struct guarded_path {
+static const struct masked_path {
 	const char *path;
 	bool read_only; /* else nothing of it is seen */
-} guarded_paths[] = {
+} masked_paths[] = {
 	{"proc/acpi", false},
 	{"proc/kcore", false},
 	{"proc/keys", false},
@@ -123,34 +123,8 @@ static int mount_clone(int directory, const char *path, uint64_t attributes)
 
 	if (fd < 0)
 		die_errno("clone mount '%s'", path);
-	child_mount_limit(fd, attributes, false);
+	child_mount_setattr(fd, attributes, 0, false);
 	return fd;
-}
-
-static void console_bind(int dev, int console)
-{
-	int at = openat(dev, "console", O_CREAT | O_EXCL | O_RDONLY | O_CLOEXEC, 0600), slave;
-
-	/* The guest's own has one, which is not to be opened. */
-	if (at < 0 && errno == EEXIST)
-		at = openat(dev, "console", O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	slave = child_mount_clone(console, "", false);
-	if (at < 0 || slave < 0 || child_mount_attach(slave, at) < 0)
-		die_errno("bind the terminal on /dev/console");
-	close(slave);
-	close(at);
-}
-
-/* An empty /dev with what every program may count on. */
-static int dev_private(void)
-{
-	int dev = mount_new(&dev_plan);
-
-	for (size_t i = 0; i < COUNT(devices); i++)
-		if (mknodat(dev, devices[i].name, S_IFCHR | 0666,
-			    makedev(devices[i].major, devices[i].minor)) < 0)
-			die_errno("create /dev/%s", devices[i].name);
-	return dev;
 }
 
 /* The pod's, larger if the container asks for it: it never shrinks below what another relies on. What
@@ -177,10 +151,14 @@ static void shm_grow(int run, uint64_t size)
 static void dev_build(const struct child_rootfs *rootfs, int run, int root)
 {
 	const struct system_mounts_spec *mounts = &rootfs->container->system_mounts;
-	int dev = mounts->bind_mount_dev ? mount_clone(AT_FDCWD, "/dev", 0) : dev_private();
+	int dev = mounts->bind_mount_dev ? mount_clone(AT_FDCWD, "/dev", 0) : mount_new(&dev_plan);
 	int shm = mount_clone(run, "shm", MOUNT_NOTHING_SPECIAL);
-	int mqueue = mount_make(&mqueue_plan);
+	int mqueue = mount_make(&mqueue_plan), at, slave;
 
+	for (size_t i = 0; !mounts->bind_mount_dev && i < COUNT(devices); i++)
+		if (mknodat(dev, devices[i].name, S_IFCHR | 0666,
+			    makedev(devices[i].major, devices[i].minor)) < 0)
+			die_errno("create /dev/%s", devices[i].name);
 	child_mount_attach_below(dev, root, "dev");
 	/* The guest's own /dev may have them already. */
 	for (size_t i = 0; i < COUNT(links); i++)
@@ -193,21 +171,20 @@ static void dev_build(const struct child_rootfs *rootfs, int run, int root)
 		die_errno("mount an mqueue");
 	if (mqueue >= 0)
 		child_mount_attach_below(mqueue, dev, "mqueue");
-	if (rootfs->console >= 0)
-		console_bind(dev, rootfs->console);
+	if (rootfs->console >= 0) {
+		at = openat(dev, "console", O_CREAT | O_EXCL | O_RDONLY | O_CLOEXEC, 0600);
+		/* The guest's own /dev has one, which must not be opened. */
+		if (at < 0 && errno == EEXIST)
+			at = openat(dev, "console", O_PATH | O_NOFOLLOW | O_CLOEXEC);
+		slave = child_mount_clone(rootfs->console, "", false);
+		if (at < 0 || slave < 0 || child_mount_attach(slave, at) < 0)
+			die_errno("bind the terminal on /dev/console");
+		close(slave);
+		close(at);
+	}
 	close(mqueue);
 	close(shm);
 	close(dev);
-}
-
-static void proc_build(const struct container_spec *container, int root)
-{
-	int proc = mount_new(&proc_plan);
-
-	for (size_t i = 0; i < container->sysctl_count; i++)
-		child_sysctl_set(proc, container->sysctl[i].name, container->sysctl[i].value);
-	child_mount_attach_below(proc, root, "proc");
-	close(proc);
 }
 
 static void sys_build(const struct child_rootfs *rootfs, int root)
@@ -238,7 +215,7 @@ static void modules_bind(int root)
 		return;
 	at = child_path_directory(root, "lib/modules");
 	if (at >= 0) {
-		child_mount_limit(modules, MOUNT_NOTHING_SPECIAL | MOUNT_ATTR_RDONLY, false);
+		child_mount_setattr(modules, MOUNT_NOTHING_SPECIAL | MOUNT_ATTR_RDONLY, 0, false);
 		if (child_mount_attach(modules, at) < 0)
 			die_errno("mount on '/lib/modules'");
 		close(at);
@@ -278,7 +255,7 @@ static void etc_bind(int root, int run, const struct etc_file *file)
 		die_errno("/%s", file->path);
 	if (target >= 0 && (file->replace || st.st_size == 0)) {
 		/* Shared by the whole pod: no container rewrites it for the others. */
-		child_mount_limit(source, MOUNT_NOTHING_SPECIAL | MOUNT_ATTR_RDONLY, false);
+		child_mount_setattr(source, MOUNT_NOTHING_SPECIAL | MOUNT_ATTR_RDONLY, 0, false);
 		if (child_mount_attach(source, target) < 0)
 			die_errno("bind /%s", file->path);
 	}
@@ -353,16 +330,6 @@ static const char *name_of(const char *name)
 	return *name ? name : ".";
 }
 
-static int image_open(const struct child_rootfs *rootfs, int run)
-{
-	const struct container_spec *container = rootfs->container;
-	const char *path = container->rootfs ? name_of(container->rootfs) : "rootfs";
-
-	if (container->fstype)
-		return image_from_disk(rootfs, run, path);
-	return image_from_share(run, name_of(container->image), path);
-}
-
 /* The attached mount `root` becomes "/". */
 static void root_switch(int root)
 {
@@ -377,7 +344,10 @@ void child_rootfs_build(const struct child_rootfs *rootfs)
 {
 	const struct container_spec *container = rootfs->container;
 	const bool read_only = container->read_only;
-	int run = run_open(rootfs->run_dir), root = image_open(rootfs, run);
+	const char *path = container->rootfs ? name_of(container->rootfs) : "rootfs";
+	int run = run_open(rootfs->run_dir), proc;
+	int root = container->fstype ? image_from_disk(rootfs, run, path)
+				     : image_from_share(run, name_of(container->image), path);
 	struct child_volume volumes = {
 		.container = container,
 		.run = run,
@@ -390,15 +360,19 @@ void child_rootfs_build(const struct child_rootfs *rootfs)
 	umask(0);
 	/* Device files of an image, or of what else is mounted in it, do not work: set now, before /dev is
 	 * there. The root itself stays writable until all mount points are made. */
-	child_mount_limit(root, MOUNT_ATTR_NODEV | (read_only ? MOUNT_ATTR_RDONLY : 0), true);
+	child_mount_setattr(root, MOUNT_ATTR_NODEV | (read_only ? MOUNT_ATTR_RDONLY : 0), 0, true);
 	if (read_only)
-		child_mount_allow(root, MOUNT_ATTR_RDONLY);
+		child_mount_setattr(root, 0, MOUNT_ATTR_RDONLY, false);
 	child_mount_attach_below(root, run, "root");
 	/* Before anything is mounted in it. */
 	if (container->initialize && (volumes.image = child_mount_clone(root, "", true)) < 0)
 		die_errno("clone the image");
 	dev_build(rootfs, run, root);
-	proc_build(container, root);
+	proc = mount_new(&proc_plan);
+	for (size_t i = 0; i < container->sysctl_count; i++)
+		child_sysctl_set(proc, container->sysctl[i].name, container->sysctl[i].value);
+	child_mount_attach_below(proc, root, "proc");
+	close(proc);
 	sys_build(rootfs, root);
 	modules_bind(root);
 	for (size_t i = 0; i < COUNT(etc_files); i++)
@@ -409,7 +383,7 @@ void child_rootfs_build(const struct child_rootfs *rootfs)
 		init_layer_make(root, container->process.workdir);
 	/* Last, when all mount points are there, and what may fail has not. */
 	if (read_only)
-		child_mount_limit(root, MOUNT_ATTR_RDONLY, false);
+		child_mount_setattr(root, MOUNT_ATTR_RDONLY, 0, false);
 	shm_grow(run, container->system_mounts.dev_shm_size);
 	umask(022);
 	close(volumes.image);
@@ -429,21 +403,21 @@ static int cover_open(int root, int place, bool read_only)
 		return mount_make(&empty_plan);
 	cover = child_mount_clone(read_only ? place : root, read_only ? "" : "dev/null", false);
 	if (cover >= 0 && read_only)
-		child_mount_limit(cover, MOUNT_NOTHING_SPECIAL | MOUNT_ATTR_RDONLY, false);
+		child_mount_setattr(cover, MOUNT_NOTHING_SPECIAL | MOUNT_ATTR_RDONLY, 0, false);
 	return cover;
 }
 
-void child_rootfs_guard(int root)
+void child_rootfs_mask(int root)
 {
-	for (size_t i = 0; i < COUNT(guarded_paths); i++) {
-		const struct guarded_path *guarded = &guarded_paths[i];
-		int place = child_path_open(root, guarded->path, O_PATH | O_NOFOLLOW), cover;
+	for (size_t i = 0; i < COUNT(masked_paths); i++) {
+		const struct masked_path *masked = &masked_paths[i];
+		int place = child_path_open(root, masked->path, O_PATH | O_NOFOLLOW), cover;
 
 		if (place < 0 && errno == ENOENT)
 			continue;
-		cover = place < 0 ? -1 : cover_open(root, place, guarded->read_only);
+		cover = place < 0 ? -1 : cover_open(root, place, masked->read_only);
 		if (cover < 0 || child_mount_attach(cover, place) < 0)
-			die_errno("guard /%s", guarded->path);
+			die_errno("mask /%s", masked->path);
 		close(cover);
 		close(place);
 	}

@@ -24,7 +24,7 @@ void child_rootfs_build(const struct child_rootfs *rootfs);
 
 /* Below `root`, the container's "/": what tells of the guest as a whole, or works on it, is covered or
  * made read-only. For a container that may not mount: another takes that off again. */
-void child_rootfs_guard(int root);
+void child_rootfs_mask(int root);
 
 /* A root with nothing in it, which takes nothing. */
 void child_rootfs_empty(const char *run_dir);

@@ -37,14 +37,6 @@ void child_unmount_main(const void *child_unmount)
 	report_done(err.text, strlen(err.text));
 }
 
-static _Noreturn void unmount_apart(int mount_ns)
-{
-	/* Without the worker's report pipe: the worker may be killed while this process waits for a disk. */
-	dup2(mount_ns, STDIN_FILENO);
-	syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, 0);
-	_exit(all_detach(STDIN_FILENO) < 0);
-}
-
 size_t child_unmount_all(const int *mount_ns, size_t count)
 {
 	size_t failed = 0;
@@ -53,8 +45,13 @@ size_t child_unmount_all(const int *mount_ns, size_t count)
 	for (size_t i = 0; i < count; i++) {
 		pid_t pid = _Fork();
 
-		if (pid == 0)
-			unmount_apart(mount_ns[i]);
+		if (pid == 0) {
+			/* Without the worker's report pipe: the worker may be killed while this process
+			 * waits for a disk. */
+			dup2(mount_ns[i], STDIN_FILENO);
+			syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, 0);
+			_exit(all_detach(STDIN_FILENO) < 0);
+		}
 		failed += pid < 0;
 	}
 	while (wait(&status) > 0)

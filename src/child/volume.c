@@ -127,7 +127,7 @@ static void tree_attach(
 	if (point.st_dev == root.st_dev && point.st_ino == root.st_ino)
 		die("mount point '%.200s': the container's root itself", path);
 	if (read_only)
-		child_mount_limit(tree, MOUNT_ATTR_RDONLY, true);
+		child_mount_setattr(tree, MOUNT_ATTR_RDONLY, 0, true);
 	if (child_mount_attach(tree, at) < 0)
 		die_errno("mount on '%.200s'", path);
 	close(at);
@@ -242,7 +242,7 @@ static void fsmap_attach(const struct child_volume *place, const struct fsmap_sp
 	if (tree < 0)
 		die_errno("fsmap '%.200s'", map->path);
 	if (!device) {
-		child_mount_limit(tree, MOUNT_ATTR_NODEV, true);
+		child_mount_setattr(tree, MOUNT_ATTR_NODEV, 0, true);
 	} else if (devices) {
 		if (devices->count == DEVICES_MAX)
 			die("fsmap '%.200s': more than %u devices", map->path, DEVICES_MAX);
@@ -270,27 +270,23 @@ static unsigned depth_of(const char *path)
 	return depth;
 }
 
-/* Those of that depth; returns the next greater depth there is, or UINT_MAX. */
-static unsigned attach_depth(const struct child_volume *place, unsigned depth)
-{
-	const struct container_spec *container = place->container;
-	unsigned next = UINT_MAX, is;
-
-	for (size_t i = 0; i < container->volumes_count; i++)
-		if ((is = depth_of(container->volumes[i].mount)) == depth)
-			volume_attach(place, &container->volumes[i]);
-		else if (is > depth && is < next)
-			next = is;
-	for (size_t i = 0; i < container->fsmap_count; i++)
-		if ((is = depth_of(container->fsmap[i].path)) == depth)
-			fsmap_attach(place, &container->fsmap[i]);
-		else if (is > depth && is < next)
-			next = is;
-	return next;
-}
-
 void child_volume_attach_all(const struct child_volume *place)
 {
-	for (unsigned depth = 0; depth != UINT_MAX;)
-		depth = attach_depth(place, depth);
+	const struct container_spec *container = place->container;
+	unsigned depth, next, is;
+
+	/* What is mounted deeper comes later. */
+	for (depth = 0; depth != UINT_MAX; depth = next) {
+		next = UINT_MAX;
+		for (size_t i = 0; i < container->volumes_count; i++)
+			if ((is = depth_of(container->volumes[i].mount)) == depth)
+				volume_attach(place, &container->volumes[i]);
+			else if (is > depth && is < next)
+				next = is;
+		for (size_t i = 0; i < container->fsmap_count; i++)
+			if ((is = depth_of(container->fsmap[i].path)) == depth)
+				fsmap_attach(place, &container->fsmap[i]);
+			else if (is > depth && is < next)
+				next = is;
+	}
 }

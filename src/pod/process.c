@@ -156,22 +156,6 @@ static void process_reaped(struct process *process)
 		timer_set(process->table->loop, &process->table->last_calls, LAST_CALL_MS);
 }
 
-static void process_started(struct process *process)
-{
-	struct process_table *table = process->table;
-
-	process_set(process, PROCESS_STARTED);
-	spawn_forget_report(&process->spawn);
-	output_start(&process->out);
-	output_start(&process->err);
-	if (table->begun_ms) {
-		log_info("pod: ms since the kernel began: STARTPOD %llu, first execve %llu",
-			(unsigned long long)table->begun_ms, (unsigned long long)clock_now());
-		table->begun_ms = 0;
-	}
-	request_done(&table->request, NULL);
-}
-
 static void close_streams(struct process *process)
 {
 	input_close(&process->in);
@@ -180,29 +164,33 @@ static void close_streams(struct process *process)
 	slave_close(process);
 }
 
-static void process_failed(struct process *process)
-{
-	struct error err;
-
-	spawn_error(&process->spawn, &err);
-	spawn_forget_report(&process->spawn);
-	close_streams(process);
-	process->table->count--;
-	process->on_failed(process, &err);
-}
-
 static void process_changed(struct spawn *spawn)
 {
 	struct process *process = list_entry(spawn, struct process, spawn);
+	struct process_table *table = process->table;
+	struct error err;
 
 	if (process_is(process, PROCESS_STARTED)) {
 		process_reaped(process);
 	} else if (spawn_succeeded(spawn)) {
-		process_started(process);
+		process_set(process, PROCESS_STARTED);
+		spawn_forget_report(spawn);
+		output_start(&process->out);
+		output_start(&process->err);
+		if (table->begun_ms)
+			log_info("pod: ms since the kernel began: STARTPOD %llu, first execve %llu",
+				(unsigned long long)table->begun_ms,
+				(unsigned long long)clock_now());
+		table->begun_ms = 0;
+		request_done(&table->request, NULL);
 		if (spawn->reaped)
 			process_reaped(process);
 	} else if (spawn_is_reported(spawn) && spawn->reaped) {
-		process_failed(process);
+		spawn_error(spawn, &err);
+		spawn_forget_report(spawn);
+		close_streams(process);
+		table->count--;
+		process->on_failed(process, &err);
 	}
 }
 

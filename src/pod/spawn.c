@@ -146,22 +146,12 @@ static void spawn_stopped(struct spawn *spawn)
 	}
 }
 
-/* The signal that stopped a traced child; 0 for the SIGTRAP of an execve, which is for its tracer alone and
- * looks as if it came by kill(). */
-static long stop_signal(pid_t pid, int status)
-{
-	siginfo_t info;
-
-	if (WSTOPSIG(status) == SIGTRAP && ptrace(PTRACE_GETSIGINFO, pid, NULL, &info) == 0 &&
-		info.si_code == SI_USER)
-		return 0;
-	return WSTOPSIG(status);
-}
-
 static void wait_one(struct spawner *spawner, pid_t pid, int status)
 {
 	struct spawn *spawn = NULL;
 	pid_t *abandoned;
+	siginfo_t info;
+	long signal;
 
 	list_for_each (it, after, &spawner->children) {
 		if (list_entry(it, struct spawn, node)->pid == pid) {
@@ -172,7 +162,12 @@ static void wait_one(struct spawner *spawner, pid_t pid, int status)
 	if (WIFSTOPPED(status)) {
 		/* PTRACE_TRACEME in a child makes the agent its tracer: detached, it goes on as if it
 		 * had none. ESRCH: it is not traced, but stopped. */
-		if (ptrace(PTRACE_DETACH, pid, NULL, (void *)stop_signal(pid, status)) < 0 && spawn)
+		signal = WSTOPSIG(status);
+		/* An execve's SIGTRAP is for its tracer alone, and looks as if it came by kill(). */
+		if (signal == SIGTRAP && ptrace(PTRACE_GETSIGINFO, pid, NULL, &info) == 0 &&
+			info.si_code == SI_USER)
+			signal = 0;
+		if (ptrace(PTRACE_DETACH, pid, NULL, (void *)signal) < 0 && spawn)
 			spawn_stopped(spawn);
 	} else if (spawn) {
 		spawn_reaped(spawn, status);

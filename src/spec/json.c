@@ -73,16 +73,6 @@ size_t utf8_length(const char *at, const char *end)
 	return length;
 }
 
-static size_t utf8_put(char *to, unsigned int c)
-{
-	size_t length = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
-
-	for (size_t i = length - 1; i > 0; i--, c >>= 6)
-		to[i] = (char)(0x80 | (c & 0x3f));
-	to[0] = (char)(length == 1 ? c : 0xf00 >> length | c);
-	return length;
-}
-
 /* The XXXX of a \uXXXX, whose digits jsmn has checked; -1: there is none. */
 static int utf16_unit(const char *at, const char *end)
 {
@@ -125,7 +115,13 @@ static size_t character_take(const char **at, const char *end, char to[4], const
 		*at += 6;
 		unit = 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
 	}
-	return unit ? utf8_put(to, (unsigned)unit) : 0;
+	if (unit == 0)
+		return 0;
+	length = unit < 0x80 ? 1 : unit < 0x800 ? 2 : unit < 0x10000 ? 3 : 4;
+	for (size_t i = length - 1; i > 0; i--, unit >>= 6)
+		to[i] = (char)(0x80 | (unit & 0x3f));
+	to[0] = (char)(length == 1 ? unit : 0xf00 >> length | unit);
+	return length;
 }
 
 /* --- Tokens ----------------------------------------------------------------------------------- */

@@ -57,16 +57,6 @@ static void put_ready(struct control *control)
 	control->ready_mark = control->port.out.total;
 }
 
-static void put_next(struct control *control)
-{
-	uint64_t owed = control->port.in.total - control->nexted;
-	uint8_t payload[4];
-
-	store_be32(payload, (uint32_t)owed);
-	if (owed && put_frame(control, NEXT, payload, sizeof(payload)))
-		control->nexted += owed;
-}
-
 bool control_has_sent(const struct control *control, uint64_t mark)
 {
 	return control->port.out.sent >= mark;
@@ -222,9 +212,15 @@ static bool control_step(struct control *control)
 
 void control_pump(struct control *control)
 {
-	do
-		put_next(control);
-	while (control_step(control));
+	uint8_t payload[4];
+	uint64_t owed;
+
+	do {
+		owed = control->port.in.total - control->nexted;
+		store_be32(payload, (uint32_t)owed);
+		if (owed && put_frame(control, NEXT, payload, sizeof(payload)))
+			control->nexted += owed;
+	} while (control_step(control));
 	port_pump(&control->port);
 }
 
