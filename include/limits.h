@@ -13,7 +13,7 @@
 #define TTY_IN_BYTES      (32 * KIB)
 #define TTY_OUT_BYTES     (64 * KIB)
 
-/* A longer frame is taken for a bad header; no host announces one (protocol.md, 2). */
+/* A longer frame is taken for a bad header; no known host sends one. */
 #define FRAME_BELIEVED_MAX (16 * MIB)
 /* cc-shim 2.1 exits on a tty frame that is larger, header included. */
 #define TTY_FRAME_MAX 10240u
@@ -100,8 +100,7 @@
  *                     (or a WRITEFILE, or a READFILE's reply: less)
  *     stdin queues                                                8.0 MiB
  *     kept arenas                                                 8.0 MiB
- *     mapped ports    1024 x 256 x 6 bytes                        1.5 MiB
  *     structs         4096 x 0.6 KiB + 1024 x 0.3 KiB             2.7 MiB
- * below 26 MiB; an ordinary pod stays below 0.3 MiB. */
+ * below 24 MiB; an ordinary pod stays below 0.3 MiB. */
 
 #endif

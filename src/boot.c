@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What only the agent of a whole VM does: from the hand-over by the kernel, or by the init whose
- * service it is, to the way to the host; and power off. */
+/* What only the agent of a whole VM does: from its start, by the kernel or by the init whose service
+ * it is, to the open channels; and power off. */
 #include "boot.h"
 
 #include <errno.h>
@@ -42,7 +42,7 @@
 
 #define NOTHING_SPECIAL (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
-/* What the rest is for, and when it came how far: there is one machine. */
+/* For the handler of faults, and for the boot times in the log. */
 static const struct settings *running;
 static uint64_t entered_ms, ports_ms;
 static pid_t agent;
@@ -63,8 +63,8 @@ static _Noreturn void fail(const char *what)
 	boot_power_off();
 }
 
-/* A mistake of ours: PID 1 that dies is a kernel panic, which a host sees as a reset. Nothing here
- * takes a lock. */
+/* The agent's own fault: if PID 1 died the kernel would panic, which a host sees as a reset. Nothing
+ * here takes a lock. */
 static void fault(int sig, siginfo_t *info, void *context)
 {
 	const mcontext_t *machine = &((const ucontext_t *)context)->uc_mcontext;
@@ -75,8 +75,8 @@ static void fault(int sig, siginfo_t *info, void *context)
 #endif
 	char line[256], id[BUILD_ID_SIZE];
 
-	/* A child that has not come to child_begin: back to where it was, it dies of it, alone. (The
-	 * pod's init is another 1; its reboot is its own end as well.) */
+	/* A child before child_begin(): it returns to the instruction, faults again, now without a
+	 * handler, and dies alone. (The pod's init has the pid 1, too: its reboot() ends only itself.) */
 	if (getpid() != agent)
 		return;
 	version_build_id(id);
@@ -95,7 +95,7 @@ static void faults_catch(void)
 	/* A stack that has overflown cannot carry the handler. */
 	static char stack[16 * KIB];
 	const stack_t other = {.ss_sp = stack, .ss_size = sizeof(stack)};
-	/* Once: a fault in the handler has nothing left to say. */
+	/* Once: a fault in the handler itself ends the process. */
 	const struct sigaction action = {
 		.sa_sigaction = fault,
 		.sa_flags = SA_RESETHAND | SA_SIGINFO | SA_ONSTACK,
@@ -108,7 +108,7 @@ static void faults_catch(void)
 
 /* --- Mounts ----------------------------------------------------------------------------------- */
 
-/* Unless something is there already: a service finds all of it done. */
+/* Mounts, unless something is mounted there already: a service's init has done it. */
 static int mount_at(const char *type, const char *at, unsigned long flags, const char *options)
 {
 	char above[64];
@@ -132,8 +132,8 @@ static void root_make_pivotable(void)
 		return;
 	if (mkdir("/run", 0755) < 0 && errno != EEXIST)
 		fail("create /run");
-	/* The mount that stays below is the one that we were executed from: nobody who comes by our
-	 * file through /proc/…/exe is to write to it. */
+	/* The mount that stays below is the one that we were executed from. It becomes read-only: a
+	 * process that reaches our file through /proc/…/exe must not write to it. */
 	if (mount("/", "/run", NULL, MS_BIND, NULL) < 0 ||
 		mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) < 0 ||
 		chdir("/run") < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 ||
@@ -141,8 +141,8 @@ static void root_make_pivotable(void)
 		fail("make the root pivotable");
 }
 
-/* Lines go to the console, not to /dev/kmsg: with "quiet" the kernel would show only errors. It is
- * not waited for: a host that does not read its console must not stop the agent. */
+/* Lines go to the console, not to /dev/kmsg: with "quiet" the kernel would show only errors. It
+ * does not block: a host that does not read its console must not stop the agent. */
 static void console_open(void)
 {
 	int fd = open("/dev/console", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
@@ -236,7 +236,7 @@ static void command_line_apply(struct settings *settings, struct transport *tran
 	while ((word = strsep(&rest, " \t\n")) != NULL) {
 		char *value = strchr(word, '=');
 
-		/* The older agents' word. */
+		/* An option of older agents, with or without a value. */
 		if (strncmp(word, "hyper_use_serial", strlen("hyper_use_serial")) == 0)
 			transport->isa_serial = true;
 		if (strncmp(word, prefix, sizeof(prefix) - 1) != 0)
@@ -248,7 +248,7 @@ static void command_line_apply(struct settings *settings, struct transport *tran
 	}
 }
 
-/* Those that the ports need stand in front of the empty line, all others behind it. */
+/* The modules that the ports need come before the empty line, all others after it. */
 static void modules_load(bool for_ports)
 {
 	char text[8192], *rest = text, *path;
@@ -279,7 +279,7 @@ void boot_raise_nofile(struct settings *settings)
 	if (file_read("/proc/sys/fs/nr_open", text, sizeof(text)) > 0 &&
 		number_take(&at, UINT64_MAX, &most) && raised.rlim_max > most)
 		raised.rlim_max = most;
-	/* Not everybody may raise the hard one. */
+	/* Raising the hard limit needs CAP_SYS_RESOURCE; without it only the soft one is raised. */
 	raised.rlim_cur = NOFILE_NEEDED < raised.rlim_max ? NOFILE_NEEDED : raised.rlim_max;
 	if (prlimit(0, RLIMIT_NOFILE, &raised, NULL) < 0) {
 		raised.rlim_max = own.rlim_max;
@@ -367,13 +367,13 @@ static void limits_set(void)
 	static const struct {
 		const char *path, *value;
 	} limits[] = {
-		/* Whatever the containers take, the kernel kills another process. */
+		/* The OOM killer must not choose the agent. */
 		{"/proc/self/oom_score_adj", "-1000"},
-		/* The others count per user, not per container, and root in a container is the
-		 * same user as the agent. */
-		/* Watches count as memory of the container. LONG_MAX. */
+		/* The limits below are per user, not per container, and root in a container is
+		 * the same user as the agent. */
+		/* LONG_MAX: the memory of watches is charged to the container. */
 		{"/proc/sys/fs/epoll/max_user_watches", "9223372036854775807"},
-		/* Keys do not, and outlive it. 0 is refused. */
+		/* That of keys is not, and they outlive it. The kernel refuses 0. */
 		{"/proc/sys/kernel/keys/maxkeys", "1"},
 		{"/proc/sys/kernel/keys/maxbytes", "200"},
 		{"/proc/sys/kernel/keys/root_maxkeys", "1000"},
@@ -409,7 +409,7 @@ void boot_finish(struct settings *settings)
 			ERROR_REASON(errno));
 	kernel_check();
 	limits_set();
-	/* On fault: pages that are not used need not be there. */
+	/* MCL_ONFAULT: locks only the pages that are used. */
 	if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
 		log_error("boot: lock memory: %s", ERROR_REASON(errno));
 	log_info("boot: ms since the kernel began: init %llu, ports %llu, READY %llu",

@@ -8,7 +8,7 @@
 
 /* Mounts what READY needs (devtmpfs, proc, sysfs) and is not mounted yet, reads the kernel command
  * line, raises RLIMIT_NOFILE, loads the modules that /modules/order lists up to its first empty line
- * (one path a line, finit_module in order), waits for the way to the host (transport.h), for ever,
+ * (one path per line, finit_module in order), waits without a limit for the channels (transport.h),
  * and fills settings. Strings in settings live as long as the program. Boot may die: it writes why to the
  * console, or a service's stderr, and powers off. */
 void boot_start(struct settings *settings);

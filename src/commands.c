@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One short function per command, and the table that finds it.
  *
- * Its payload was decoded by the row's schema. A function has the command done: it returns 0, and the
- * request is done there or later; or -1 with err, which is the answer.
+ * The row's schema has decoded the payload. A function returns 0, and the request is done there or later;
+ * or -1 with err, which becomes the ERROR.
  */
 #include "commands.h"
 
@@ -23,12 +23,12 @@
 struct command {
 	const char *name;
 	size_t payload_max;               /* NO_ARGUMENTS: it has none */
-	const struct json_schema *schema; /* NULL: what it says is not looked at */
+	const struct json_schema *schema; /* NULL: the payload is ignored */
 	/* `spec`: the schema's struct, in the message's arena. */
 	int (*run)(struct commands *commands, const void *spec, struct error *err);
 };
 
-/* Some hosts send null, "" or {} all the same. */
+/* For a command without arguments some hosts send null, "" or {}; null is the longest. */
 #define NO_ARGUMENTS 4
 
 static bool is_nothing(const struct message *message)
@@ -149,7 +149,7 @@ static int command_killcontainer(struct commands *commands, const void *spec, st
 	if (!container_is_running(container) && kill->signal == 0) {
 		return error_set(err, ESRCH, "container '%s' is not running", kill->container);
 	}
-	/* One signal is the kernel's to give to all. */
+	/* SIGKILL goes to all by cgroup.kill; for another signal a worker walks the cgroup. */
 	if (kill->all_processes && kill->signal != SIGKILL && container->cgroup >= 0) {
 		signal = (struct child_cgroup_signal){container->cgroup, kill->signal};
 		return work(commands, child_cgroup_signal, &signal, signal.cgroup, -1, err);
@@ -181,7 +181,7 @@ static int command_winsize(struct commands *commands, const void *spec, struct e
 	struct input *input;
 
 	if (size->seq) {
-		/* It races with the exit: an unknown seq is none of the host's faults. */
+		/* It races with the exit: an unknown seq is not an error. */
 		input = mux_find_input(commands->table->mux, size->seq);
 		if (input)
 			process_resize(list_entry(input, struct process, in), size->row,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The whole program but for the machine: wires ports, control, mux and pod together. */
+/* The whole program except what belongs to a VM: wires ports, control, mux and pod together. */
 #include "daemon.h"
 
 #include <sys/mman.h>
@@ -10,7 +10,7 @@
 #include "child/child.h"
 #include "commands.h"
 
-/* From the ACK of a DESTROYPOD to the end, for the host to read what is left (protocol.md, 8). */
+/* From the ACK of a DESTROYPOD to the end, for the host to read what is left. */
 #define GRACE_MS 2000
 
 struct daemon {
@@ -54,8 +54,7 @@ static void grace_over(struct timer *timer)
 	loop_stop(&list_entry(timer, struct daemon, grace)->loop);
 }
 
-/* Changes with every byte that has moved into queues (a hang-up that shows in a write reads what is
- * left), between them or out of them. */
+/* Changes when a byte enters or leaves a port's queue. (A write that finds a hang-up reads, too.) */
 static uint64_t bytes_moved(const struct daemon *daemon)
 {
 	const struct port *control = &daemon->control.port, *tty = &daemon->mux.port;
@@ -81,7 +80,7 @@ static void pump(void *context)
 	} while (bytes_moved(daemon) != before);
 	is_over = daemon->pod.state == POD_DESTROYED;
 	if (is_over && !daemon->control.port.connected)
-		loop_stop(&daemon->loop); /* nobody is left who might read on */
+		loop_stop(&daemon->loop); /* no host is left that could read */
 	else if (is_over && list_is_empty(&daemon->grace.node))
 		timer_set(&daemon->loop, &daemon->grace, GRACE_MS);
 }
@@ -92,7 +91,7 @@ static void watch_begin(const void *watch)
 	watch_main(watch);
 }
 
-/* No container can end it, and the OOM killer takes it no sooner than us. */
+/* No container can end it, and the OOM killer spares it as it spares the agent. */
 static void watch_done(struct spawn *watcher, const struct error *err)
 {
 	(void)watcher;
@@ -149,7 +148,7 @@ int daemon_run(struct settings *settings, struct error *err)
 		.commands = {.table = &daemon.processes, .pod = &daemon.pod},
 	};
 
-	/* A child is a copy of the agent until its execve, and born where containers can see it. */
+	/* Until its execve a child is a copy of the agent, in a PID namespace that containers see. */
 	prctl(PR_SET_DUMPABLE, 0);
 	timer_init(&daemon.grace, grace_over);
 	process_table_init(&daemon.processes);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The whole program but for the machine: two ports, control, mux and a pod in one loop. */
+/* The whole program except what belongs to a VM: two ports, control, mux and a pod in one loop. */
 #ifndef DAEMON_H
 #define DAEMON_H
 
@@ -7,7 +7,7 @@
 #include "base/settings.h"
 
 /* Runs until a DESTROYPOD has been answered and its grace is over: 0. Or -1 with err before anything
- * was begun. The process is over after it: fds and memory are left to its end. */
+ * was begun. The caller exits after it: fds and memory are not released. */
 int daemon_run(struct settings *settings, struct error *err);
 
 #endif

@@ -97,10 +97,10 @@ int main(int argc, char **argv)
 	struct error err;
 
 	if (is_rig || !is_init) {
-		/* What our parent ignores, our children should not. */
+		/* A signal that our parent ignores would stay ignored in our children. */
 		for (int sig = 1; sig < NSIG; sig++)
 			signal(sig, SIG_DFL);
-		/* Orphans of what runs in our own namespaces are ours all the same. */
+		/* Only PID 1 gets orphans without asking. */
 		prctl(PR_SET_CHILD_SUBREAPER, 1);
 	}
 	if (is_rig) {
@@ -115,6 +115,6 @@ int main(int argc, char **argv)
 	if (daemon_run(&settings, &err) < 0)
 		log_error("daemon: %s", err.text);
 	if (is_rig && !is_init)
-		_exit(0); /* it is not our machine */
+		_exit(0); /* not in a VM: no power-off */
 	boot_power_off();
 }

@@ -32,8 +32,8 @@
 
 /* --- Virtio-serial ---------------------------------------------------------------------------- */
 
-/* The device node of the port `name`, which the kernel gives one of its own names; or -1 while it is not
- * ready: then there will be an event. */
+/* Opens the port that the host calls `name`; the kernel calls its device node something else. -1: it is
+ * not ready, and an event will follow. */
 static int virtio_find(const char *name)
 {
 	DIR *ports = opendir("/sys/class/virtio-ports");
@@ -61,7 +61,7 @@ static int virtio_find(const char *name)
 
 /* --- ISA serial ------------------------------------------------------------------------------- */
 
-/* A UART that is not there can be opened all the same, but not be set. */
+/* A missing UART can be opened; only tcsetattr() fails. */
 static int serial_find(const char *path)
 {
 	const struct termios raw = {
@@ -77,8 +77,7 @@ static int serial_find(const char *path)
 
 /* --- Vsock ------------------------------------------------------------------------------------ */
 
-/* The guest has an address of its own only by a device; without one it is that of the loopback, or
- * none. */
+/* Only a device gives the guest a CID of its own; without one it is that of the loopback, or none. */
 static bool vsock_is_there(void)
 {
 	unsigned int cid = 0;
@@ -170,8 +169,8 @@ int transport_await(const struct transport *asked, struct settings *settings)
 	while (settings->control_fd < 0 || settings->tty_fd < 0) {
 		now = clock_now();
 		if (now < wake) {
-			/* Whatever happens to one: a virtio port is there with `add`, but named
-			 * only with `change`. */
+			/* Any action counts: a virtio port appears with `add`, and gets its name
+			 * with `change`. */
 			if (uevent_wait(uevents, way->subsystem, (int)(wake - now)))
 				look(way, settings);
 			continue;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The pod's and containers' cgroups (v2): made, limited, killed, removed. */
+/* The pod's and containers' cgroups (v2): made, killed, removed; their files. */
 #ifndef CGROUP_H
 #define CGROUP_H
 

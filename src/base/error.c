@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An error with its story. */
+/* An error: its errno and its text. */
 #include "base/error.h"
 
 #include <ctype.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An error with its story: errno, and a text that the operator reads in the ERROR reply. */
+/* An error: its errno, and the text that the operator reads in the ERROR reply. */
 #ifndef ERROR_H
 #define ERROR_H
 

@@ -9,6 +9,7 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBU
 
 /* Where lines go: an fd of /dev/kmsg (each line gets a "<n>" priority) or any other. Not owned. */
 void log_open(int fd, bool is_kmsg, enum log_level level);
+/* The fd. */
 int log_where(void);
 
 /* "error", "warn", "info" or "debug"; -1 on anything else. */

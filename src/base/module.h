@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The initrd's kernel modules. What not every guest needs is loaded on first use: /modules/NAME.order lists
- * the paths for NAME, which is "block" or a file system, one per line. */
+ * the paths for NAME, which is "block", "vsock" or a file system, one per line. */
 #ifndef MODULE_H
 #define MODULE_H
 

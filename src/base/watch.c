@@ -30,7 +30,7 @@
 
 #define FIRST_MS 500  /* from a mark to the watcher's first look */
 #define AGAIN_MS 100  /* from look to look, while it stands */
-#define LATE_MS  1000 /* then the machine stood still, not the agent */
+#define LATE_MS  1000 /* a look later than this: the whole machine stood still */
 #define POD_MS   1000 /* from a container's end to the pod's */
 
 static void timer_arm(int timer, long ms)

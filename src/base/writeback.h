@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What containers wrote, on its way to disks and servers: a sync or an unmount that takes long is told from
- * one that hangs. */
+/* What containers wrote, on its way to disks and servers: distinguishes a sync or an unmount that takes long
+ * from one that hangs. */
 #ifndef WRITEBACK_H
 #define WRITEBACK_H
 

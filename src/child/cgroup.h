@@ -15,7 +15,7 @@
 bool child_cgroup_join(int cgroup, pid_t beside);
 
 /* All processes in it and below, by their pids in our PID namespace, in static memory. One that starts, ends
- * or moves meanwhile may be listed twice or not. Ends however fast others fork. */
+ * or moves meanwhile may be listed twice or not. It ends, however fast others fork. */
 const pid_t *child_cgroup_pids(int cgroup, size_t *count);
 
 struct child_cgroup_signal {

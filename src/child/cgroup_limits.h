@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How much of the guest a pod and its containers may take. A controller that the kernel lacks is skipped,
- * except where a host asks for its limit. */
+ * except where a host asks for its limit. The agent itself limits containers: nothing here dies. */
 #ifndef CGROUP_LIMITS_H
 #define CGROUP_LIMITS_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* First and last moments of every child of the agent. What is named child_* runs after fork and before
- * exec: straight line, and it may die. */
+/* First and last moments of every child of the agent. What is in src/child/ runs after fork and before
+ * exec: straight line, and it may die; but report and cgroup_limits run in the agent, too. */
 #ifndef CHILD_H
 #define CHILD_H
 

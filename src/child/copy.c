@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A directory tree, copied as it is. Each step is taken by one name below an fd, and follows no
- * symlink: what an image holds decides nothing but what is copied. */
+ * symlink: an image decides what is copied, but not where it lands. */
 #include "child/copy.h"
 
 #include <dirent.h>
@@ -42,10 +42,10 @@ struct copy {
 	unsigned depth; /* of it */
 };
 
-/* Of a file, and of an attribute. */
+/* For the bytes of a file, and for the value of an attribute. */
 static char buffer[BUFFER_BYTES], value[XATTR_SIZE_MAX];
 
-/* What is copied, opened once (O_PATH) so that it stays the same whoever renames, and where to. */
+/* A source, opened once (O_PATH) so that a rename cannot exchange it, and its destination. */
 struct item {
 	int from;
 	struct stat status;

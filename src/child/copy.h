@@ -6,13 +6,13 @@
 
 #include <linux/limits.h>
 
-/* Copies what is in the directory `from`, and how it is itself, to the directory `to`, which is
- * empty and seen by nobody else. Other file systems below `from` are left out. 0; or -1 with errno,
+/* Copies the content and the attributes of the directory `from` to the directory `to`, which is
+ * empty and which no other process uses. Other file systems below `from` are left out. 0; or -1 with errno,
  * and `failed` is the path below it that could not be copied. */
 int child_copy_tree(int from, int to, char failed[PATH_MAX]);
 
-/* Moves what is in the directory `from`, and copies how it is itself, to the directory `to` of the same
- * file system. 0, or -1 with errno. */
+/* Moves the content of the directory `from`, and copies its attributes, to the directory `to` of the same
+ * file system; one entry after the other. 0, or -1 with errno. */
 int child_copy_move(int from, int to);
 
 /* Removes `name` of `parent` with all that is in it; a missing one is no error. 0, or -1 with errno. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Block devices: awaited, named, mounted. In the agent's own mounts: /dev and /sys are the guest's. */
+/* Block devices: waited for, found, mounted. In the agent's own mounts: /dev and /sys are the guest's. */
 #ifndef CHILD_DEVICE_H
 #define CHILD_DEVICE_H
 
@@ -8,9 +8,9 @@
 
 /* A disk as a host names it. */
 struct child_device {
-	const char *name;      /* "vda" or "/dev/vda"; not looked at if there is a … */
+	const char *name;      /* "vda" or "/dev/vda"; ignored if there is a … */
 	const char *scsi_addr; /* "<id>:<lun>" */
-	uint64_t until_ms;     /* how long it is awaited: clock_now() */
+	uint64_t until_ms;     /* until when to wait for it: clock_now() */
 };
 
 #define DEVICE_PATH_MAX 64

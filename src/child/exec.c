@@ -167,8 +167,8 @@ void child_exec_main(const void *child_exec)
 	struct child_user user;
 	int root;
 
-	/* The agent's is lower, because its kill would end the guest. Written by the agent's procfs, before
-	 * the container's files are in sight. */
+	/* The agent's own is -1000, and is inherited. Written through the agent's procfs, before the
+	 * container's files are in sight. */
 	if (file_write("/proc/self/oom_score_adj", "0") < 0)
 		die_errno("write /proc/self/oom_score_adj");
 	/* In a cgroup namespace that begins at its own cgroup a container sees no other, and cannot lift its

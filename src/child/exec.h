@@ -22,7 +22,7 @@ struct child_exec {
 	int uts_ns, ipc_ns;
 	int mount_ns; /* exec: the container's; -1: the caller is in a fresh copy of the agent's */
 	int cgroup;   /* the container's; -1: none */
-	pid_t first;  /* exec: the container's first process; 0: the agent is the container */
+	pid_t first;  /* exec: the container's first process; 0: in the agent's own container */
 	int device_filter; /* first process: what devices may be opened in it; -1: any */
 	int devpts;        /* detached devpts mount, for the first process to attach; exec: -1 */
 	int terminal;      /* the slave, or -1 */

@@ -17,7 +17,7 @@ struct child_files {
  * that waits, no device that never ends. The argument is a struct child_files. */
 _Noreturn void child_files_read(const void *child_files);
 
-/* Worker: the file, created 0644 where it is missing, holds just `data`. No file of procfs or sysfs:
+/* Worker: replaces the file's content by `data`; a missing file is created, 0644. No file of procfs or sysfs:
  * a container's link would lead there. */
 _Noreturn void child_files_write(const void *child_files);
 

@@ -10,7 +10,7 @@
 _Noreturn void child_hotplug_rescan(const void *unused);
 
 /* Brings every offline CPU and memory block online; the memory becomes the pod's. What cannot be
- * brought is an error that names its file. The argument is an int: the pod's cgroup, or -1. */
+ * brought online is an error that names its file. The argument is an int: the pod's cgroup, or -1. */
 _Noreturn void child_hotplug_online(const void *pod_cgroup);
 
 /* Sets CLOCK_REALTIME, which stood still while the VM was paused, from the RTC, which keeps UTC. Where

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rtnetlink: one request, one answer, and the kernel's own words when it refuses; links, found. */
+/* rtnetlink: one request, one answer, with the kernel's own text of an error; how a link is found. */
 #include "child/netlink.h"
 
 #include <ctype.h>

@@ -355,7 +355,7 @@ static int set_interface(struct set_up *s, struct plan *plan, struct error *err)
 		link_set(s->journal, link->index, IFLA_MTU, &spec->mtu, &link->mtu,
 			sizeof(link->mtu), err) < 0)
 		return error_wrap(err, "mtu %u", spec->mtu);
-	/* A link with addresses from the host takes none, and no routes, from others on its wire
+	/* A link with addresses from the host accepts no addresses or routes from IPv6 routers
 	 * (CVE-2020-13401: a container plays a router). Before it is up. */
 	if (spec->ip_addresses_count > 0 || spec->ip_single.ip_address)
 		(void)file_write(accept_ra, "0");

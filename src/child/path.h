@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every path inside a container's root, and below the share: the only room that opens names which
- * an image or a container controls.
+/* Every path inside a container's root, and below the share: the only file that resolves paths
+ * which an image or a container controls.
  *
  * `root` is a directory fd. No symlink, absolute path or ".." leads out of it, no magic link of
  * procfs is followed, and what is found is acted on by fd, never looked up twice. */

@@ -73,7 +73,7 @@ static void files_write(const struct pod_spec *spec)
 {
 	int fd;
 
-	/* Without any of these an image's own resolv.conf counts. */
+	/* Without any of these a container keeps its image's resolv.conf. */
 	if (spec->dns || spec->dns_search || spec->dns_options) {
 		fd = file_create("resolv.conf");
 		words(fd, "search", spec->dns_search);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The two children of STARTPOD: the worker that prepares what all containers share, and the pod
- * init that holds the pod's namespaces. */
+/* The children of STARTPOD and DESTROYPOD: a worker that prepares what all containers share, the pod's
+ * init, which holds its namespaces, and a worker that releases all of it. */
 #ifndef CHILD_POD_H
 #define CHILD_POD_H
 

@@ -136,7 +136,7 @@ void child_privileges_take(const struct process_spec *process, const struct chil
 {
 	const struct capabilities_spec *capabilities = process->capabilities;
 
-	/* With either capability the process could undo this, or would miss what it was given it for. */
+	/* A process with one of these was given it to mount or to trace, which a Landlock domain forbids. */
 	if (!(capabilities_any(capabilities) &
 		    (CAPABILITY_BIT(CAP_SYS_ADMIN) | CAPABILITY_BIT(CAP_SYS_PTRACE))))
 		peers_shut_out(root);

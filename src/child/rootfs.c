@@ -73,7 +73,7 @@ static const struct link {
 /* Files of /etc that a container has from its pod: what STARTPOD wrote into run_dir. */
 static const struct etc_file {
 	const char *name, *path;
-	bool replace; /* the image's own, too; else only one that is missing or empty */
+	bool replace; /* even the image's own; else only one that is missing or empty */
 } etc_files[] = {
 	/* Written only when the host gave name servers: then it wants them. */
 	{"resolv.conf", "etc/resolv.conf", true},
@@ -85,7 +85,7 @@ static const struct etc_file {
 /* What shows the whole guest, or works on it. */
 static const struct masked_path {
 	const char *path;
-	bool read_only; /* else nothing of it is seen */
+	bool read_only; /* else it is covered */
 } masked_paths[] = {
 	{"proc/acpi", false},
 	{"proc/kcore", false},
@@ -206,7 +206,7 @@ static void sys_build(const struct child_rootfs *rootfs, int root)
 	close(sys);
 }
 
-/* The guest's kernel modules, for who looks for them; an image need not have a place. */
+/* The guest's kernel modules, for programs that look for them. A read-only image may lack the mount point. */
 static void modules_bind(int root)
 {
 	int modules = child_mount_clone(AT_FDCWD, "/lib/modules", false), at;
@@ -381,9 +381,10 @@ void child_rootfs_build(const struct child_rootfs *rootfs)
 	child_volume_attach_all(&volumes);
 	if (container->initialize)
 		init_layer_make(root, container->process.workdir);
-	/* Last, when all mount points are there, and what may fail has not. */
+	/* All mount points are made. */
 	if (read_only)
 		child_mount_setattr(root, MOUNT_ATTR_RDONLY, 0, false);
+	/* Last: it belongs to the pod, and a start that fails must not change it. */
 	shm_grow(run, container->system_mounts.dev_shm_size);
 	umask(022);
 	close(volumes.image);
@@ -391,7 +392,7 @@ void child_rootfs_build(const struct child_rootfs *rootfs)
 	root_switch(root);
 }
 
-/* A second mount of what is there, or of nothing, to lie over it. */
+/* What is mounted over it: itself, read-only; or an empty directory; or /dev/null. */
 static int cover_open(int root, int place, bool read_only)
 {
 	struct stat st;

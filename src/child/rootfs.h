@@ -12,21 +12,21 @@ struct child_rootfs {
 	const char *cgroup_path;     /* the container's, in the agent's mounts; NULL: none */
 	int devpts;                  /* detached mount, attached on /dev/pts */
 	int console;                 /* a pty slave, bound on /dev/console; -1: none */
-	uint64_t until_ms;           /* how long disks are awaited: clock_now() */
+	uint64_t until_ms;           /* until when to wait for disks: clock_now() */
 	struct device_list *devices; /* gets those that are given by name; or NULL */
 };
 
-/* Both work on the calling process's mount namespace, a fresh copy of the agent's: what they build
- * becomes "/" and the current directory, and all else is gone from the namespace. They may die. */
+/* build and empty work on the calling process's mount namespace, a fresh copy of the agent's: what they
+ * make becomes "/" and the current directory; nothing else stays mounted. All three may die. */
 
 /* The caller is in the pod's PID, IPC and UTS namespaces. */
 void child_rootfs_build(const struct child_rootfs *rootfs);
 
-/* Below `root`, the container's "/": what tells of the guest as a whole, or works on it, is covered or
- * made read-only. For a container that may not mount: another takes that off again. */
+/* Below `root`, the container's "/": covers or makes read-only what shows the whole guest, or works on
+ * it. Only for a container that may not mount: another could unmount the covers. */
 void child_rootfs_mask(int root);
 
-/* A root with nothing in it, which takes nothing. */
+/* An empty, read-only root. */
 void child_rootfs_empty(const char *run_dir);
 
 #endif

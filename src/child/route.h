@@ -30,8 +30,8 @@ int routes_parse(
 /* Whether the kernel's message describes this route. A pure function. */
 bool route_matches(const struct route *route, const struct nlmsghdr *message);
 
-/* Makes them in an order that the kernel takes: a gateway may be reached by a later one. A route that exists
- * is no error. 0, or -1 with err and some of them made. */
+/* Adds them in an order that the kernel accepts: a later one may lead to the gateway of another. A route that
+ * exists is no error. 0, or -1 with err and some of them made. */
 int routes_add(struct route *routes, size_t count, struct journal *journal, struct error *err);
 
 #endif

@@ -11,8 +11,8 @@
 /* Writes a value. `proc` is a mount of procfs that no container has seen yet. */
 void child_sysctl_set(int proc, const char *name, const char *value);
 
-/* The path below sys/ for a name with dots or with slashes: whichever stands first separates, and the
- * other is a part of a name, and in the path the other way round ("net.ipv4.conf.eth0/1.mtu"). False:
+/* The path below sys/ for a name with dots or with slashes: the first of them is the separator, the other
+ * is part of a name, and a dot in the path ("net.ipv4.conf.eth0/1.mtu": net/ipv4/conf/eth0.1/mtu). False:
  * it is too long, or not a name that a container may ask for. */
 bool child_sysctl_path(const char *name, char path[SYSCTL_PATH_MAX]);
 

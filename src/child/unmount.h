@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The end of containers' mounts. Whoever lets go of a disk last waits until all is written to it: that
- * is never the daemon. */
+/* The end of containers' mounts. Closing the last reference to a disk waits until all is written to it:
+ * the daemon never does that. */
 #ifndef CHILD_UNMOUNT_H
 #define CHILD_UNMOUNT_H
 
@@ -14,7 +14,7 @@ struct child_unmount {
 };
 
 /* Worker: closes the container's ports and unmounts everything in its mount namespace, report_done() with
- * why its ports could not be closed, if so. When the worker has ended, no disk is in use any more but those
+ * why its ports could not be closed, if so. When the worker has exited, no disk is in use any more, except those
  * that are mounted elsewhere, too. The argument is a struct child_unmount. */
 _Noreturn void child_unmount_main(const void *child_unmount);
 

@@ -25,7 +25,7 @@ struct slice {
 	size_t length;
 };
 
-/* Cuts off `rest` what stands before the next `separator`, or all of it. False when nothing is left:
+/* Takes from `rest` what stands before the next `separator`, or all of it. False when nothing is left:
  * rest->start is NULL then. */
 static bool slice_next(struct slice *rest, char separator, struct slice *piece)
 {

@@ -69,7 +69,7 @@ static void data_populate(const struct child_volume *place, int volume, const ch
 		return;
 	if (from < 0)
 		die_errno("populate volume '%.200s'", mount);
-	/* One that was killed may have left its own. */
+	/* A child that was killed may have left one. */
 	if (child_copy_remove(volume, DATA_NEW) == 0 && mkdirat(volume, DATA_NEW, 0700) == 0)
 		to = openat(volume, DATA_NEW, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (to < 0 || child_copy_tree(from, to, failed) < 0 || data_replace(volume, to) < 0) {
@@ -275,7 +275,6 @@ void child_volume_attach_all(const struct child_volume *place)
 	const struct container_spec *container = place->container;
 	unsigned depth, next, is;
 
-	/* What is mounted deeper comes later. */
 	for (depth = 0; depth != UINT_MAX; depth = next) {
 		next = UINT_MAX;
 		for (size_t i = 0; i < container->volumes_count; i++)

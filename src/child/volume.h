@@ -8,15 +8,15 @@
 
 struct child_volume {
 	const struct container_spec *container;
-	int run;   /* the agent's directory: share/, and volume/ as a mount point for anyone */
+	int run;   /* the agent's run_dir: share/, and volume/, a temporary mount point */
 	int root;  /* the container's root; its image and its base mounts are there */
 	int image; /* with `initialize`: the image alone, a mount that is attached nowhere */
-	uint64_t until_ms;           /* how long disks are awaited */
+	uint64_t until_ms;           /* until when to wait for disks: clock_now() */
 	struct device_list *devices; /* gets those that are given by name; or NULL */
 };
 
-/* All of them: what lies less deep first, so that nothing is hidden by what is mounted above it; of the
- * same depth volumes first, each list in its order. */
+/* Attaches all, by the depth of their mount points, so that no mount hides another; at the same depth
+ * volumes first, each list in its order. */
 void child_volume_attach_all(const struct child_volume *place);
 
 /* The directory `path` below the file system `disk`, a detached mount, as a mount of its own, not

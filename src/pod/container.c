@@ -37,7 +37,7 @@
 #define RETRY_MS_MAX 1000u
 /* For the child that removes the cgroups that a container made. */
 #define TREE_MS 2000u
-/* For the unmounting when the request was cut. */
+/* For the child that unmounts, when the request was cut. */
 #define CUT_MS 2000
 
 bool container_is_running(const struct container *container)
@@ -61,7 +61,7 @@ enum container_state container_state(const struct container *container)
 	list_for_each (it, after, &container->processes)
 		if (process_is_running(list_entry(it, struct process, node)))
 			return CONTAINER_RUNNING;
-	if (container->cgroup >= 0) /* it goes with the last process */
+	if (container->cgroup >= 0) /* removed once no process is left in it */
 		return CONTAINER_STOPPING;
 	if (!list_is_empty(&container->processes))
 		return CONTAINER_REPORTING;
@@ -214,7 +214,7 @@ void container_remove(struct container *container, bool is_awaited)
 
 	container->is_removed = true;
 	container->is_awaited = is_awaited;
-	if (is_awaited) /* to become empty; its child has a deadline of its own */
+	if (is_awaited) /* until it is empty; the child that unmounts has its own deadline */
 		request_await_until(
 			&table->request, table->settings->deadline_ms, removal_overdue, container);
 	container_settle(container);
@@ -380,7 +380,7 @@ static int start_process(struct container *container, struct process *process,
 	return 0;
 }
 
-/* cc-runtime 3.0 sends five nulls with each exec. An empty list is none. */
+/* cc-runtime 3.0 sends five nulls with each exec. An empty list does say something: no capability. */
 static bool says_nothing(const struct capabilities_spec *capabilities)
 {
 	for (size_t i = 0; capabilities && i < CAPABILITY_SETS; i++)
@@ -470,7 +470,7 @@ static int open_cgroup(
 {
 	if (container->setting->cgroup < 0)
 		return 0;
-	/* No id makes the name of pod/init, or of a file of the kernel. */
+	/* With the prefix no id is the name of pod/init, or of a file of the kernel. */
 	format(container->cgroup_name, sizeof(container->cgroup_name), "c-%s", container->id);
 	container->cgroup = cgroup_create(container->setting->cgroup, container->cgroup_name, err);
 	if (container->cgroup < 0)
@@ -499,7 +499,7 @@ static int start_init(struct container *container, struct error *err)
 	const struct container_setting *setting = container->setting;
 	const struct settings *settings = setting->table->settings;
 	const struct container_spec *spec = container->spec;
-	/* A disk that does not come is reported as such, before the deadline is. */
+	/* Less than the deadline, so that the ERROR names the disk that did not come. */
 	const uint32_t deadline_ms = settings->deadline_ms - settings->deadline_ms / 8;
 	struct process_spec described = spec->process;
 	int *filter = setting->device_filter;

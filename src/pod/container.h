@@ -46,11 +46,11 @@ struct container {
 	unsigned chain;                    /* of the packet filter, for its ports; 0: none */
 	const struct container_spec *spec; /* borrowed from the message until it has started */
 	struct spawn worker;   /* opens its ports; removes cgroups; closes ports and unmounts */
-	struct timer retry;    /* of a step of its removal … */
-	uint32_t retry_ms;     /* … and how long the cgroup's was last waited for */
+	struct timer retry;    /* the next try of a step of its removal … */
+	uint32_t retry_ms;     /* … and the last delay between two tries to remove the cgroup */
 	bool is_agent;         /* the agent's own place: there is no first process */
 	bool has_failed;       /* to start: request.failure is why */
-	bool is_removed;       /* as soon as it is empty … */
+	bool is_removed;       /* to be removed as soon as it is empty … */
 	bool is_awaited;       /* … and then the request is done */
 	struct process init;   /* the first one; with an id, the container is removed after it */
 	struct list processes; /* struct process, the youngest first; until their end is reported */
@@ -70,7 +70,7 @@ int container_exec(struct container *container, const struct process_spec *spec,
 
 /* Its first process has not exited; the agent's own is always running. */
 bool container_is_running(const struct container *container);
-/* How far it is. */
+/* Derived from its processes, its cgroup and its worker. */
 enum container_state container_state(const struct container *container);
 
 /* Its process with that id, or NULL. */
@@ -83,7 +83,7 @@ void container_signal(struct container *container, int signal, bool all);
 void container_kill(struct container *container);
 
 /* As soon as it is empty, a child unmounts what is mounted in it, and it is freed. When it is awaited, the
- * request is done then, or when it cannot be removed in time: then it stays. */
+ * request is done then; if it cannot be removed in time it stays, and the request fails. */
 void container_remove(struct container *container, bool is_awaited);
 
 /* Removes it from its list and frees it. Only when it has no process and no child. What is mounted in it

@@ -37,7 +37,7 @@ void containers_kill(struct containers *containers);
 /* The first state that one of them is in; FINISHED without any. */
 enum container_state containers_state(const struct containers *containers);
 
-/* Those that are not FINISHED belong to no pod any more; each is removed when it is. Returns how many mount
+/* Takes those that are not FINISHED off the list; each is removed when it is. Returns how many mount
  * namespaces the others have. */
 size_t containers_settle(struct containers *containers, int mount_ns[CONTAINERS_MAX]);
 /* Frees all of them: see container_free(). */

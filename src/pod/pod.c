@@ -23,7 +23,7 @@
 #include "child/cgroup.h"
 #include "child/pod.h"
 
-#define TERM_MS   2000 /* from SIGTERM to SIGKILL (protocol.md, 8) */
+#define TERM_MS   2000 /* from SIGTERM to SIGKILL */
 #define KILL_MS   4000 /* from SIGKILL until no process is left; runV waits 10 s for all of it */
 #define REPORT_MS 1000 /* then, for ends that nobody reads */
 
@@ -135,8 +135,8 @@ static void released(struct pod *pod, const struct error *err)
 	request_done(request, pod->has_failed ? &request->failure : NULL);
 }
 
-/* SIGTERM was sent, or all is released, or why not. Or nobody waits for it any more: all processes have
- * ended before SIGTERM was sent to them, or the release took too long. */
+/* The worker that sends SIGTERM, or the one that releases, has ended. In another state its outcome is
+ * ignored: all processes ended before SIGTERM was sent, or the release took too long. */
 static void end_done(struct spawn *worker, const struct error *err)
 {
 	struct pod *pod = list_entry(worker, struct pod, worker);

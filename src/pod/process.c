@@ -31,7 +31,7 @@
 #include "base/mount.h"
 #include "spec/privilege.h"
 
-/* To the next look whether outputs that had their last call can still be read. */
+/* How often outputs after their last call are checked: another process may have read the rest. */
 #define LAST_CALL_MS 200
 
 static const char *const fact_names[] = {

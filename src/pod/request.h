@@ -10,7 +10,7 @@ struct request {
 	struct control *control; /* these two: borrowed */
 	struct loop *loop;
 	const char *name;     /* the command's; NULL: no reply is owed */
-	const char *cut;      /* why it is to end early (static text), or NULL */
+	const char *cut;      /* why it must end early (static text), or NULL */
 	struct spawn *child;  /* it waits for this child, or NULL … */
 	struct timer timer;   /* … or for something else, but only until then … */
 	void *waiter;         /* … on behalf of this one */

@@ -62,7 +62,7 @@ bool spawn_is_busy(const struct spawn *spawn)
 	return spawn->pid > 0 && !(spawn->reaped && spawn_is_reported(spawn));
 }
 
-/* It became a program, or init. A worker that has reported must still exit, and may hang in the kernel. */
+/* It runs its program, or is the pod's init. A worker that has reported must still exit, and may hang. */
 static bool is_permanent(const struct spawn *spawn)
 {
 	return spawn->changed && spawn_succeeded(spawn);
@@ -109,7 +109,7 @@ static ssize_t read_report(struct spawn *spawn)
 	return n;
 }
 
-/* All that it has written so far, whether or not epoll could be told of the pipe. */
+/* All that it has written so far, even if the pipe could not be added to epoll. */
 static void drain_report(struct spawn *spawn)
 {
 	while (!spawn_is_reported(spawn) && read_report(spawn) > 0)
@@ -173,7 +173,7 @@ static void wait_one(struct spawner *spawner, pid_t pid, int status)
 		spawn_reaped(spawn, status);
 	} else if ((abandoned = find_abandoned(spawner, pid)) != NULL) {
 		*abandoned = 0;
-		log_warn("spawn: abandoned child %d is gone at last", (int)pid);
+		log_warn("spawn: abandoned child %d has exited", (int)pid);
 	} /* or it is an orphan that PID 1 inherited */
 }
 
@@ -240,7 +240,7 @@ static void deadline_passed(struct timer *timer)
 		close_pipe(spawn);
 		spawn_notify(spawn);
 	} else if (spawn->cancelled || spawn_is_reported(spawn)) {
-		log_error("spawn: child %d does not go: abandoned", (int)spawn->pid);
+		log_error("spawn: child %d does not exit: abandoned", (int)spawn->pid);
 		spawn_signal(spawn, SIGKILL);
 		room = find_abandoned(spawn->spawner, 0);
 		if (room)
@@ -351,7 +351,7 @@ int spawn_fork(struct spawner *spawner, struct spawn *spawn, const struct spawn_
 {
 	int report[2], rc;
 
-	if (spawn_is_busy(spawn)) /* see pod's release: nobody waits for it any more */
+	if (spawn_is_busy(spawn)) /* a release that pod.c has given up */
 		return error_set(err, EBUSY, "an earlier command still hangs in the kernel");
 	*spawn = (struct spawn){
 		.spawner = spawner,
@@ -380,7 +380,7 @@ int spawn_fork(struct spawner *spawner, struct spawn *spawn, const struct spawn_
 			plan->entry(plan->argument);
 			_exit(1); /* not reached */
 		}
-		/* So fails a fork into a PID namespace whose init is dead. */
+		/* fork fails like this in a PID namespace whose init is dead. */
 		if (spawn->pid < 0 && errno == ENOMEM && plan->pid_ns >= 0)
 			rc = error_set(err, ESRCH, "pod is gone (or out of memory)");
 		else if (spawn->pid < 0)

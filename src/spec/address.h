@@ -34,8 +34,8 @@ int mask_parse(const char *text, int family, unsigned *prefix, struct error *err
 /* "address/mask", or a single address, which is a network of one. */
 int network_parse(const char *text, struct ip_network *out, struct error *err);
 
-/* A network; NULL, "", "default", "any" and "all" are everything, of family AF_UNSPEC: the caller knows
- * which. */
+/* A network; NULL, "", "default", "any" and "all" are everything, of family AF_UNSPEC: the caller sets
+ * the family. */
 int destination_parse(const char *text, struct ip_network *out, struct error *err);
 
 /* "02:00:5e:10:00:01", in either case. */

@@ -219,7 +219,7 @@ static int decode_integer(const struct decoder *d, const struct json_field *fiel
 	at += negative;
 	if ((value->type != JSMN_PRIMITIVE && !may_be_text) || *at < '0' || *at > '9')
 		return refuse(d, "expected integer");
-	/* No token ends at a digit, nor at the end of the text. */
+	/* number_take() stops at the end of the token: the byte there is no digit, and within the text. */
 	if (!number_take(&at, negative ? (uint64_t)-min : max, number)) {
 		format(why, sizeof(why), "out of range %lld to %llu", (long long)min,
 			(unsigned long long)max);

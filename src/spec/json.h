@@ -6,7 +6,7 @@
  *             F_STRV(process_spec, args, "args", REQ),
  *             F_LIST(process_spec, envs, envs_count, "envs", OPT, env_spec));
  *
- * What the tables name is checked; the value of any other key is skipped, as jsmn accepts it. Keys come in
+ * What the tables name is checked; the value of any other key is skipped. Keys come in
  * any order; of a key that is given twice the last one counts, as in Go's decoder. null is the same as not
  * given. */
 #ifndef JSON_H

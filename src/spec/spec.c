@@ -210,7 +210,7 @@ static int check_fsmap(void *object, struct error *err)
 	return 0;
 }
 
-/* Its root must be somewhere. */
+/* Its root is a directory of the share, or on a disk. */
 static int check_container(void *object, struct error *err)
 {
 	const struct container_spec *container = object;
@@ -247,7 +247,7 @@ static int check_winsize(void *object, struct error *err)
 	return 0;
 }
 
-/* --- Tables: protocol.md section 4 ------------------------------------------------------------ */
+/* --- Tables: hyperstart(8), DESCRIPTIONS ------------------------------------------------------ */
 
 JSON_TABLE_CHECKED(env_spec, check_env, F_STR(env_spec, env, "env", REQ),
 	F_STR(env_spec, value, "value", OPT));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a host describes: the JSON objects of protocol.md section 4 as structs.
+/* What a host describes: the JSON objects of hyperstart(8), DESCRIPTIONS, as structs.
  *
  * Members carry the JSON names. An absent key, a null, and "" for an optional string are NULL or
  * 0. Everything points into the arena it was decoded into. */
@@ -117,7 +117,7 @@ struct fsmap_spec {
 
 struct system_mounts_spec {
 	bool bind_mount_dev;   /* the guest's /dev is the container's */
-	uint64_t dev_shm_size; /* 0: the usual */
+	uint64_t dev_shm_size; /* 0: SHM_BYTES */
 };
 
 struct container_spec {
@@ -142,7 +142,7 @@ struct container_spec {
 
 struct pod_spec {
 	const char *hostname;
-	const char *share_dir;                         /* the 9p mount tag; NULL: no share */
+	const char *share_dir;                         /* the 9p or virtiofs tag; NULL: no share */
 	const char **dns, **dns_search, **dns_options; /* NULL-terminated, or NULL */
 	struct container_spec *containers;             /* the old form: started with it, in order */
 	size_t containers_count;

@@ -12,7 +12,7 @@
  *
  * A payload that is too long, or for which there is no memory, is skipped and answered with an ERROR.
  *
- * At a hang-up (protocol.md, 9) every byte of the old host is marked: commands that were complete
+ * At a hang-up (hyperstart(8), WHAT SURVIVES WHAT) every byte of the old host is marked: commands that were complete
  * still run, but get no reply; NEXTs and replies that have not left are dropped; READY and events are
  * queued again unless control_has_sent() them.
  */

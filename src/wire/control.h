@@ -48,7 +48,7 @@ struct control {
 	void (*on_command)(struct control *control, struct message *message);
 	/* A DESTROYPOD comes next: the command that runs must end soon. At most once per command. */
 	void (*on_cut)(struct control *control);
-	/* The host is gone; events that have not left (control_has_sent) must be queued again. */
+	/* The host disconnected; events that have not left (control_has_sent) must be queued again. */
 	void (*on_hangup)(struct control *control);
 };
 
@@ -60,7 +60,7 @@ int control_open(struct control *control, struct loop *loop, const struct settin
 void control_pump(struct control *control);
 
 /* The one reply to the present command; `payload` (malloc, or NULL) is taken over. Asserts that one is
- * owed. The message is gone afterwards. */
+ * owed. The message is freed. */
 void control_ack(struct control *control, uint8_t *payload, size_t length);
 void control_error(struct control *control, const struct error *err);
 
