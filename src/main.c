@@ -92,9 +92,13 @@ int main(int argc, char **argv)
 		.watch_ms = WATCH_MS,
 		.last_command = -1,
 	};
-	/* Words that the kernel does not know on its command line are arguments of its init. */
-	const bool is_rig = argc > 1 && argv[1][0] == '-', is_init = getpid() == 1;
+	/* The kernel passes words of its command line that it does not know to init, "-s" too. */
+	const char *first = argc > 1 ? argv[1] : "", *control = "--control=";
+	const bool is_init = getpid() == 1;
+	const bool is_rig =
+		is_init ? strncmp(first, control, strlen(control)) == 0 : first[0] == '-';
 	struct error err;
+	int rc;
 
 	if (is_rig || !is_init) {
 		/* A signal that our parent ignores would stay ignored in our children. */
@@ -112,9 +116,10 @@ int main(int argc, char **argv)
 	} else {
 		usage_exit(STDERR_FILENO, 2);
 	}
-	if (daemon_run(&settings, &err) < 0)
+	rc = daemon_run(&settings, &err);
+	if (rc < 0)
 		log_error("daemon: %s", err.text);
 	if (is_rig && !is_init)
-		_exit(0); /* not in a VM: no power-off */
+		_exit(rc < 0); /* not in a VM: no power-off */
 	boot_power_off();
 }

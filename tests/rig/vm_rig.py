@@ -174,7 +174,8 @@ class VmGuest(Inspected):
         self.share = share
         self.transport, self.start = transport, start
         self.greets = transport == "vsock"
-        words = [f"hyperstart.log={level}"]
+        # What the kernel does not know is an argument of its init.
+        words = ["-s", f"hyperstart.log={level}"]
         self.deadline = deadline and pace.late(deadline)
         if deadline:
             words.append(f"hyperstart.deadline={self.deadline}")

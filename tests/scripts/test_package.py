@@ -131,6 +131,14 @@ def test_a_wrong_option_is_answered_by_the_usage_and_2():
     assert "usage: hyperstart" in result.stderr
 
 
+def test_an_agent_that_cannot_start_exits_with_1(tmp_path):
+    result = subprocess.run(
+        ["unshare", "-m", "sh", "-c", 'umount -l /proc; exec "$@"', "sh", ROOT / PRODUCT, "--control=0",
+         "--tty=0", f"--run={tmp_path}"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert result.returncode == 1
+    assert "daemon: " in result.stderr
+
+
 # --- The man page -------------------------------------------------------------------------------------
 
 
