@@ -174,8 +174,9 @@ class VmGuest(Inspected):
         self.share = share
         self.transport, self.start = transport, start
         self.greets = transport == "vsock"
-        # What the kernel does not know is an argument of its init.
-        words = ["-s", f"hyperstart.log={level}"]
+        words = [f"hyperstart.log={level}"]
+        if start == "init":  # what the kernel does not know is an argument of it
+            words.append("-s")
         self.deadline = deadline and pace.late(deadline)
         if deadline:
             words.append(f"hyperstart.deadline={self.deadline}")
