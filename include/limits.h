@@ -87,7 +87,8 @@
 #define RESERVED_PIDS   256u
 
 /* File descriptors: a container keeps its mount namespace, its devpts and its cgroup, a process
- * up to three pipe ends and a terminal's slave; the rest is ports, namespaces, pipes of the one child being set up. */
+ * up to three pipe ends and a terminal's slave; the rest is ports, namespaces, and pipes of the one child that
+ * is being set up. */
 #define NOFILE_NEEDED (3 * CONTAINERS_MAX + 4 * PROCESSES_MAX + 256)
 
 /* For a process that is given no limit of its own: what container engines give it. */

@@ -13,8 +13,8 @@
  * console, or a service's stderr, and powers off. */
 void boot_start(struct settings *settings);
 
-/* "api", "deadline", "devices", "watch", "caps", "log", as the kernel command line and the host rig's arguments have them;
- * false for anything else. */
+/* "api", "deadline", "devices", "watch", "caps", "log", on the kernel command line and among the host rig's
+ * options; false for any other key, or a bad value. */
 bool boot_option(struct settings *settings, const char *key, const char *value);
 
 /* Raises RLIMIT_NOFILE to what limits.h needs, and sets settings->nofile. */

@@ -65,7 +65,7 @@ static int command_getversion(struct commands *commands, const void *spec, struc
 	return 0;
 }
 
-/* For what the host only wants to be acknowledged: PING, GETPOD. */
+/* For commands that need only an ACK: PING, GETPOD. */
 static int command_nothing(struct commands *commands, const void *spec, struct error *err)
 {
 	(void)spec;
@@ -146,9 +146,8 @@ static int command_killcontainer(struct commands *commands, const void *spec, st
 
 	if (!container)
 		return -1;
-	if (!container_is_running(container) && kill->signal == 0) {
+	if (!container_is_running(container) && kill->signal == 0)
 		return error_set(err, ESRCH, "container '%s' is not running", kill->container);
-	}
 	/* SIGKILL goes to all by cgroup.kill; for another signal a worker walks the cgroup. */
 	if (kill->all_processes && kill->signal != SIGKILL && container->cgroup >= 0) {
 		signal = (struct child_cgroup_signal){container->cgroup, kill->signal};

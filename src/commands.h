@@ -9,15 +9,16 @@
 struct commands {
 	struct process_table *table; /* these two: borrowed */
 	struct pod *pod;
-	const uint8_t *data; /* of a WRITEFILE, behind its object; borrowed from the message */
+	const uint8_t
+		*data; /* of a WRITEFILE: the bytes after its JSON; borrowed from the message */
 	size_t data_length;
-	struct spawn worker; /* of commands that a worker does */
+	struct spawn worker; /* for commands that run in a worker */
 };
 
 /* The largest payload of a command. */
 size_t commands_payload_max(uint32_t code);
 
-/* Takes up one command: the request is done at once, or later. */
+/* Begins one command: request_done() is called before it returns, or later. */
 void commands_run(struct commands *commands, struct message *message);
 
 #endif

@@ -63,8 +63,8 @@ static uint64_t bytes_moved(const struct daemon *daemon)
 		tty->in.total + tty->in.sent + tty->out.total + tty->out.sent;
 }
 
-/* What can move moves, until nothing does: an EOF that has left lets an event go, an event that has
- * left lets a process go, and with the last one a DESTROYPOD may be answered. */
+/* Repeats until no byte moves: once an EOF has left, an event may be queued; once that has left, a process
+ * is finished; once the last one is, a DESTROYPOD may be answered. */
 static void pump(void *context)
 {
 	struct daemon *daemon = context;
@@ -114,14 +114,14 @@ static void open_watch(struct daemon *daemon)
 	struct error err;
 
 	if (!settings->cgroup_dir)
-		return; /* nobody could be killed */
+		return; /* it could kill no container */
 	rc = watch_open(watch, settings->cgroup_dir, settings->watch_ms, &err);
 	keep[0] = watch->timer;
 	if (rc < 0 || spawn_fork(&daemon->spawner, &daemon->watcher, &plan, &err) < 0) {
 		log_error("watch: %s", err.text);
 		return;
 	}
-	/* No other child has it. */
+	/* No later child can write to it. */
 	madvise(watch->page, sizeof(*watch->page), MADV_DONTFORK);
 	daemon->mux.watch = watch;
 }

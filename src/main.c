@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Without arguments PID 1 of a VM, or a service in one; with them the same agent on sockets, for the
- * tests. */
+/* Without options the agent is PID 1 of a VM, or a service in one; with options it runs on sockets, for
+ * the tests. */
 #include <limits.h>
 #include <signal.h>
 #include <string.h>

@@ -22,8 +22,8 @@
 #include "base/module.h"
 #include "base/uevent.h"
 
-#define SAY_MS   10000
-#define VSOCK_MS 2000 /* how long virtio-serial has before a vsock device is taken instead */
+#define SAY_MS   10000 /* between two warnings about a missing port */
+#define VSOCK_MS 2000  /* how long virtio-serial has before a vsock device is taken instead */
 
 #define VSOCK_CONTROL 2718
 #define VSOCK_TTY     2719
@@ -124,7 +124,7 @@ static int vsock_open(uint32_t host_cid, struct settings *settings)
 
 /* --- Which ------------------------------------------------------------------------------------ */
 
-/* A way of two devices that the kernel has or will have. */
+/* A way that is two device nodes. */
 struct way {
 	const char *control, *tty;
 	int (*find)(const char *name); /* an fd, or -1: not there yet */

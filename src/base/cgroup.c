@@ -22,7 +22,7 @@ int cgroup_create(int parent, const char *name, struct error *err)
 	fd = openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0) {
 		error_errno(err, "open cgroup '%s'", name);
-		unlinkat(parent, name, AT_REMOVEDIR); /* without one that is in use */
+		unlinkat(parent, name, AT_REMOVEDIR); /* fails if it is in use */
 	}
 	return fd;
 }

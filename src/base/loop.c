@@ -2,8 +2,8 @@
 /* The one place where the agent sleeps.
  *
  * Theory of operation. A turn is: pump, arm, sleep, dispatch. pump() moves whatever can move
- * between queues and settles what has changed. arm() asks every source what it wants and tells
- * epoll the difference; nobody else calls epoll_ctl for them, so an interest can never be
+ * between queues and settles what has changed. Then the loop asks every source what it wants
+ * and gives epoll the difference; nobody else calls epoll_ctl for them, so an interest can never be
  * forgotten. A source that wants nothing leaves epoll altogether: a mask of 0 still delivers
  * EPOLLHUP for ever. Everything is level-triggered, so a handler may stop wherever it likes.
  *

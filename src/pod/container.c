@@ -33,7 +33,7 @@
 #include "child/unmount.h"
 #include "spec/privilege.h"
 
-/* The time between two tries to remove a cgroup doubles up to this; between two to fork, it is this. */
+/* Delay between two attempts to remove a cgroup: doubles up to this; between two to fork: always this. */
 #define RETRY_MS_MAX 1000u
 /* For the child that removes the cgroups that a container made. */
 #define TREE_MS 2000u
@@ -75,7 +75,8 @@ void container_signal(struct container *container, int signal, bool all)
 	list_for_each (it, after, &container->processes)
 		if (all || it == &container->init.node)
 			process_signal(list_entry(it, struct process, node), signal);
-	/* A first process that is traced by a child of its own stays a zombie until that ends. */
+	/* SIGKILL to the first process kills all: traced by a child of its own, it would stay a zombie
+	 * until that child ends. */
 	if (signal == SIGKILL && (all || process_is_running(&container->init)) &&
 		container->cgroup >= 0 && cgroup_kill(container->cgroup, &err) < 0)
 		log_error("container %s: %s", container->id, err.text);
@@ -122,7 +123,7 @@ void container_free(struct container *container, bool is_unmounted)
 	free(container);
 }
 
-/* It is not removed now; the request is done. */
+/* The removal has failed: it is kept, and the request is done. */
 static void stays(struct container *container, const struct error *err)
 {
 	container->is_awaited = false;
@@ -130,7 +131,7 @@ static void stays(struct container *container, const struct error *err)
 	request_done(&container->setting->table->request, err);
 }
 
-/* Nothing is mounted in it any more (err NULL), or why something still is. */
+/* Called when nothing is mounted in it any more (err NULL), or with the reason why something still is. */
 static void unmounted(struct container *container, const struct error *err)
 {
 	struct request *request = &container->setting->table->request;
@@ -228,7 +229,8 @@ static void tree_removed(struct spawn *worker, const struct error *err)
 	timer_set(container->setting->table->loop, &container->retry, container->retry_ms);
 }
 
-/* A child removes the cgroups that the container made: they may be many. 0: it is at work; or -1. */
+/* A child removes the cgroups that the container made: they may be many. 0: it runs; -1: no child was needed
+ * or could be started. */
 static int remove_tree(struct container *container)
 {
 	const struct child_cgroup_remove tree = {
@@ -243,10 +245,10 @@ static int remove_tree(struct container *container)
 		container, child_cgroup_remove, &tree, tree.parent, TREE_MS, tree_removed, &err);
 }
 
-/* A cgroup can be removed when no process is left in it. The orphans that cgroup.kill ends die a little later
- * than the first process, and cgroup.events says so a little before rmdir agrees (Linux 6.18): therefore it
- * is tried again, soon, then less often. After a start that failed it is tried for 2 s only: the command
- * waits, and with it all others, and a child that hangs in the kernel may stay in it for ever. */
+/* A cgroup can be removed when no process is left in it. Orphans killed by cgroup.kill die a little later than
+ * the first process, and cgroup.events shows the cgroup empty a little before rmdir() succeeds (Linux 6.18).
+ * So rmdir() is repeated, at growing intervals. After a failed start this ends after 2 s: the command waits, and
+ * all others behind it, and a child that hangs in the kernel may never leave the cgroup. */
 static void remove_cgroup(struct container *container)
 {
 	struct error err;
@@ -315,7 +317,7 @@ static void on_failed(struct process *process, const struct error *err)
 	container_settle(container);
 }
 
-/* That the kernel killed it for lack of memory does not show in the exit code 137. */
+/* The exit code 137 does not show that it was the OOM killer. */
 static void log_oom(struct container *container, const char *id)
 {
 	uint64_t kills = container->oom_kills, peak = 0;

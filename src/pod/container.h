@@ -36,13 +36,13 @@ struct container {
 	const char *id;
 	struct env_spec *envs;
 	size_t envs_count;
-	struct capabilities_spec *capabilities; /* of a process that names none; NULL: all; or … */
-	struct capabilities_spec described;     /* … these */
+	struct capabilities_spec *capabilities; /* of a process that names none; NULL: all … */
+	struct capabilities_spec described;     /* … or these, which NEWCONTAINER named */
 	int mount_ns;                           /* owned; -1: none yet, or unmounted */
 	int devpts;                             /* owned */
 	int cgroup;                             /* owned; -1: none, or removed */
 	char cgroup_name[sizeof("c-") + ID_MAX];
-	uint64_t oom_kills;                /* in it, that are logged */
+	uint64_t oom_kills;                /* in it, logged so far */
 	unsigned chain;                    /* of the packet filter, for its ports; 0: none */
 	const struct container_spec *spec; /* borrowed from the message until it has started */
 	struct spawn worker;   /* opens its ports; removes cgroups; closes ports and unmounts */
@@ -68,7 +68,7 @@ struct container *container_open_agent(const struct container_setting *setting, 
 /* Another process in it. 0: the request is done when its program runs or has failed; or -1 with err. */
 int container_exec(struct container *container, const struct process_spec *spec, struct error *err);
 
-/* Its first process has not exited; the agent's own is always running. */
+/* Its first process runs, whatever others do (see CONTAINER_RUNNING); `hyperstart` always runs. */
 bool container_is_running(const struct container *container);
 /* Derived from its processes, its cgroup and its worker. */
 enum container_state container_state(const struct container *container);

@@ -16,8 +16,8 @@ void containers_init(struct containers *containers, const struct container_setti
 	list_init(&containers->list);
 }
 
-/* To runV a container is gone when the end of its process was reported; then its orphans may still be
- * dying, and its mounts be there. */
+/* For runV a container does not exist any more when the end of its process was reported; then its orphans may
+ * still be dying, and its mounts still exist. */
 static bool is_gone(const struct container *container)
 {
 	return container->init.id && process_is(&container->init, PROCESS_REPORTED);
@@ -66,7 +66,7 @@ static int begin(
 	return 0;
 }
 
-/* The container with its id is removed (err NULL), or why not. */
+/* Called when the container with the same id is removed (err NULL), or with the reason why it is not. */
 static void start_replacement(void *context, const struct error *err)
 {
 	struct containers *containers = context;
@@ -119,7 +119,7 @@ int containers_exec(struct containers *containers, const struct exec_spec *spec,
 
 	if (!containers->are_open)
 		return error_set(err, ESRCH, "there is no pod");
-	/* The agent's own place among them is made when it is first asked for. */
+	/* The container `hyperstart` is made on first use. */
 	if (strcmp(spec->container, CONTAINER_AGENT) == 0 &&
 		!find(containers, CONTAINER_AGENT, false)) {
 		container = container_open_agent(containers->setting, err);

@@ -9,9 +9,10 @@ struct containers {
 	struct list list;
 	const struct container_setting *setting; /* borrowed from the pod */
 	bool are_open;                           /* commands may start and remove some */
-	/* Started when the container with its id is removed; borrowed … */
+	/* The next container, which waits for the removal of one with the same id; borrowed … */
 	const struct container_spec *replacement;
-	void (*next)(void *context, const struct error *err); /* … and request.next after that */
+	void (*next)(
+		void *context, const struct error *err); /* … and what request.next was before */
 	void *context;
 };
 
@@ -23,14 +24,14 @@ void containers_init(struct containers *containers, const struct container_setti
 int containers_start(
 	struct containers *containers, const struct container_spec *spec, struct error *err);
 int containers_exec(struct containers *containers, const struct exec_spec *spec, struct error *err);
-/* A stopped one: done when nothing of it is left. */
+/* Only a stopped one; the request is done when nothing of it is left. */
 int containers_remove(struct containers *containers, const char *id, struct error *err);
 
 /* Or NULL with err. */
 struct container *containers_find(struct containers *containers, const char *id, struct error *err);
 
-/* The end of the pod: from here on none begins, and none is removed before containers_settle(). SIGTERM
- * to every process, unless they are signalled already; SIGKILL. */
+/* The end of the pod: no container starts any more, and none is removed before containers_settle(). The first
+ * sends SIGTERM to every process, unless a worker does (is_signalled); the second SIGKILL. */
 void containers_terminate(struct containers *containers, bool is_signalled);
 void containers_kill(struct containers *containers);
 

@@ -190,8 +190,8 @@ void pod_destroy(struct pod *pod)
 		request_done(&pod->setting.table->request, NULL);
 		return;
 	}
-	/* By a child to all in the cgroup, or else to the agent's own children. The pod's init gets it,
-	 * too, and ignores it. */
+	/* A worker sends it to all processes in the cgroup; without one the agent sends it to its own
+	 * children. The pod's init gets it, too, and ignores it. */
 	if (is_signalled && containers_state(&pod->containers) == CONTAINER_RUNNING &&
 		spawn_fork(pod->setting.table->spawner, &pod->worker, &plan, &err) < 0) {
 		log_warn("pod: SIGTERM: %s", err.text);
@@ -224,8 +224,8 @@ void pod_pump(struct pod *pod)
 		release(pod);
 	}
 	if (pod->state == POD_RELEASING && pod->is_impatient) {
-		/* A host that waits for the ACK counts on what was written so far: cc's stops QEMU then.
-		 * So only a kernel that writes nothing in one step is given up. */
+		/* After the ACK cc's host stops QEMU, so all data must be on disk by then: the wait ends only
+		 * when the kernel has written nothing for one step. */
 		written = pod->written;
 		pod->written = writeback_count();
 		if (pod->written != written && clock_now() < pod->release_until_ms) {
@@ -261,8 +261,8 @@ static int open_namespaces(struct pod *pod, struct error *err)
 	return 0;
 }
 
-/* The pod's init runs, or one more container (err NULL); or why that one does not. The old form of
- * STARTPOD brings containers along: they are started one after the other. */
+/* Called when the pod's init or one more container runs (err NULL), or with the reason why that container does
+ * not. The old form of STARTPOD describes containers, too: they are started one after the other. */
 static void start_next(void *context, const struct error *err)
 {
 	struct pod *pod = context;
@@ -310,7 +310,7 @@ static void init_changed(struct spawn *spawn)
 			spawn_error(spawn, &err);
 			start_failed(pod, &err);
 		} else if (pod->state > POD_STARTING && pod->state < POD_KILLING) {
-			/* Later on the agent kills it. */
+			/* From KILLING on the agent itself has killed it. */
 			log_error("pod: its init is gone, by signal %d", spawn->status & 0x7f);
 		}
 		spawn_forget_report(spawn);

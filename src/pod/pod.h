@@ -28,12 +28,12 @@ struct pod {
 	struct containers containers;
 	int device_filter; /* owned: see container.c */
 	struct spawn init;
-	struct timer patience;       /* of TERMINATING and what follows … */
-	bool is_impatient;           /* … which is over */
-	uint64_t written;            /* RELEASING: writeback_count() so far … */
-	uint64_t release_until_ms;   /* … and how long at most it may grow */
-	bool has_failed;             /* it ends because its start failed: request.failure */
-	uint8_t *before;             /* owned: how the network was, until RUNNING; or NULL */
+	struct timer patience;     /* limits the present state, from TERMINATING on … */
+	bool is_impatient;         /* … and has fired */
+	uint64_t written;          /* RELEASING: writeback_count() so far … */
+	uint64_t release_until_ms; /* … and how long at most it may grow */
+	bool has_failed;           /* it ends because its start failed: request.failure */
+	uint8_t *before; /* owned: what undoes the changes of the network, until RUNNING; or NULL */
 	const struct pod_spec *spec; /* borrowed from the message until RUNNING */
 	size_t filled;               /* how many of its containers were started */
 };

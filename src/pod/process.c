@@ -93,7 +93,7 @@ static void process_settle(struct process *process)
 	process->on_finished(process);
 }
 
-/* Another process that has the other end may have taken what an output still waits for. */
+/* A background process with the same pipe may have read the bytes that an output still waits for. */
 static void last_calls_due(struct timer *timer)
 {
 	struct process_table *table = list_entry(timer, struct process_table, last_calls);
@@ -217,7 +217,7 @@ int process_devpts(struct error *err)
 				{"ptmxmode", "0666"},
 				{"mode", "0620"},
 				{"gid", "5"},
-				/* With kernel.pty.max as boot sets it all containers may have as many. */
+				/* Per container: boot sets kernel.pty.max high enough for all of them. */
 				{"max", "1024"},
 			},
 		.attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
@@ -249,8 +249,8 @@ static int open_terminal(
 	return 0;
 }
 
-/* The agent's and the child's ends of what the process reads and writes; on -1, too, the caller closes
- * those that are open. */
+/* Opens the process's pipes or terminal, the agent's and the child's ends. The caller closes what is open, on
+ * -1, too. */
 static int open_stdio(struct process *process, const struct process_plan *plan, int ours[3],
 	struct child_exec *child, struct error *err)
 {

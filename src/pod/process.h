@@ -32,7 +32,7 @@ struct process_table {
 	struct timer last_calls; /* while their outputs may be open */
 	size_t count;
 	size_t kept;       /* bytes that containers keep of their descriptions, all together */
-	unsigned chains;   /* of the packet filter that containers have had so far */
+	unsigned chains;   /* of the packet filter, numbered so far */
 	uint64_t begun_ms; /* clock_now() of the STARTPOD; 0 once a program of its pod has begun */
 };
 
@@ -58,8 +58,8 @@ struct process {
 	struct spawn spawn;
 	struct input in;
 	struct output out, err;
-	/* Of its terminal, owned; -1 without one, and once it is reaped. A terminal without an open slave
-	 * hangs up, but a program may close its own and open it again, as systemd does. */
+	/* Of its terminal, owned; -1 without one, and once it is reaped. Kept open, because a terminal hangs up
+	 * while no slave is open, and a program may close its slave and open it again, as systemd does. */
 	int slave;
 	uint64_t eof_mark, event_mark;
 };

@@ -9,12 +9,13 @@
 struct request {
 	struct control *control; /* these two: borrowed */
 	struct loop *loop;
-	const char *name;     /* the command's; NULL: no reply is owed */
-	const char *cut;      /* why it must end early (static text), or NULL */
-	struct spawn *child;  /* it waits for this child, or NULL … */
-	struct timer timer;   /* … or for something else, but only until then … */
-	void *waiter;         /* … on behalf of this one */
-	struct error failure; /* why its start failed, until nothing is left of what was started */
+	const char *name;    /* the command's; NULL: no reply is owed */
+	const char *cut;     /* why it must end early (static text), or NULL */
+	struct spawn *child; /* the child that it waits for, or NULL */
+	struct timer timer;  /* limits a wait for anything else … */
+	void *waiter;        /* … of this container */
+	struct error
+		failure; /* why a start failed: sent when nothing is left of what was started */
 	/* What follows in place of the reply: STARTPOD's containers are started one by one. NULL: the
 	 * reply follows. */
 	void (*next)(void *context, const struct error *err);

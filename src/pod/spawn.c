@@ -11,8 +11,8 @@
  * child leaves the same EOF as one that executed its program; therefore success is the record EXECUTING
  * (or DONE) in front of it. The deadline runs until both facts are there.
  *
- * A stop is no end. Root of a container can stop any child of the pod until it executes its program;
- * such a child is continued, and killed when that does not help.
+ * Root of a container can stop (SIGSTOP) a child that has yet to execute its program: the child is continued,
+ * and killed when that does not help. After execve a stop is the container's own affair.
  *
  * Only this file reaps, so a pid can be signalled without a race. A child that does not exit within
  * KILL_MS of its SIGKILL hangs in the kernel (D state) and is abandoned: for its owner it was reaped,
@@ -43,7 +43,7 @@
 /* How often a child that is being set up is continued, when root of a container stops it. */
 #define STOPS_MAX 3
 
-/* Where that pid is among the abandoned ones; of 0: where there is room for one. Or NULL. */
+/* The slot of an abandoned pid, or for 0 a free slot. Or NULL. */
 static pid_t *find_abandoned(struct spawner *spawner, pid_t pid)
 {
 	for (size_t i = 0; i < ABANDONED_MAX; i++)
@@ -122,7 +122,7 @@ static void spawn_reaped(struct spawn *spawn, int status)
 	spawn->status = status;
 	list_remove(&spawn->node);
 	drain_report(spawn);
-	/* Else a child of the child holds the pipe: not for longer than the deadline. */
+	/* Otherwise a child of the child holds the pipe open: the deadline ends that. */
 	if (spawn_is_reported(spawn))
 		timer_cancel(&spawn->deadline);
 	spawn_notify(spawn);
@@ -185,7 +185,7 @@ static void signals_ready(struct source *source, uint32_t events)
 	pid_t pid;
 
 	(void)events;
-	/* SIGCHLDs merge: waitpid() knows better whose they are. */
+	/* Several SIGCHLDs may have merged into one, so the pids come from waitpid(). */
 	(void)!read(source->fd, info, sizeof(info));
 	for (int i = 0; i < WAITS_MAX; i++) {
 		pid = waitpid(-1, &status, WNOHANG | WUNTRACED);
@@ -255,7 +255,7 @@ static void deadline_passed(struct timer *timer)
 
 void spawn_signal(const struct spawn *spawn, int signal)
 {
-	assert(spawn->pid > 0); /* 0 and -1 are all of our own */
+	assert(spawn->pid > 0); /* kill(0) and kill(-1) reach our own processes */
 	if (!spawn->reaped)
 		kill(spawn->pid, signal);
 }

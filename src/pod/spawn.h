@@ -26,7 +26,7 @@ struct spawn {
 	struct spawner *spawner;
 	pid_t pid;
 	struct source source;  /* report pipe, fd owned; -1 once it is at EOF */
-	struct report *report; /* owned; NULL once nobody asks for the outcome any more */
+	struct report *report; /* owned; NULL after spawn_forget_report() */
 	struct timer deadline;
 	const char *cancelled; /* why it was killed on purpose; static text */
 	bool reaped;
@@ -44,7 +44,8 @@ struct spawn_plan {
 	const void *argument;
 	const int *keep; /* fds that the child keeps */
 	size_t keep_count;
-	uint32_t deadline_ms; /* until it is started or, if it is not, reaped: killed; 0: none */
+	uint32_t
+		deadline_ms; /* a child that by then neither runs its program nor is reaped is killed; 0: none */
 	/* Of a child that becomes a program, or init: called when the report is complete (EOF), and
 	 * when the child was reaped. */
 	void (*changed)(struct spawn *spawn);
@@ -72,7 +73,7 @@ bool spawn_is_busy(const struct spawn *spawn);
 bool spawn_is_reported(const struct spawn *spawn);
 /* Reported success (EXECUTING, or DONE) and was not cancelled. */
 bool spawn_succeeded(const struct spawn *spawn);
-/* Why not; once it is both reported and reaped. Returns -1. */
+/* Why it did not succeed; only once it is both reported and reaped. Returns -1. */
 int spawn_error(const struct spawn *spawn, struct error *err);
 /* Within `done`: the DONE record's payload, malloc, now the caller's; NULL when it is empty, or the
  * worker failed. */

@@ -4,9 +4,8 @@
  * Theory of operation. Bytes are acknowledged by a NEXT as soon as the port has read them: the
  * difference of in.total and `nexted` is what the next NEXT says, so the sum is exact however the reads
  * were split. Commands are taken from the queue one at a time; while one runs nothing is taken, the queue
- * fills, the port stops reading and the host waits. Only this file knows whether a reply is owed:
- * on_command opens the debt, control_ack() or control_error() settles it, and the next command starts
- * after that.
+ * fills, the port stops reading and the host waits. From on_command until control_ack() or
+ * control_error(), which assert it, a reply is owed; the next command starts after the reply is queued.
  *
  *     IDLE ──header──▶ PAYLOAD ──all of it──▶ RUNNING ──ack, error──▶ REPLYING ──room──▶ IDLE
  *
@@ -39,7 +38,7 @@ static bool put_header(struct queue *out, uint32_t code, size_t length)
 	return queue_put(out, header, sizeof(header));
 }
 
-/* A whole frame, but not in the middle of a reply. */
+/* Queues a whole frame; false when there is no room, or a reply is half queued. */
 static bool put_frame(struct control *control, uint32_t code, const void *payload, size_t length)
 {
 	struct queue *out = &control->port.out;

@@ -20,7 +20,7 @@ struct message {
 
 enum control_state {
 	CONTROL_IDLE,     /* waits for a header; message is empty */
-	CONTROL_PAYLOAD,  /* message.filled < message.length, or nothing is to come */
+	CONTROL_PAYLOAD,  /* message.filled < message.length, or both are 0 */
 	CONTROL_RUNNING,  /* on_command was called; a reply is owed */
 	CONTROL_REPLYING, /* the reply waits for room */
 };

@@ -91,7 +91,7 @@ static uint32_t input_wants(struct source *source)
 	return EPOLLOUT;
 }
 
-/* The fd takes more: of the queue, or, where there was no memory for one, of tty.in at the next pump. */
+/* The fd is writable: writes from the queue. If there was no memory for one, the next pump writes from tty.in. */
 static void input_ready(struct source *source, uint32_t events)
 {
 	struct input *input = list_entry(source, struct input, source);
@@ -114,7 +114,7 @@ void input_open(struct input *input, struct mux *mux, uint64_t seq, int fd, bool
 	list_push_front(bucket_of(mux, seq), &input->node);
 }
 
-/* Takes up to `size` bytes; fewer: it is full. */
+/* Returns how many of `size` bytes were taken; fewer: it is full. */
 static size_t input_take(struct input *input, const uint8_t *bytes, size_t size)
 {
 	struct mux *mux = input->mux;
@@ -158,7 +158,7 @@ static bool take_input(struct mux *mux)
 			return false;
 		mux->frame_input = input = mux_find_input(mux, load_be64(queue_peek(in)));
 		mux->frame_left = port_frame_length(&mux->port, queue_peek(in)) - TTY_HEADER;
-		/* EOF; but a terminal cannot be closed from outside. */
+		/* EOF; ignored for a terminal, which cannot be closed from outside. */
 		if (input && load_be32(queue_peek(in) + 8) == TTY_HEADER && !input->is_terminal) {
 			input->ends = true;
 			if (!input->queue.data)

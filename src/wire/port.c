@@ -18,7 +18,7 @@
 /* A virtio port without a host reports POLLHUP all the time: it is not in epoll, but polled this often. */
 #define RETRY_MS 50
 
-/* What QEMU can have passed on before its host went: 128 buffers of a page. */
+/* What the device may still hold of a host that has disconnected: 128 buffers of a page. */
 #define DEVICE_HOLDS_MAX (128 * 4 * KIB)
 
 size_t port_frame_length(const struct port *port, const uint8_t *bytes)
@@ -29,7 +29,7 @@ size_t port_frame_length(const struct port *port, const uint8_t *bytes)
 									  : length;
 }
 
-/* Where the last frame ends that is whole, of those that stand in the queue from `at` to `end`. */
+/* Where the last whole frame ends, of the bytes `at` to `end` of the queue. */
 static size_t whole_frames(const struct port *port, const struct queue *q, size_t at, size_t end)
 {
 	while (end - at >= port->kind->header) {
@@ -84,8 +84,8 @@ static void port_hang_up(struct port *port)
 		loop_remove(port->loop, &port->source);
 		fd_close(&port->source.fd);
 	} else {
-		/* What does not fit `in` is the old host's, too, and must not stand before the next
-		 * host's first frame. That host may be there already, and write: so only so much. */
+		/* What does not fit in `in` is the old host's, too: dropped, or the next host's first frame
+		 * would follow it. No more than this, for that host may already be writing. */
 		while (!queue_room(&port->in) && unread < DEVICE_HOLDS_MAX &&
 			(n = io_read(port->source.fd, scrap, sizeof(scrap))) > 0)
 			unread += (size_t)n;
