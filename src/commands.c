@@ -260,7 +260,7 @@ static int file_work(struct commands *commands, void (*entry)(const void *),
 
 	if (!container)
 		return -1;
-	if (container->mount_ns < 0)
+	if (container->mount_ns < 0 || container->is_unmounting)
 		return error_set(
 			err, EINVAL, "container '%s' has no root of its own", spec->container);
 	if (commands->data_length > RESULT_MAX)

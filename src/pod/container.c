@@ -35,10 +35,8 @@
 
 /* Delay between two attempts to remove a cgroup: doubles up to this; between two to fork: always this. */
 #define RETRY_MS_MAX 1000u
-/* For the child that removes the cgroups that a container made. */
-#define TREE_MS 2000u
-/* For the child that unmounts, when the request was cut. */
-#define CUT_MS 2000
+#define TREE_MS      2000u /* for the child that removes the cgroups that a container made */
+#define CUT_MS       2000u /* for the unmounting when the request was cut */
 
 bool container_is_running(const struct container *container)
 {
@@ -177,6 +175,7 @@ static void container_settle(struct container *container)
 		.limit_ms = deadline_ms / 8,
 	};
 	struct error err;
+	int rc;
 
 	if (!container->is_removed || container_state(container) < CONTAINER_UNMOUNTING)
 		return;
@@ -186,13 +185,21 @@ static void container_settle(struct container *container)
 		return;
 	if (container->mount_ns < 0 && container->chain == 0) {
 		unmounted(container, NULL);
-	} else if (work(container, child_unmount_main, &child, container->mount_ns, deadline_ms,
-			   unmount_done, &err) < 0) {
-		/* Reported at once: a command may wait. Tried again if no command ever asks for it. */
-		if (container->init.id && !container->has_failed)
-			timer_set(table->loop, &container->retry, RETRY_MS_MAX);
-		unmounted(container, &err);
+		return;
 	}
+	/* Another child would find nothing mounted, while the first one still waits for a disk. */
+	if (spawn_hangs(&container->worker))
+		rc = error_set(&err, EBUSY, "an earlier unmount still hangs in the kernel");
+	else
+		rc = work(container, child_unmount_main, &child, container->mount_ns, deadline_ms,
+			unmount_done, &err);
+	container->is_unmounting |= rc == 0;
+	if (rc == 0)
+		return;
+	/* Reported at once: a command may wait. Tried again if no command ever asks for it. */
+	if (container->init.id && !container->has_failed)
+		timer_set(table->loop, &container->retry, RETRY_MS_MAX);
+	unmounted(container, &err);
 }
 
 static void removal_overdue(struct timer *timer)
@@ -382,15 +389,6 @@ static int start_process(struct container *container, struct process *process,
 	return 0;
 }
 
-/* cc-runtime 3.0 sends five nulls with each exec. An empty list does say something: no capability. */
-static bool says_nothing(const struct capabilities_spec *capabilities)
-{
-	for (size_t i = 0; capabilities && i < CAPABILITY_SETS; i++)
-		if (capabilities->names[i])
-			return false;
-	return true;
-}
-
 int container_exec(struct container *container, const struct process_spec *spec, struct error *err)
 {
 	const size_t id_size = spec->id ? strlen(spec->id) + 1 : 0;
@@ -409,7 +407,7 @@ int container_exec(struct container *container, const struct process_spec *spec,
 	};
 	struct process *process;
 
-	if (!container->is_agent && says_nothing(spec->capabilities))
+	if (!container->is_agent && !capabilities_are_named(spec->capabilities))
 		described.capabilities = container->capabilities;
 	if (!container_is_running(container))
 		return error_set(err, ESRCH, "container '%s' is not running", container->id);

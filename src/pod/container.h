@@ -52,6 +52,7 @@ struct container {
 	bool has_failed;       /* to start: request.failure is why */
 	bool is_removed;       /* to be removed as soon as it is empty … */
 	bool is_awaited;       /* … and then the request is done */
+	bool is_unmounting;    /* a child has begun to: its root must not be used any more */
 	struct process init;   /* the first one; with an id, the container is removed after it */
 	struct list processes; /* struct process, the youngest first; until their end is reported */
 };

@@ -52,6 +52,11 @@ static pid_t *find_abandoned(struct spawner *spawner, pid_t pid)
 	return NULL;
 }
 
+bool spawn_hangs(const struct spawn *spawn)
+{
+	return spawn->pid > 0 && find_abandoned(spawn->spawner, spawn->pid);
+}
+
 bool spawn_is_reported(const struct spawn *spawn)
 {
 	return spawn->source.fd < 0;

@@ -69,6 +69,8 @@ void spawn_signal(const struct spawn *spawn, int signal);
 
 /* A child was not reaped yet, or its report is not complete. */
 bool spawn_is_busy(const struct spawn *spawn);
+/* The last child was abandoned and still hangs in the kernel. */
+bool spawn_hangs(const struct spawn *spawn);
 /* The report pipe is at its end. */
 bool spawn_is_reported(const struct spawn *spawn);
 /* Reported success (EXECUTING, or DONE) and was not cancelled. */

@@ -109,6 +109,14 @@ const struct capabilities_spec capabilities_docker = {
 	.sets = {[BOUNDING] = DOCKER, [PERMITTED] = DOCKER, [EFFECTIVE] = DOCKER},
 };
 
+bool capabilities_are_named(const struct capabilities_spec *capabilities)
+{
+	for (size_t i = 0; capabilities && i < CAPABILITY_SETS; i++)
+		if (capabilities->names[i])
+			return true;
+	return false;
+}
+
 uint64_t capabilities_any(const struct capabilities_spec *capabilities)
 {
 	uint64_t any = capabilities ? 0 : UINT64_MAX;

@@ -28,6 +28,8 @@ struct capabilities_spec {
 /* What Docker gives to a container. */
 extern const struct capabilities_spec capabilities_docker;
 
+/* It has a list, which may be empty: no capability. cc-runtime 3.0 sends five nulls with each exec. */
+bool capabilities_are_named(const struct capabilities_spec *capabilities);
 /* What is in any of the sets; everything for NULL, which names none. */
 uint64_t capabilities_any(const struct capabilities_spec *capabilities);
 

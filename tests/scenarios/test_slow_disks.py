@@ -97,6 +97,27 @@ def test_a_destroypod_behind_a_start_on_a_hung_disk_does_not_wait_for_its_deadli
     assert pod.guest.wait_end(pod) == "power-off"
 
 
+@pytest.mark.options(deadline=3)
+def test_a_container_whose_unmount_hangs_is_removed_when_it_has_ended(pod):
+    """A second child finds nothing mounted, though the disk is in use; and what is its root then is the
+    agent's."""
+    holder = start(pod, "holder", "echo x >/v/file", volumes=[volume("held")])
+    throttle(pod, "held", 1)
+    pod.kill("holder")
+    holder.wait()
+    remove = {"container": "holder"}
+    assert "deadline" in pod.error(Code.REMOVECONTAINER, remove, timeout=40)
+    for _ in range(2):
+        assert pod.error(Code.REMOVECONTAINER, remove) == \
+            "removecontainer: container 'holder': an earlier unmount still hangs in the kernel"
+    for code in Code.READFILE, Code.WRITEFILE:
+        assert "no root of its own" in pod.error(code, {"container": "holder", "file": "/init"})
+    throttle(pod, "held", 0)
+    pod.wait_log("has exited")
+    pod.ack(Code.REMOVECONTAINER, remove)
+    start(pod, "next", "grep x /v/file", volumes=[volume("held")])
+
+
 @pytest.mark.options(deadline=1)
 def test_as_many_children_as_may_hang_and_then_the_end(pod):
     """One disk does not answer who would mount it, another not who has it."""
