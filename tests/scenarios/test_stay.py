@@ -43,8 +43,8 @@ def build_id():
 def test_a_fatal_signal_is_reported_and_the_machine_goes_off(pod, box, name, number):
     pod.send(Code.WINSIZE, {"seq": 1, "row": 1, "column": 1})
     pod.ping()
-    kill = pod.execcmd("hyperstart", ["/bin/sh", "-c", f"exec kill -{name} 1"])
-    kill.started()
+    kill = pod.execcmd("hyperstart", ["/bin/sh", "-c", f"read line; exec kill -{name} 1"]).started()
+    kill.write(b"now\n")
     assert pod.guest.wait_end(pod) == "power-off"
     line = re.search(r"^hyperstart: error: fatal signal (\d+) \(\S+\) at pc (0x[0-9a-f]+), .* "
                      r"last command (\d+), build (\w+): powering off$", pod.guest.log, re.MULTILINE)

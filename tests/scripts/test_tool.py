@@ -229,6 +229,9 @@ def test_a_signal_for_the_tool_gives_the_terminal_back(machine, number, code):
     with Tmux(machine) as terminal:
         modes = terminal.modes()
         enter_box(terminal)
+        # A shell at its prompt asks the terminal where the cursor is: bash would get the answer.
+        terminal.run(FOREGROUND)
+        terminal.await_line("running")
         os.kill(child_of(terminal.pid), number)
         terminal.expect_to_be_back(modes, code)
 
