@@ -28,22 +28,19 @@ static _Noreturn void usage_exit(int fd, int code)
 	_exit(code);
 }
 
-static bool fd_option(const char *value, int *fd)
-{
-	uint64_t number;
-
-	if (!number_parse(value, INT_MAX, &number))
-		return false;
-	*fd = (int)number;
-	return true;
-}
-
 static bool option_apply(struct settings *settings, const char *key, const char *value)
 {
-	if (strcmp(key, "control") == 0)
-		return fd_option(value, &settings->control_fd);
-	if (strcmp(key, "tty") == 0)
-		return fd_option(value, &settings->tty_fd);
+	int *fd = strcmp(key, "control") == 0 ? &settings->control_fd
+		: strcmp(key, "tty") == 0     ? &settings->tty_fd
+					      : NULL;
+	uint64_t number;
+
+	if (fd) {
+		if (!number_parse(value, INT_MAX, &number))
+			return false;
+		*fd = (int)number;
+		return true;
+	}
 	if (strcmp(key, "run") == 0)
 		settings->run_dir = value;
 	else if (strcmp(key, "share") == 0)
