@@ -78,7 +78,8 @@
 /* READFILE's file, WRITEFILE's data, and with them a worker's result; PSCONTAINER's text is less. */
 #define RESULT_MAX (4 * MIB)
 /* A WRITEFILE: its data and the JSON in front of it. */
-#define WRITEFILE_MAX (RESULT_MAX + 64 * KIB)
+#define FILE_JSON_MAX (64 * KIB)
+#define WRITEFILE_MAX (RESULT_MAX + FILE_JSON_MAX)
 
 /* What a pod's cgroup leaves of the guest to the agent: its worst case below, and a third more for
  * what the kernel does on its behalf; itself, the pod's init, workers, those given up on, and the

@@ -360,6 +360,11 @@ static void *decode(struct commands *commands, const struct command *command,
 		if ((span = json_span(text, length, err)) < 0)
 			return NULL;
 		length = (size_t)span;
+		if (length > FILE_JSON_MAX) {
+			error_set(err, E2BIG, "%zu bytes of JSON are more than %u", length,
+				FILE_JSON_MAX);
+			return NULL;
+		}
 		commands->data = message->payload + length;
 		commands->data_length = message->length - length;
 	}

@@ -87,6 +87,13 @@ def test_a_writefile_that_no_cap_allows_is_skipped(pod, box):
     assert sh(pod, box, "ls /dev/shm") == ""
 
 
+def test_the_json_in_front_of_data_has_a_bound_of_its_own(pod, box):
+    """What is decoded of it is memory beside the data."""
+    fields = {"container": box.name, "file": "/dev/shm/x", "unknown": "y" * (64 << 10)}
+    text = pod.error(Code.WRITEFILE, json.dumps(fields).encode() + b"data")
+    assert "bytes of JSON are more than 65536" in text
+
+
 def test_a_shorter_file_takes_the_place_of_a_longer_one_and_keeps_its_mode(pod, box):
     sh(pod, box, "echo 'a longer text' >/tmp/file; chmod 600 /tmp/file")
     write(pod, box.name, "/tmp/file", b"short")
