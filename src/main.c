@@ -30,15 +30,13 @@ static _Noreturn void usage_exit(int fd, int code)
 
 static bool option_apply(struct settings *settings, const char *key, const char *value)
 {
-	int *fd = strcmp(key, "control") == 0 ? &settings->control_fd
-		: strcmp(key, "tty") == 0     ? &settings->tty_fd
-					      : NULL;
+	const bool is_control = strcmp(key, "control") == 0;
 	uint64_t number;
 
-	if (fd) {
+	if (is_control || strcmp(key, "tty") == 0) {
 		if (!number_parse(value, INT_MAX, &number))
 			return false;
-		*fd = (int)number;
+		*(is_control ? &settings->control_fd : &settings->tty_fd) = (int)number;
 		return true;
 	}
 	if (strcmp(key, "run") == 0)
