@@ -22,14 +22,14 @@
 
 struct command {
 	const char *name;
-	size_t payload_max;               /* NO_ARGUMENTS: it has none */
+	size_t payload_max;               /* EMPTY_MAX: it has none */
 	const struct json_schema *schema; /* NULL: the payload is ignored */
 	/* `spec`: the schema's struct, in the message's arena. */
 	int (*run)(struct commands *commands, const void *spec, struct error *err);
 };
 
 /* For a command without arguments some hosts send null, "" or {}; null is the longest. */
-#define NO_ARGUMENTS 4
+#define EMPTY_MAX 4
 
 static bool is_nothing(const struct message *message)
 {
@@ -44,7 +44,7 @@ static bool is_nothing(const struct message *message)
 
 static struct request *request_of(const struct commands *commands)
 {
-	return &commands->table->request;
+	return &commands->shared->request;
 }
 
 static int done(const struct commands *commands)
@@ -60,7 +60,7 @@ static int command_getversion(struct commands *commands, const void *spec, struc
 	(void)spec;
 	if (!version)
 		return error_memory(err);
-	store_be32(version, commands->table->settings->api);
+	store_be32(version, commands->shared->settings->api);
 	request_done_with(request_of(commands), version, 4);
 	return 0;
 }
@@ -118,10 +118,10 @@ static void work_done(struct spawn *worker, const struct error *err)
 }
 
 /* The worker keeps `fd` and, if it is not -1, `other`. */
-static int work(struct commands *commands, void (*entry)(const void *), const void *argument,
-	int fd, int other, struct error *err)
+static int command_work(struct commands *commands, void (*entry)(const void *),
+	const void *argument, int fd, int other, struct error *err)
 {
-	struct process_table *table = commands->table;
+	struct shared *shared = commands->shared;
 	const int keep[] = {fd, other};
 	const struct spawn_plan plan = {
 		.pid_ns = -1,
@@ -129,12 +129,12 @@ static int work(struct commands *commands, void (*entry)(const void *), const vo
 		.argument = argument,
 		.keep = keep,
 		.keep_count = 2,
-		.deadline_ms = table->settings->deadline_ms,
+		.deadline_ms = shared->settings->deadline_ms,
 		.done = work_done,
 	};
 
-	request_await(&table->request, &commands->worker);
-	return spawn_fork(table->spawner, &commands->worker, &plan, err);
+	request_await(&shared->request, &commands->worker);
+	return spawn_fork(shared->spawner, &commands->worker, &plan, err);
 }
 
 static int command_killcontainer(struct commands *commands, const void *spec, struct error *err)
@@ -151,7 +151,7 @@ static int command_killcontainer(struct commands *commands, const void *spec, st
 	/* SIGKILL goes to all by cgroup.kill; for another signal a worker walks the cgroup. */
 	if (kill->all_processes && kill->signal != SIGKILL && container->cgroup >= 0) {
 		signal = (struct child_cgroup_signal){container->cgroup, kill->signal};
-		return work(commands, child_cgroup_signal, &signal, signal.cgroup, -1, err);
+		return command_work(commands, child_cgroup_signal, &signal, signal.cgroup, -1, err);
 	}
 	container_signal(container, kill->signal, kill->all_processes);
 	return done(commands);
@@ -181,7 +181,7 @@ static int command_winsize(struct commands *commands, const void *spec, struct e
 
 	if (size->seq) {
 		/* It races with the exit: an unknown seq is not an error. */
-		input = mux_find_input(commands->table->mux, size->seq);
+		input = mux_find_input(commands->shared->mux, size->seq);
 		if (input)
 			process_resize(list_entry(input, struct process, in), size->row,
 				size->column, &ignored);
@@ -201,7 +201,7 @@ static int command_signalprocess(struct commands *commands, const void *spec, st
 	if (!process)
 		return -1;
 	if (!process_is_running(process))
-		return error_set(err, ESRCH, "process '%s' of container '%s' is gone",
+		return error_set(err, ESRCH, "process '%s' of container '%s' has ended",
 			signal->process, signal->container);
 	process_signal_group(process, signal->signal);
 	return done(commands);
@@ -212,15 +212,15 @@ static int command_signalprocess(struct commands *commands, const void *spec, st
 static int command_ready(struct commands *commands, const void *spec, struct error *err)
 {
 	(void)spec;
-	return work(commands, child_hotplug_rescan, NULL, -1, -1, err);
+	return command_work(commands, child_hotplug_rescan, NULL, -1, -1, err);
 }
 
 static int command_onlinecpumem(struct commands *commands, const void *spec, struct error *err)
 {
-	const int *cgroup = &commands->pod->setting.cgroup;
+	const int *cgroup = &commands->pod->context.cgroup;
 
 	(void)spec;
-	return work(commands, child_hotplug_online, cgroup, *cgroup, -1, err);
+	return command_work(commands, child_hotplug_online, cgroup, *cgroup, -1, err);
 }
 
 static int command_setupinterface(struct commands *commands, const void *spec, struct error *err)
@@ -228,10 +228,10 @@ static int command_setupinterface(struct commands *commands, const void *spec, s
 	const struct child_network network = {
 		.interfaces = spec,
 		.interfaces_count = 1,
-		.settings = commands->table->settings,
+		.settings = commands->shared->settings,
 	};
 
-	return work(commands, child_network_set_up, &network, -1, -1, err);
+	return command_work(commands, child_network_set_up, &network, -1, -1, err);
 }
 
 static int command_setuproute(struct commands *commands, const void *spec, struct error *err)
@@ -240,15 +240,15 @@ static int command_setuproute(struct commands *commands, const void *spec, struc
 	const struct child_network network = {
 		.routes = routes->routes,
 		.routes_count = routes->routes_count,
-		.settings = commands->table->settings,
+		.settings = commands->shared->settings,
 	};
 
-	return work(commands, child_network_set_up, &network, -1, -1, err);
+	return command_work(commands, child_network_set_up, &network, -1, -1, err);
 }
 
 static int command_deleteinterface(struct commands *commands, const void *spec, struct error *err)
 {
-	return work(commands, child_network_remove, spec, -1, -1, err);
+	return command_work(commands, child_network_remove, spec, -1, -1, err);
 }
 
 static int file_work(struct commands *commands, void (*entry)(const void *),
@@ -271,7 +271,7 @@ static int file_work(struct commands *commands, void (*entry)(const void *),
 		.data = commands->data,
 		.length = commands->data_length,
 	};
-	return work(commands, entry, &files, container->mount_ns, -1, err);
+	return command_work(commands, entry, &files, container->mount_ns, -1, err);
 }
 
 static int command_readfile(struct commands *commands, const void *spec, struct error *err)
@@ -301,24 +301,25 @@ static int command_pscontainer(struct commands *commands, const void *spec, stru
 		.json = asked->format && strcmp(asked->format, "json") == 0,
 		.psargs = asked->psargs,
 	};
-	return work(commands, child_ps_main, &ps, container->cgroup, container->mount_ns, err);
+	return command_work(
+		commands, child_ps_main, &ps, container->cgroup, container->mount_ns, err);
 }
 
 /* clang-format off */
 static const struct command command_table[] = {
-	[GETVERSION]      = { "getversion",      NO_ARGUMENTS,  NULL,                   command_getversion },
+	[GETVERSION]      = { "getversion",      EMPTY_MAX,     NULL,                   command_getversion },
 	[STARTPOD]        = { "startpod",        MESSAGE_MAX,   &pod_spec_schema,       command_startpod },
-	[GETPOD]          = { "getpod",          NO_ARGUMENTS,  NULL,                   command_nothing },
+	[GETPOD]          = { "getpod",          EMPTY_MAX,     NULL,                   command_nothing },
 	[DESTROYPOD]      = { "destroypod",      MESSAGE_MAX,   NULL,                   command_destroypod },
 	[EXECCMD]         = { "execcmd",         MESSAGE_MAX,   &exec_spec_schema,      command_execcmd },
-	[READY]           = { "ready",           NO_ARGUMENTS,  NULL,                   command_ready },
+	[READY]           = { "ready",           EMPTY_MAX,     NULL,                   command_ready },
 	[WINSIZE]         = { "winsize",         MESSAGE_MAX,   &winsize_spec_schema,   command_winsize },
-	[PING]            = { "ping",            NO_ARGUMENTS,  NULL,                   command_nothing },
+	[PING]            = { "ping",            EMPTY_MAX,     NULL,                   command_nothing },
 	[WRITEFILE]       = { "writefile",       WRITEFILE_MAX, &file_spec_schema,      command_writefile },
 	[READFILE]        = { "readfile",        MESSAGE_MAX,   &file_spec_schema,      command_readfile },
 	[NEWCONTAINER]    = { "newcontainer",    MESSAGE_MAX,   &container_spec_schema, command_newcontainer },
 	[KILLCONTAINER]   = { "killcontainer",   MESSAGE_MAX,   &kill_spec_schema,      command_killcontainer },
-	[ONLINECPUMEM]    = { "onlinecpumem",    NO_ARGUMENTS,  NULL,                   command_onlinecpumem },
+	[ONLINECPUMEM]    = { "onlinecpumem",    EMPTY_MAX,     NULL,                   command_onlinecpumem },
 	[SETUPINTERFACE]  = { "setupinterface",  MESSAGE_MAX,   &interface_spec_schema, command_setupinterface },
 	[SETUPROUTE]      = { "setuproute",      MESSAGE_MAX,   &routes_spec_schema,    command_setuproute },
 	[REMOVECONTAINER] = { "removecontainer", MESSAGE_MAX,   &remove_spec_schema,    command_removecontainer },
@@ -381,13 +382,13 @@ void commands_run(struct commands *commands, struct message *message)
 
 	if (!command) {
 		error_set(&err, ENOSYS, "unknown command %u", message->code);
-		control_error(commands->table->control, &err);
+		control_error(commands->shared->control, &err);
 		return;
 	}
 	request_begin(request, command->name);
 	if (commands->pod->state == POD_DESTROYED && message->code != DESTROYPOD)
 		rc = error_set(&err, ESHUTDOWN, "the pod is destroyed, the power goes off");
-	else if (command->payload_max == NO_ARGUMENTS && !is_nothing(message))
+	else if (command->payload_max == EMPTY_MAX && !is_nothing(message))
 		rc = error_set(&err, EINVAL, "it takes no arguments");
 	else if (command->schema && !(spec = decode(commands, command, message, &err)))
 		rc = -1;

@@ -7,7 +7,7 @@
 #include "wire/control.h"
 
 struct commands {
-	struct process_table *table; /* these two: borrowed */
+	struct shared *shared; /* these two: borrowed */
 	struct pod *pod;
 	const uint8_t
 		*data; /* of a WRITEFILE: the bytes after its JSON; borrowed from the message */

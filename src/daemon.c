@@ -20,7 +20,7 @@ struct daemon {
 	struct spawn watcher;
 	struct control control;
 	struct mux mux;
-	struct process_table processes;
+	struct shared shared;
 	struct pod pod;
 	struct commands commands;
 	struct timer grace;
@@ -35,18 +35,18 @@ static void run_command(struct control *control, struct message *message)
 	commands_run(&daemon->commands, message);
 }
 
-static void cut_command(struct control *control)
+static void cancel_command(struct control *control)
 {
 	struct daemon *daemon = list_entry(control, struct daemon, control);
 
-	request_cut(&daemon->processes.request, "cut short by a destroypod");
+	request_cancel(&daemon->shared.request, "cut short by a destroypod");
 }
 
-static void control_gone(struct control *control)
+static void control_hung_up(struct control *control)
 {
 	struct daemon *daemon = list_entry(control, struct daemon, control);
 
-	process_table_retell(&daemon->processes);
+	shared_resend_events(&daemon->shared);
 }
 
 static void grace_over(struct timer *timer)
@@ -73,7 +73,7 @@ static void pump(void *context)
 
 	do {
 		before = bytes_moved(daemon);
-		process_table_pump(&daemon->processes);
+		shared_pump(&daemon->shared);
 		pod_pump(&daemon->pod);
 		control_pump(&daemon->control);
 		mux_pump(&daemon->mux);
@@ -95,7 +95,7 @@ static void watch_begin(const void *watch)
 static void watch_done(struct spawn *watcher, const struct error *err)
 {
 	(void)watcher;
-	log_error("watch: the watcher is gone: %s", err ? err->text : "it ended");
+	log_error("watch: the watcher has ended: %s", err ? err->text : "it ended");
 }
 
 static void open_watch(struct daemon *daemon)
@@ -130,7 +130,7 @@ int daemon_run(struct settings *settings, struct error *err)
 {
 	struct daemon daemon = {
 		.settings = settings,
-		.processes =
+		.shared =
 			{
 				.settings = settings,
 				.loop = &daemon.loop,
@@ -142,16 +142,16 @@ int daemon_run(struct settings *settings, struct error *err)
 			{
 				.payload_max = commands_payload_max,
 				.on_command = run_command,
-				.on_cut = cut_command,
-				.on_hangup = control_gone,
+				.on_cancel = cancel_command,
+				.on_hangup = control_hung_up,
 			},
-		.commands = {.table = &daemon.processes, .pod = &daemon.pod},
+		.commands = {.shared = &daemon.shared, .pod = &daemon.pod},
 	};
 
 	/* Until its execve a child is a copy of the agent, in a PID namespace that containers see. */
 	prctl(PR_SET_DUMPABLE, 0);
 	timer_init(&daemon.grace, grace_over);
-	process_table_init(&daemon.processes);
+	shared_init(&daemon.shared);
 	if (loop_open(&daemon.loop, err) < 0 ||
 		spawner_open(&daemon.spawner, &daemon.loop, err) < 0 ||
 		control_open(&daemon.control, &daemon.loop, settings, err) < 0 ||
@@ -161,7 +161,7 @@ int daemon_run(struct settings *settings, struct error *err)
 	if (settings->after_ready)
 		settings->after_ready(settings);
 	open_watch(&daemon);
-	pod_init(&daemon.pod, &daemon.processes);
+	pod_init(&daemon.pod, &daemon.shared);
 	loop_run(&daemon.loop, pump, &daemon);
 	log_info("daemon: done");
 	return 0;

@@ -180,7 +180,7 @@ int transport_await(const struct transport *asked, struct settings *settings)
 			close(uevents);
 			return vsock_open(VMADDR_CID_HOST, settings);
 		}
-		log_warn("transport: port %s is not there, waiting since %d s",
+		log_warn("transport: port %s has not appeared, %d s after the start",
 			settings->control_fd < 0 ? way->control : way->tty,
 			(int)((now - start) / 1000));
 		wake += SAY_MS;

@@ -189,7 +189,7 @@ void child_pod_release(const void *child_pod)
 {
 	static const char *const files[] = {"resolv.conf", "hosts", "hostname"};
 	const struct child_pod *pod = child_pod;
-	struct nlmsghdr *rules = pod->before;
+	struct nlmsghdr *rules = pod->network_undo;
 	struct netlink netlink;
 	size_t failed;
 

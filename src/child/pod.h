@@ -14,7 +14,7 @@ struct child_pod {
 	int cgroup_leaf;           /* pod init's own; -1: none */
 	const int *mount_ns;       /* release: of the containers that are left */
 	size_t mount_ns_count;
-	void *before; /* release, of a pod whose start failed: what prepare reported; or NULL */
+	void *network_undo; /* release, of a pod whose start failed: what prepare reported; or NULL */
 };
 
 /* Worker, in the agent's own namespaces: mounts the share (9p over virtio, else virtiofs, of the tag

@@ -60,9 +60,9 @@ static int data_replace(int volume, int new)
 }
 
 /* What the image has at the mount point becomes the volume's `_data`. */
-static void data_populate(const struct child_volume *place, int volume, const char *mount)
+static void data_populate(const struct child_volume *target, int volume, const char *mount)
 {
-	int from = child_path_open(place->image, mount, O_RDONLY | O_DIRECTORY), to = -1, why;
+	int from = child_path_open(target->image, mount, O_RDONLY | O_DIRECTORY), to = -1, why;
 	char failed[PATH_MAX] = "";
 
 	if (from < 0 && (errno == ENOENT || errno == ENOTDIR))
@@ -84,15 +84,15 @@ static void data_populate(const struct child_volume *place, int volume, const ch
 
 /* The `_data` directory of a volume, made if it is missing. */
 static int data_open(
-	const struct child_volume *place, int volume, const char *mount, bool docker_volume)
+	const struct child_volume *target, int volume, const char *mount, bool docker_volume)
 {
 	struct stat st;
 	int data;
 
-	if (docker_volume && place->container->initialize &&
+	if (docker_volume && target->container->initialize &&
 		(fstatat(volume, DATA, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
 			directory_holds(volume, DATA, false)))
-		data_populate(place, volume, mount);
+		data_populate(target, volume, mount);
 	if (mkdirat(volume, DATA, 0777) < 0 && errno != EEXIST)
 		die_errno("volume '%.200s': create '" DATA "'", mount);
 	data = child_path_open(volume, DATA, O_DIRECTORY_HERE);
@@ -112,12 +112,12 @@ static struct stat status(int fd, const char *what)
 
 /* Attaches `tree` on the path, which is made when missing, and closes it. */
 static void tree_attach(
-	const struct child_volume *place, int tree, const char *path, bool read_only)
+	const struct child_volume *target, int tree, const char *path, bool read_only)
 {
 	bool directory = S_ISDIR(status(tree, path).st_mode);
-	int at = directory ? child_path_directory(place->root, path)
-			   : child_path_file(place->root, path);
-	struct stat point, root = status(place->root, "/");
+	int at = directory ? child_path_directory(target->root, path)
+			   : child_path_file(target->root, path);
+	struct stat point, root = status(target->root, "/");
 
 	if (at < 0)
 		die_errno("mount point '%.200s'", path);
@@ -155,18 +155,18 @@ int child_volume_part(int run, int disk, const char *path)
 	return part;
 }
 
-static void volume_attach(const struct child_volume *place, const struct volume_spec *volume)
+static void volume_attach(const struct child_volume *target, const struct volume_spec *volume)
 {
 	const struct child_device device = {
 		.name = volume->device,
 		.scsi_addr = volume->addr,
-		.until_ms = place->until_ms,
+		.until_ms = target->until_ms,
 	};
 	int disk = child_device_mount(&device, volume->fstype, volume->read_only);
 	int data, file = -1, tree;
 
-	child_mount_attach_below(disk, place->run, "volume");
-	data = data_open(place, disk, volume->mount, volume->docker_volume);
+	child_mount_attach_below(disk, target->run, "volume");
+	data = data_open(target, disk, volume->mount, volume->docker_volume);
 	if (directory_holds(data, ".", true)) {
 		file = child_path_open(data, FILE_VOLUME, O_PATH | O_NOFOLLOW);
 		if (file < 0)
@@ -178,19 +178,19 @@ static void volume_attach(const struct child_volume *place, const struct volume_
 	tree = child_mount_clone(file < 0 ? data : file, "", false);
 	if (tree < 0)
 		die_errno("volume '%.200s'", volume->mount);
-	disk_detach(place->run);
+	disk_detach(target->run);
 	fd_close(&file);
 	close(data);
 	close(disk);
-	tree_attach(place, tree, volume->mount, volume->read_only);
+	tree_attach(target, tree, volume->mount, volume->read_only);
 }
 
 /* A file or directory of the share, or of the guest. */
-static int source_open(const struct child_volume *place, const struct fsmap_spec *map)
+static int source_open(const struct child_volume *target, const struct fsmap_spec *map)
 {
 	int base = map->absolute_path
 		? open("/", O_PATH | O_DIRECTORY | O_CLOEXEC)
-		: openat(place->run, "share", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		: openat(target->run, "share", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	int source;
 
 	if (base < 0)
@@ -205,11 +205,11 @@ static int source_open(const struct child_volume *place, const struct fsmap_spec
 	return source;
 }
 
-static int device_open(const struct child_volume *place, const struct fsmap_spec *map)
+static int device_open(const struct child_volume *target, const struct fsmap_spec *map)
 {
 	const struct child_device device = {
 		.scsi_addr = map->scsi_addr,
-		.until_ms = place->until_ms,
+		.until_ms = target->until_ms,
 	};
 	char path[DEVICE_PATH_MAX];
 	int source;
@@ -221,10 +221,11 @@ static int device_open(const struct child_volume *place, const struct fsmap_spec
 	return source;
 }
 
-static void fsmap_attach(const struct child_volume *place, const struct fsmap_spec *map)
+static void fsmap_attach(const struct child_volume *target, const struct fsmap_spec *map)
 {
-	int source = map->scsi_addr ? device_open(place, map) : source_open(place, map), data, tree;
-	struct device_list *devices = place->devices;
+	int source = map->scsi_addr ? device_open(target, map) : source_open(target, map), data,
+	    tree;
+	struct device_list *devices = target->devices;
 	const struct stat st = status(source, map->path);
 	const mode_t mode = st.st_mode;
 	/* A device is given only where it is named itself. */
@@ -234,7 +235,7 @@ static void fsmap_attach(const struct child_volume *place, const struct fsmap_sp
 		die("fsmap '%.200s': '%.200s' is neither file nor directory", map->path,
 			map->source);
 	if (map->docker_volume && S_ISDIR(mode)) {
-		data = data_open(place, source, map->path, true);
+		data = data_open(target, source, map->path, true);
 		close(source);
 		source = data;
 	}
@@ -250,7 +251,7 @@ static void fsmap_attach(const struct child_volume *place, const struct fsmap_sp
 		devices->devices[devices->count++].number = st.st_rdev;
 	}
 	close(source);
-	tree_attach(place, tree, map->path, map->read_only);
+	tree_attach(target, tree, map->path, map->read_only);
 }
 
 /* How deep below the root a path is, by its text. */
@@ -270,21 +271,21 @@ static unsigned depth_of(const char *path)
 	return depth;
 }
 
-void child_volume_attach_all(const struct child_volume *place)
+void child_volume_attach_all(const struct child_volume *target)
 {
-	const struct container_spec *container = place->container;
+	const struct container_spec *container = target->container;
 	unsigned depth, next, is;
 
 	for (depth = 0; depth != UINT_MAX; depth = next) {
 		next = UINT_MAX;
 		for (size_t i = 0; i < container->volumes_count; i++)
 			if ((is = depth_of(container->volumes[i].mount)) == depth)
-				volume_attach(place, &container->volumes[i]);
+				volume_attach(target, &container->volumes[i]);
 			else if (is > depth && is < next)
 				next = is;
 		for (size_t i = 0; i < container->fsmap_count; i++)
 			if ((is = depth_of(container->fsmap[i].path)) == depth)
-				fsmap_attach(place, &container->fsmap[i]);
+				fsmap_attach(target, &container->fsmap[i]);
 			else if (is > depth && is < next)
 				next = is;
 	}

@@ -17,7 +17,7 @@ struct child_volume {
 
 /* Attaches all, by the depth of their mount points, so that no mount hides another; at the same depth
  * volumes first, each list in its order. */
-void child_volume_attach_all(const struct child_volume *place);
+void child_volume_attach_all(const struct child_volume *target);
 
 /* The directory `path` below the file system `disk`, a detached mount, as a mount of its own, not
  * attached; or -1 with errno. */

@@ -36,7 +36,7 @@
 /* Delay between two attempts to remove a cgroup: doubles up to this; between two to fork: always this. */
 #define RETRY_MS_MAX 1000u
 #define TREE_MS      2000u /* for the child that removes the cgroups that a container made */
-#define CUT_MS       2000u /* for the unmounting when the request was cut */
+#define CANCELLED_MS 2000u /* for the unmounting when the request was cancelled */
 
 bool container_is_running(const struct container *container)
 {
@@ -83,9 +83,9 @@ void container_signal(struct container *container, int signal, bool all)
 /* --- Its end ---------------------------------------------------------------------------------- */
 
 /* A child that does something for the container as a whole. `keep`: an fd for it, or -1. */
-static int work(struct container *container, void (*entry)(const void *), const void *argument,
-	int keep, uint32_t deadline_ms, void (*done)(struct spawn *, const struct error *),
-	struct error *err)
+static int container_work(struct container *container, void (*entry)(const void *),
+	const void *argument, int keep, uint32_t deadline_ms,
+	void (*done)(struct spawn *, const struct error *), struct error *err)
 {
 	const struct spawn_plan plan = {
 		.pid_ns = -1,
@@ -97,7 +97,7 @@ static int work(struct container *container, void (*entry)(const void *), const 
 		.done = done,
 	};
 
-	return spawn_fork(container->setting->table->spawner, &container->worker, &plan, err);
+	return spawn_fork(container->pod->shared->spawner, &container->worker, &plan, err);
 }
 
 /* Closing the last reference to a mount namespace may block on the container's disks; when it was not
@@ -109,31 +109,31 @@ void container_free(struct container *container, bool is_unmounted)
 	assert(list_is_empty(&container->processes) && !spawn_is_busy(&container->worker));
 	timer_cancel(&container->retry);
 	if (container->cgroup >= 0 &&
-		cgroup_remove(container->setting->cgroup, container->cgroup_name, &err) < 0)
+		cgroup_remove(container->pod->cgroup, container->cgroup_name, &err) < 0)
 		log_warn("container %s: %s", container->id, err.text);
 	fd_close(&container->cgroup);
 	if (is_unmounted)
 		fd_close(&container->mount_ns);
 	fd_close(&container->devpts);
 	list_remove(&container->node);
-	container->setting->table->kept -= container->arena.used;
+	container->pod->shared->kept -= container->arena.used;
 	arena_free(&container->arena);
 	free(container);
 }
 
 /* The removal has failed: it is kept, and the request is done. */
-static void stays(struct container *container, const struct error *err)
+static void removal_failed(struct container *container, const struct error *err)
 {
-	container->is_awaited = false;
-	container->is_removed = container->init.id;
-	request_done(&container->setting->table->request, err);
+	container->is_requested = false;
+	container->remove_when_empty = container->init.id;
+	request_done(&container->pod->shared->request, err);
 }
 
 /* Called when nothing is mounted in it any more (err NULL), or with the reason why something still is. */
 static void unmounted(struct container *container, const struct error *err)
 {
-	struct request *request = &container->setting->table->request;
-	const bool has_failed = container->has_failed, is_awaited = container->is_awaited;
+	struct request *request = &container->pod->shared->request;
+	const bool has_failed = container->has_failed, is_requested = container->is_requested;
 	struct error failure;
 
 	if (err) {
@@ -143,10 +143,10 @@ static void unmounted(struct container *container, const struct error *err)
 	}
 	if (!err || has_failed) {
 		container_free(container, !err);
-		if (is_awaited)
+		if (is_requested)
 			request_done(request, has_failed ? &request->failure : NULL);
-	} else if (is_awaited) {
-		stays(container, &failure);
+	} else if (is_requested) {
+		removal_failed(container, &failure);
 	}
 }
 
@@ -166,9 +166,9 @@ static void unmount_done(struct spawn *worker, const struct error *err)
 /* The next step of its removal, if it is time. */
 static void container_settle(struct container *container)
 {
-	struct process_table *table = container->setting->table;
-	const bool is_cut = container->is_awaited && table->request.cut;
-	const uint32_t deadline_ms = is_cut ? CUT_MS : table->settings->deadline_ms;
+	struct shared *shared = container->pod->shared;
+	const bool is_cancelled = container->is_requested && shared->request.cancel_reason;
+	const uint32_t deadline_ms = is_cancelled ? CANCELLED_MS : shared->settings->deadline_ms;
 	const struct child_unmount child = {
 		.mount_ns = container->mount_ns,
 		.chain = container->chain,
@@ -177,10 +177,10 @@ static void container_settle(struct container *container)
 	struct error err;
 	int rc;
 
-	if (!container->is_removed || container_state(container) < CONTAINER_UNMOUNTING)
+	if (!container->remove_when_empty || container_state(container) < CONTAINER_UNMOUNTING)
 		return;
-	if (container->is_awaited)
-		request_await(&table->request, &container->worker);
+	if (container->is_requested)
+		request_await(&shared->request, &container->worker);
 	if (spawn_is_busy(&container->worker))
 		return;
 	if (container->mount_ns < 0 && container->chain == 0) {
@@ -191,14 +191,14 @@ static void container_settle(struct container *container)
 	if (spawn_hangs(&container->worker))
 		rc = error_set(&err, EBUSY, "an earlier unmount still hangs in the kernel");
 	else
-		rc = work(container, child_unmount_main, &child, container->mount_ns, deadline_ms,
-			unmount_done, &err);
+		rc = container_work(container, child_unmount_main, &child, container->mount_ns,
+			deadline_ms, unmount_done, &err);
 	container->is_unmounting |= rc == 0;
 	if (rc == 0)
 		return;
 	/* Reported at once: a command may wait. Tried again if no command ever asks for it. */
 	if (container->init.id && !container->has_failed)
-		timer_set(table->loop, &container->retry, RETRY_MS_MAX);
+		timer_set(shared->loop, &container->retry, RETRY_MS_MAX);
 	unmounted(container, &err);
 }
 
@@ -208,23 +208,23 @@ static void removal_overdue(struct timer *timer)
 	struct container *container = request->waiter;
 	struct error err;
 
-	if (request->cut)
-		error_set(&err, ECANCELED, "%s", request->cut);
+	if (request->cancel_reason)
+		error_set(&err, ECANCELED, "%s", request->cancel_reason);
 	else
 		error_set(&err, EBUSY, "container '%s' has processes or unread output left",
 			container->id);
-	stays(container, &err);
+	removal_failed(container, &err);
 }
 
-void container_remove(struct container *container, bool is_awaited)
+void container_remove(struct container *container, bool is_requested)
 {
-	struct process_table *table = container->setting->table;
+	struct shared *shared = container->pod->shared;
 
-	container->is_removed = true;
-	container->is_awaited = is_awaited;
-	if (is_awaited) /* until it is empty; the child that unmounts has its own deadline */
-		request_await_until(
-			&table->request, table->settings->deadline_ms, removal_overdue, container);
+	container->remove_when_empty = true;
+	container->is_requested = is_requested;
+	if (is_requested) /* until it is empty; the child that unmounts has its own deadline */
+		request_await_until(&shared->request, shared->settings->deadline_ms,
+			removal_overdue, container);
 	container_settle(container);
 }
 
@@ -233,22 +233,21 @@ static void tree_removed(struct spawn *worker, const struct error *err)
 	struct container *container = list_entry(worker, struct container, worker);
 
 	(void)err;
-	timer_set(container->setting->table->loop, &container->retry, container->retry_ms);
+	timer_set(container->pod->shared->loop, &container->retry, container->retry_ms);
 }
 
 /* A child removes the cgroups that the container made: they may be many. 0: it runs; -1: no child was needed
  * or could be started. */
 static int remove_tree(struct container *container)
 {
-	const struct child_cgroup_remove tree = {
-		container->setting->cgroup, container->cgroup_name};
+	const struct child_cgroup_remove tree = {container->pod->cgroup, container->cgroup_name};
 	uint64_t below = 0;
 	struct error err;
 
 	cgroup_get_number(container->cgroup, "cgroup.stat", "nr_descendants ", &below, &err);
 	if (below == 0)
 		return -1;
-	return work(
+	return container_work(
 		container, child_cgroup_remove, &tree, tree.parent, TREE_MS, tree_removed, &err);
 }
 
@@ -263,13 +262,13 @@ static void remove_cgroup(struct container *container)
 	if (spawn_is_busy(&container->worker))
 		return;
 	if (container->cgroup >= 0 &&
-		cgroup_remove(container->setting->cgroup, container->cgroup_name, &err) < 0 &&
+		cgroup_remove(container->pod->cgroup, container->cgroup_name, &err) < 0 &&
 		err.code == EBUSY) {
 		if (!container->has_failed || container->retry_ms < RETRY_MS_MAX) {
 			if (container->retry_ms < RETRY_MS_MAX)
 				container->retry_ms = 2 * container->retry_ms + 1;
 			if (remove_tree(container) < 0)
-				timer_set(container->setting->table->loop, &container->retry,
+				timer_set(container->pod->shared->loop, &container->retry,
 					container->retry_ms);
 			return;
 		}
@@ -298,11 +297,11 @@ void container_kill(struct container *container)
 /* The request is done when nothing of it is left. */
 static void container_failed(struct container *container, const struct error *err)
 {
-	struct error *failure = &container->setting->table->request.failure;
+	struct error *failure = &container->pod->shared->request.failure;
 
 	*failure = *err;
 	error_wrap(failure, "container '%s'", container->id);
-	container->has_failed = container->is_removed = container->is_awaited = true;
+	container->has_failed = container->remove_when_empty = container->is_requested = true;
 	remove_cgroup(container);
 }
 
@@ -320,7 +319,7 @@ static void on_failed(struct process *process, const struct error *err)
 	}
 	free(process);
 	error_wrap(&named, "container '%s'", container->id);
-	request_done(&container->setting->table->request, &named);
+	request_done(&container->pod->shared->request, &named);
 	container_settle(container);
 }
 
@@ -369,7 +368,7 @@ static void on_finished(struct process *process)
 static int start_process(struct container *container, struct process *process,
 	struct process_plan *plan, struct error *err)
 {
-	const struct container_setting *setting = container->setting;
+	const struct pod_context *pod = container->pod;
 
 	process->owner = container;
 	process->container = container->id;
@@ -377,13 +376,13 @@ static int start_process(struct container *container, struct process *process,
 	process->on_reaped = on_reaped;
 	process->on_finished = on_finished;
 	plan->devpts = container->devpts;
-	plan->pid_ns = container->is_agent ? -1 : setting->pid_ns;
-	plan->child.uts_ns = container->is_agent ? -1 : setting->uts_ns;
-	plan->child.ipc_ns = container->is_agent ? -1 : setting->ipc_ns;
-	plan->child.hostname = setting->hostname;
-	plan->child.settings = setting->table->settings;
+	plan->pid_ns = container->is_agent ? -1 : pod->pid_ns;
+	plan->child.uts_ns = container->is_agent ? -1 : pod->uts_ns;
+	plan->child.ipc_ns = container->is_agent ? -1 : pod->ipc_ns;
+	plan->child.hostname = pod->hostname;
+	plan->child.settings = pod->shared->settings;
 	plan->child.cgroup = container->cgroup;
-	if (process_start(process, setting->table, plan, err) < 0)
+	if (process_start(process, pod->shared, plan, err) < 0)
 		return -1;
 	list_push_front(&container->processes, &process->node);
 	return 0;
@@ -431,13 +430,13 @@ int container_exec(struct container *container, const struct process_spec *spec,
 static int keep_spec(
 	struct container *container, const struct container_spec *spec, struct error *err)
 {
-	struct process_table *table = container->setting->table;
+	struct shared *shared = container->pod->shared;
 	const struct process_spec *process = &spec->process;
 	const struct capabilities_spec *capabilities = process->capabilities;
 	struct arena *arena = &container->arena;
 	bool complete;
 
-	arena_init(arena, KEPT_ARENAS_MAX - table->kept);
+	arena_init(arena, KEPT_ARENAS_MAX - shared->kept);
 	container->id = arena_strdup(arena, spec->id);
 	container->init.id = process->id ? arena_strdup(arena, process->id) : NULL;
 	container->envs = arena_calloc(arena, process->envs_count, sizeof(*container->envs));
@@ -450,14 +449,14 @@ static int keep_spec(
 		complete = env->env && env->value;
 	}
 	container->envs_count = process->envs_count;
-	if (!capabilities && table->settings->docker_caps)
+	if (!capabilities && shared->settings->docker_caps)
 		capabilities = &capabilities_docker;
 	if (capabilities) {
 		/* The names belong to the message. */
 		memcpy(container->described.sets, capabilities->sets, sizeof(capabilities->sets));
 		container->capabilities = &container->described;
 	}
-	table->kept += arena->used;
+	shared->kept += arena->used;
 	if (!complete)
 		error_set(err, ENOMEM, "the environments of all containers take more than %u bytes",
 			KEPT_ARENAS_MAX);
@@ -468,17 +467,17 @@ static int keep_spec(
 static int open_cgroup(
 	struct container *container, const struct constraints_spec *constraints, struct error *err)
 {
-	if (container->setting->cgroup < 0)
+	if (container->pod->cgroup < 0)
 		return 0;
 	/* With the prefix no id is the name of pod/init, or of a file of the kernel. */
 	format(container->cgroup_name, sizeof(container->cgroup_name), "c-%s", container->id);
-	container->cgroup = cgroup_create(container->setting->cgroup, container->cgroup_name, err);
+	container->cgroup = cgroup_create(container->pod->cgroup, container->cgroup_name, err);
 	if (container->cgroup < 0)
 		return -1;
 	return constraints ? cgroup_limits_container(container->cgroup, constraints, err) : 0;
 }
 
-static struct container *container_new(const struct container_setting *setting, struct error *err)
+static struct container *container_new(const struct pod_context *pod, struct error *err)
 {
 	struct container *container = calloc(1, sizeof(*container));
 
@@ -486,7 +485,7 @@ static struct container *container_new(const struct container_setting *setting, 
 		error_memory(err);
 		return NULL;
 	}
-	container->setting = setting;
+	container->pod = pod;
 	container->mount_ns = container->devpts = container->cgroup = -1;
 	timer_init(&container->retry, retry_due);
 	list_init(&container->node);
@@ -496,13 +495,13 @@ static struct container *container_new(const struct container_setting *setting, 
 
 static int start_init(struct container *container, struct error *err)
 {
-	const struct container_setting *setting = container->setting;
-	const struct settings *settings = setting->table->settings;
+	const struct pod_context *pod = container->pod;
+	const struct settings *settings = pod->shared->settings;
 	const struct container_spec *spec = container->spec;
 	/* Less than the deadline, so that the ERROR names the disk that did not come. */
 	const uint32_t deadline_ms = settings->deadline_ms - settings->deadline_ms / 8;
 	struct process_spec described = spec->process;
-	int *filter = setting->device_filter;
+	int *filter = pod->device_filter;
 	char path[PATH_MAX];
 	struct process_plan plan = {
 		.spec = &described,
@@ -548,12 +547,12 @@ static void ports_opened(struct spawn *worker, const struct error *err)
 		container_failed(container, err ? err : &failure);
 }
 
-struct container *container_start(const struct container_setting *setting,
-	const struct container_spec *spec, struct error *err)
+struct container *container_start(
+	const struct pod_context *pod, const struct container_spec *spec, struct error *err)
 {
-	struct container *container = container_new(setting, err);
-	struct process_table *table = setting->table;
-	struct child_ports ports = {.lists = setting->lists, .container = spec};
+	struct container *container = container_new(pod, err);
+	struct shared *shared = pod->shared;
+	struct child_ports ports = {.lists = pod->lists, .container = spec};
 	int rc;
 
 	if (!container)
@@ -564,14 +563,14 @@ struct container *container_start(const struct container_setting *setting,
 		goto fail;
 	container->spec = spec;
 	/* runV never removes a container; a cc host, which gives the process no id, does. */
-	container->is_removed = container->init.id;
-	if (setting->lists && spec->ports_count > 0) {
+	container->remove_when_empty = container->init.id;
+	if (pod->lists && spec->ports_count > 0) {
 		/* Before its first process, and not by it: containers can see what is in the pod's
 		 * PID namespace, and must not see the program iptables. */
-		container->chain = ports.chain = ++table->chains;
-		request_await(&table->request, &container->worker);
-		rc = work(container, child_portmap_open, &ports, -1, table->settings->deadline_ms,
-			ports_opened, err);
+		container->chain = ports.chain = ++shared->chains;
+		request_await(&shared->request, &container->worker);
+		rc = container_work(container, child_portmap_open, &ports, -1,
+			shared->settings->deadline_ms, ports_opened, err);
 	} else {
 		rc = start_init(container, err);
 	}
@@ -584,9 +583,9 @@ fail:
 	return NULL;
 }
 
-struct container *container_open_agent(const struct container_setting *setting, struct error *err)
+struct container *container_open_agent(const struct pod_context *pod, struct error *err)
 {
-	struct container *container = container_new(setting, err);
+	struct container *container = container_new(pod, err);
 
 	if (!container)
 		return NULL;

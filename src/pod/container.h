@@ -8,8 +8,8 @@
 #define CONTAINER_AGENT "hyperstart"
 
 /* What a pod gives each of its containers. */
-struct container_setting {
-	struct process_table *table;
+struct pod_context {
+	struct shared *shared;
 	const char *hostname; /* all borrowed from the pod */
 	int pid_ns, uts_ns, ipc_ns;
 	int cgroup;         /* the pod's; -1: no cgroups */
@@ -31,7 +31,7 @@ enum container_state {
 
 struct container {
 	struct list node; /* in containers->list */
-	const struct container_setting *setting;
+	const struct pod_context *pod;
 	struct arena arena; /* owned: ids and envs */
 	const char *id;
 	struct env_spec *envs;
@@ -45,26 +45,26 @@ struct container {
 	uint64_t oom_kills;                /* in it, logged so far */
 	unsigned chain;                    /* of the packet filter, for its ports; 0: none */
 	const struct container_spec *spec; /* borrowed from the message until it has started */
-	struct spawn worker;   /* opens its ports; removes cgroups; closes ports and unmounts */
-	struct timer retry;    /* the next try of a step of its removal … */
-	uint32_t retry_ms;     /* … and the last delay between two tries to remove the cgroup */
-	bool is_agent;         /* the agent's own place: there is no first process */
-	bool has_failed;       /* to start: request.failure is why */
-	bool is_removed;       /* to be removed as soon as it is empty … */
-	bool is_awaited;       /* … and then the request is done */
-	bool is_unmounting;    /* a child has begun to: its root must not be used any more */
-	struct process init;   /* the first one; with an id, the container is removed after it */
+	struct spawn worker;    /* opens its ports; removes cgroups; closes ports and unmounts */
+	struct timer retry;     /* the next try of a step of its removal … */
+	uint32_t retry_ms;      /* … and the last delay between two tries to remove the cgroup */
+	bool is_agent;          /* the agent's own place: there is no first process */
+	bool has_failed;        /* to start: request.failure is why */
+	bool remove_when_empty; /* to be removed as soon as it is empty … */
+	bool is_requested;      /* … and then the request is done */
+	bool is_unmounting;     /* a child has begun to: its root must not be used any more */
+	struct process init;    /* the first one; with an id, the container is removed after it */
 	struct list processes; /* struct process, the youngest first; until their end is reported */
 };
 
 /* Returns a container whose first process is being set up: the request is done when its program runs, or
  * when it has failed and nothing of it is left. Or NULL with err. */
-struct container *container_start(const struct container_setting *setting,
-	const struct container_spec *spec, struct error *err);
+struct container *container_start(
+	const struct pod_context *pod, const struct container_spec *spec, struct error *err);
 
 /* The container CONTAINER_AGENT: processes in the agent's own namespaces and root, a cgroup of their
  * own. NULL with err. */
-struct container *container_open_agent(const struct container_setting *setting, struct error *err);
+struct container *container_open_agent(const struct pod_context *pod, struct error *err);
 
 /* Another process in it. 0: the request is done when its program runs or has failed; or -1 with err. */
 int container_exec(struct container *container, const struct process_spec *spec, struct error *err);
@@ -85,7 +85,7 @@ void container_kill(struct container *container);
 
 /* As soon as it is empty, a child unmounts what is mounted in it, and it is freed. When it is awaited, the
  * request is done then; if it cannot be removed in time it stays, and the request fails. */
-void container_remove(struct container *container, bool is_awaited);
+void container_remove(struct container *container, bool is_requested);
 
 /* Removes it from its list and frees it. Only when it has no process and no child. What is mounted in it
  * was unmounted by a child, or stays mounted: the agent itself does not wait for disks. */

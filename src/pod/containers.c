@@ -10,9 +10,9 @@
 #include <signal.h>
 #include <string.h>
 
-void containers_init(struct containers *containers, const struct container_setting *setting)
+void containers_init(struct containers *containers, const struct pod_context *pod)
 {
-	*containers = (struct containers){.setting = setting};
+	*containers = (struct containers){.pod = pod};
 	list_init(&containers->list);
 }
 
@@ -47,7 +47,7 @@ static int begin(
 	struct containers *containers, const struct container_spec *spec, struct error *err)
 {
 	const size_t count = list_length(&containers->list);
-	const char *cut = containers->setting->table->request.cut;
+	const char *reason = containers->pod->shared->request.cancel_reason;
 	struct container *container;
 
 	if (strcmp(spec->id, CONTAINER_AGENT) == 0)
@@ -57,9 +57,9 @@ static int begin(
 	if (count >= CONTAINERS_MAX)
 		return error_set(
 			err, EAGAIN, "container '%s': there are %zu already", spec->id, count);
-	if (cut)
-		return error_set(err, ECANCELED, "container '%s': %s", spec->id, cut);
-	container = container_start(containers->setting, spec, err);
+	if (reason)
+		return error_set(err, ECANCELED, "container '%s': %s", spec->id, reason);
+	container = container_start(containers->pod, spec, err);
 	if (!container)
 		return -1;
 	list_push_back(&containers->list, &container->node);
@@ -70,7 +70,7 @@ static int begin(
 static void start_replacement(void *context, const struct error *err)
 {
 	struct containers *containers = context;
-	struct request *request = &containers->setting->table->request;
+	struct request *request = &containers->pod->shared->request;
 	struct error failure;
 
 	request->next = containers->next;
@@ -84,7 +84,7 @@ static void start_replacement(void *context, const struct error *err)
 int containers_start(
 	struct containers *containers, const struct container_spec *spec, struct error *err)
 {
-	struct request *request = &containers->setting->table->request;
+	struct request *request = &containers->pod->shared->request;
 	struct container *gone = find(containers, spec->id, true);
 
 	if (!containers->are_open)
@@ -122,7 +122,7 @@ int containers_exec(struct containers *containers, const struct exec_spec *spec,
 	/* The container `hyperstart` is made on first use. */
 	if (strcmp(spec->container, CONTAINER_AGENT) == 0 &&
 		!find(containers, CONTAINER_AGENT, false)) {
-		container = container_open_agent(containers->setting, err);
+		container = container_open_agent(containers->pod, err);
 		if (!container)
 			return -1;
 		list_push_back(&containers->list, &container->node);
@@ -139,7 +139,7 @@ void containers_terminate(struct containers *containers, bool is_signalled)
 	list_for_each (it, after, &containers->list) {
 		struct container *container = list_entry(it, struct container, node);
 
-		container->is_removed = false; /* what is left then is unmounted all at once */
+		container->remove_when_empty = false; /* what is left is unmounted at once */
 		if (!is_signalled)
 			container_signal(container, SIGTERM, true);
 	}

@@ -7,8 +7,8 @@
 
 struct containers {
 	struct list list;
-	const struct container_setting *setting; /* borrowed from the pod */
-	bool are_open;                           /* commands may start and remove some */
+	const struct pod_context *pod; /* borrowed from the pod */
+	bool are_open;                 /* commands may start and remove some */
 	/* The next container, which waits for the removal of one with the same id; borrowed … */
 	const struct container_spec *replacement;
 	void (*next)(
@@ -17,7 +17,7 @@ struct containers {
 };
 
 /* Closed: none can start before the pod has its namespaces. */
-void containers_init(struct containers *containers, const struct container_setting *setting);
+void containers_init(struct containers *containers, const struct pod_context *pod);
 
 /* These begin something. 0: the request will be done, and the spec must stay until then; or -1 with err,
  * and nothing has changed. */

@@ -27,27 +27,28 @@
 #define KILL_MS   4000 /* from SIGKILL until no process is left; runV waits 10 s for all of it */
 #define REPORT_MS 1000 /* then, for ends that nobody reads */
 
-static void patience_over(struct timer *timer)
+static void state_overdue(struct timer *timer)
 {
-	struct pod *pod = list_entry(timer, struct pod, patience);
+	struct pod *pod = list_entry(timer, struct pod, overdue);
 
-	pod->is_impatient = true;
+	pod->is_overdue = true;
 }
 
-void pod_init(struct pod *pod, struct process_table *table)
+void pod_init(struct pod *pod, struct shared *shared)
 {
-	const char *path = table->settings->cgroup_dir;
+	const char *path = shared->settings->cgroup_dir;
 
 	*pod = (struct pod){
-		.setting = {.table = table, .pid_ns = -1, .uts_ns = -1, .ipc_ns = -1, .cgroup = -1},
+		.context =
+			{.shared = shared, .pid_ns = -1, .uts_ns = -1, .ipc_ns = -1, .cgroup = -1},
 		.cgroup_parent = path ? open(path, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1,
 		.device_filter = DEVICE_FILTER_UNTRIED,
 	};
 	if (path && pod->cgroup_parent < 0)
 		log_warn("pod: no cgroups: cannot open '%s'", path);
-	pod->setting.device_filter = &pod->device_filter;
-	timer_init(&pod->patience, patience_over);
-	containers_init(&pod->containers, &pod->setting);
+	pod->context.device_filter = &pod->device_filter;
+	timer_init(&pod->overdue, state_overdue);
+	containers_init(&pod->containers, &pod->context);
 }
 
 /* Releases all that the agent itself holds of a pod. */
@@ -55,19 +56,19 @@ static void pod_clear(struct pod *pod)
 {
 	struct error err;
 
-	fd_close(&pod->setting.pid_ns);
-	fd_close(&pod->setting.uts_ns);
-	fd_close(&pod->setting.ipc_ns);
-	if (pod->setting.cgroup >= 0 &&
-		(cgroup_remove(pod->setting.cgroup, "init", &err) < 0 ||
+	fd_close(&pod->context.pid_ns);
+	fd_close(&pod->context.uts_ns);
+	fd_close(&pod->context.ipc_ns);
+	if (pod->context.cgroup >= 0 &&
+		(cgroup_remove(pod->context.cgroup, "init", &err) < 0 ||
 			cgroup_remove(pod->cgroup_parent, "pod", &err) < 0))
 		log_warn("pod: %s", err.text);
-	fd_close(&pod->setting.cgroup);
-	free(pod->before);
-	pod->before = NULL;
+	fd_close(&pod->context.cgroup);
+	free(pod->network_undo);
+	pod->network_undo = NULL;
 	arena_free(&pod->arena);
-	pod->setting.hostname = NULL;
-	pod->setting.lists = NULL;
+	pod->context.hostname = NULL;
+	pod->context.lists = NULL;
 	pod->spec = NULL;
 	pod->state = POD_NONE;
 }
@@ -76,11 +77,11 @@ static struct child_pod describe(const struct pod *pod)
 {
 	return (struct child_pod){
 		.spec = pod->spec,
-		.settings = pod->setting.table->settings,
+		.settings = pod->context.shared->settings,
 		.cgroup_parent = pod->cgroup_parent,
-		.cgroup = pod->setting.cgroup,
+		.cgroup = pod->context.cgroup,
 		.cgroup_leaf = -1,
-		.before = pod->before,
+		.network_undo = pod->network_undo,
 	};
 }
 
@@ -91,11 +92,11 @@ static bool init_is_alive(const struct pod *pod)
 	return pod->init.pid > 0 && !pod->init.reaped;
 }
 
-static void be_patient(struct pod *pod, enum pod_state state, uint64_t ms)
+static void pod_enter(struct pod *pod, enum pod_state state, uint64_t ms)
 {
 	pod->state = state;
-	pod->is_impatient = false;
-	timer_set(pod->setting.table->loop, &pod->patience, ms);
+	pod->is_overdue = false;
+	timer_set(pod->context.shared->loop, &pod->overdue, ms);
 }
 
 static void kill_all(struct pod *pod)
@@ -105,16 +106,16 @@ static void kill_all(struct pod *pod)
 	if (init_is_alive(pod))
 		spawn_signal(&pod->init, SIGKILL);
 	spawn_cancel(&pod->worker, "the pod ends");
-	be_patient(pod, POD_KILLING, KILL_MS);
+	pod_enter(pod, POD_KILLING, KILL_MS);
 }
 
 /* A start that failed ends as a pod does; then the reply says why. */
 static void start_failed(struct pod *pod, const struct error *err)
 {
-	struct request *request = &pod->setting.table->request;
+	struct request *request = &pod->context.shared->request;
 
 	request->next = NULL;
-	request->child = NULL; /* a cut must not kill the worker that releases */
+	request->child = NULL; /* a cancellation must not kill the worker that releases */
 	request->failure = *err;
 	pod->has_failed = true;
 	kill_all(pod);
@@ -122,9 +123,9 @@ static void start_failed(struct pod *pod, const struct error *err)
 
 static void released(struct pod *pod, const struct error *err)
 {
-	struct request *request = &pod->setting.table->request;
+	struct request *request = &pod->context.shared->request;
 
-	timer_cancel(&pod->patience);
+	timer_cancel(&pod->overdue);
 	if (err)
 		log_error("pod: release: %s", err->text);
 	containers_forget(&pod->containers, !err);
@@ -166,14 +167,14 @@ static void release(struct pod *pod)
 	child.mount_ns_count = count;
 	pod->written = writeback_count();
 	pod->release_until_ms = clock_now() + WRITEBACK_MS_MAX;
-	be_patient(pod, POD_RELEASING, WRITEBACK_STEP_MS);
-	if (spawn_fork(pod->setting.table->spawner, &pod->worker, &plan, &err) < 0)
+	pod_enter(pod, POD_RELEASING, WRITEBACK_STEP_MS);
+	if (spawn_fork(pod->context.shared->spawner, &pod->worker, &plan, &err) < 0)
 		released(pod, &err);
 }
 
 void pod_destroy(struct pod *pod)
 {
-	const struct child_cgroup_signal signal = {pod->setting.cgroup, SIGTERM};
+	const struct child_cgroup_signal signal = {pod->context.cgroup, SIGTERM};
 	const struct spawn_plan plan = {
 		.pid_ns = -1,
 		.entry = child_cgroup_signal,
@@ -187,18 +188,18 @@ void pod_destroy(struct pod *pod)
 
 	if (pod->state != POD_RUNNING) {
 		pod->state = POD_DESTROYED;
-		request_done(&pod->setting.table->request, NULL);
+		request_done(&pod->context.shared->request, NULL);
 		return;
 	}
 	/* A worker sends it to all processes in the cgroup; without one the agent sends it to its own
 	 * children. The pod's init gets it, too, and ignores it. */
 	if (is_signalled && containers_state(&pod->containers) == CONTAINER_RUNNING &&
-		spawn_fork(pod->setting.table->spawner, &pod->worker, &plan, &err) < 0) {
+		spawn_fork(pod->context.shared->spawner, &pod->worker, &plan, &err) < 0) {
 		log_warn("pod: SIGTERM: %s", err.text);
 		is_signalled = false;
 	}
 	containers_terminate(&pod->containers, is_signalled);
-	be_patient(pod, POD_TERMINATING, TERM_MS);
+	pod_enter(pod, POD_TERMINATING, TERM_MS);
 }
 
 void pod_pump(struct pod *pod)
@@ -207,29 +208,29 @@ void pod_pump(struct pod *pod)
 	uint64_t written;
 
 	if (pod->state == POD_TERMINATING &&
-		(pod->is_impatient || containers_state(&pod->containers) > CONTAINER_RUNNING))
+		(pod->is_overdue || containers_state(&pod->containers) > CONTAINER_RUNNING))
 		kill_all(pod);
 	if (pod->state == POD_KILLING &&
-		(pod->is_impatient ||
+		(pod->is_overdue ||
 			(!init_is_alive(pod) && !spawn_is_busy(&pod->worker) &&
 				containers_state(&pod->containers) >= CONTAINER_REPORTING))) {
-		if (pod->is_impatient)
+		if (pod->is_overdue)
 			log_warn("pod: processes are left after SIGKILL");
-		be_patient(pod, POD_REPORTING, REPORT_MS);
+		pod_enter(pod, POD_REPORTING, REPORT_MS);
 	}
 	if (pod->state == POD_REPORTING &&
-		(pod->is_impatient || containers_state(&pod->containers) == CONTAINER_FINISHED)) {
-		if (pod->is_impatient)
+		(pod->is_overdue || containers_state(&pod->containers) == CONTAINER_FINISHED)) {
+		if (pod->is_overdue)
 			log_warn("pod: nobody reads how its processes ended");
 		release(pod);
 	}
-	if (pod->state == POD_RELEASING && pod->is_impatient) {
+	if (pod->state == POD_RELEASING && pod->is_overdue) {
 		/* After the ACK cc's host stops QEMU, so all data must be on disk by then: the wait ends only
 		 * when the kernel has written nothing for one step. */
 		written = pod->written;
 		pod->written = writeback_count();
 		if (pod->written != written && clock_now() < pod->release_until_ms) {
-			be_patient(pod, POD_RELEASING, WRITEBACK_STEP_MS);
+			pod_enter(pod, POD_RELEASING, WRITEBACK_STEP_MS);
 		} else {
 			error_set(&err, ETIMEDOUT, "not done in time");
 			released(pod, &err);
@@ -245,9 +246,9 @@ static int open_namespaces(struct pod *pod, struct error *err)
 		const char *name;
 		int *fd;
 	} namespaces[] = {
-		{"pid", &pod->setting.pid_ns},
-		{"uts", &pod->setting.uts_ns},
-		{"ipc", &pod->setting.ipc_ns},
+		{"pid", &pod->context.pid_ns},
+		{"uts", &pod->context.uts_ns},
+		{"ipc", &pod->context.ipc_ns},
 	};
 	char path[64];
 
@@ -266,14 +267,14 @@ static int open_namespaces(struct pod *pod, struct error *err)
 static void start_next(void *context, const struct error *err)
 {
 	struct pod *pod = context;
-	struct request *request = &pod->setting.table->request;
+	struct request *request = &pod->context.shared->request;
 	const struct pod_spec *spec = pod->spec;
 	struct error failure;
 
 	if (err) {
 		start_failed(pod, err);
-	} else if (request->cut) {
-		error_set(&failure, ECANCELED, "%s", request->cut);
+	} else if (request->cancel_reason) {
+		error_set(&failure, ECANCELED, "%s", request->cancel_reason);
 		start_failed(pod, &failure);
 	} else if (pod->filled < spec->containers_count) {
 		pod->state = POD_FILLING;
@@ -285,8 +286,8 @@ static void start_next(void *context, const struct error *err)
 	} else {
 		pod->state = POD_RUNNING;
 		pod->spec = NULL;
-		free(pod->before);
-		pod->before = NULL;
+		free(pod->network_undo);
+		pod->network_undo = NULL;
 		log_info("pod: started");
 		request->next = NULL;
 		request_done(request, NULL);
@@ -311,7 +312,7 @@ static void init_changed(struct spawn *spawn)
 			start_failed(pod, &err);
 		} else if (pod->state > POD_STARTING && pod->state < POD_KILLING) {
 			/* From KILLING on the agent itself has killed it. */
-			log_error("pod: its init is gone, by signal %d", spawn->status & 0x7f);
+			log_error("pod: its init was killed by signal %d", spawn->status & 0x7f);
 		}
 		spawn_forget_report(spawn);
 	}
@@ -319,7 +320,7 @@ static void init_changed(struct spawn *spawn)
 
 static int fork_init(struct pod *pod, struct error *err)
 {
-	struct process_table *table = pod->setting.table;
+	struct shared *shared = pod->context.shared;
 	struct child_pod child = describe(pod);
 	const struct spawn_plan plan = {
 		.pid_ns = -1,
@@ -328,18 +329,18 @@ static int fork_init(struct pod *pod, struct error *err)
 		.argument = &child,
 		.keep = &child.cgroup_leaf,
 		.keep_count = 1,
-		.deadline_ms = table->settings->deadline_ms,
+		.deadline_ms = shared->settings->deadline_ms,
 		.changed = init_changed,
 	};
 	int rc;
 
-	if (pod->setting.cgroup >= 0) {
-		child.cgroup_leaf = cgroup_create(pod->setting.cgroup, "init", err);
+	if (pod->context.cgroup >= 0) {
+		child.cgroup_leaf = cgroup_create(pod->context.cgroup, "init", err);
 		if (child.cgroup_leaf < 0)
 			return -1;
 	}
-	request_await(&table->request, &pod->init);
-	rc = spawn_fork(table->spawner, &pod->init, &plan, err);
+	request_await(&shared->request, &pod->init);
+	rc = spawn_fork(shared->spawner, &pod->init, &plan, err);
 	fd_close(&child.cgroup_leaf);
 	return rc;
 }
@@ -367,14 +368,14 @@ static int keep_spec(struct pod *pod, const struct pod_spec *spec, struct error 
 	struct arena *arena = &pod->arena;
 
 	arena_init(arena, MESSAGE_MAX);
-	pod->setting.hostname = arena_strdup(arena, hostname);
-	if (!pod->setting.hostname)
+	pod->context.hostname = arena_strdup(arena, hostname);
+	if (!pod->context.hostname)
 		return error_memory(err);
 	if (!spec->white_lists)
 		return 0;
 	pod->lists.internal = copy_list(spec->white_lists->internal, arena);
 	pod->lists.external = copy_list(spec->white_lists->external, arena);
-	pod->setting.lists = &pod->lists;
+	pod->context.lists = &pod->lists;
 	return pod->lists.internal && pod->lists.external ? 0 : error_memory(err);
 }
 
@@ -384,7 +385,7 @@ static void prepared(struct spawn *worker, const struct error *err)
 	struct error failure;
 	size_t length;
 
-	pod->before = spawn_take_result(worker, &length);
+	pod->network_undo = spawn_take_result(worker, &length);
 	pod->state = POD_STARTING;
 	if (err)
 		start_failed(pod, err);
@@ -396,7 +397,7 @@ static void prepared(struct spawn *worker, const struct error *err)
 
 int pod_start(struct pod *pod, const struct pod_spec *spec, struct error *err)
 {
-	struct process_table *table = pod->setting.table;
+	struct shared *shared = pod->context.shared;
 	struct child_pod child;
 	int keep[2];
 	const struct spawn_plan plan = {
@@ -405,7 +406,7 @@ int pod_start(struct pod *pod, const struct pod_spec *spec, struct error *err)
 		.argument = &child,
 		.keep = keep,
 		.keep_count = COUNT(keep),
-		.deadline_ms = table->settings->deadline_ms,
+		.deadline_ms = shared->settings->deadline_ms,
 		.done = prepared,
 	};
 
@@ -415,21 +416,21 @@ int pod_start(struct pod *pod, const struct pod_spec *spec, struct error *err)
 		return error_set(err, EBUSY, "an earlier pod still hangs in the kernel");
 	pod->spec = spec;
 	pod->has_failed = false;
-	table->begun_ms = clock_now();
+	shared->begun_ms = clock_now();
 	pod->filled = 0;
 	pod->init.pid = 0;
 	if (keep_spec(pod, spec, err) < 0)
 		goto fail;
 	if (pod->cgroup_parent >= 0) {
-		pod->setting.cgroup = cgroup_create(pod->cgroup_parent, "pod", err);
-		if (pod->setting.cgroup < 0)
+		pod->context.cgroup = cgroup_create(pod->cgroup_parent, "pod", err);
+		if (pod->context.cgroup < 0)
 			goto fail;
 	}
 	child = describe(pod);
 	keep[0] = child.cgroup_parent;
 	keep[1] = child.cgroup;
-	request_await(&table->request, &pod->worker);
-	if (spawn_fork(table->spawner, &pod->worker, &plan, err) < 0)
+	request_await(&shared->request, &pod->worker);
+	if (spawn_fork(shared->spawner, &pod->worker, &plan, err) < 0)
 		goto fail;
 	pod->state = POD_PREPARING;
 	return 0;

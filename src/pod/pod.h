@@ -20,25 +20,25 @@ enum pod_state {
 
 struct pod {
 	enum pod_state state;
-	struct container_setting setting; /* the namespace fds are owned */
-	struct spawn worker;              /* prepares, sends SIGTERM to all, releases */
-	int cgroup_parent;                /* owned: the agent's; -1: no cgroups */
-	struct arena arena;               /* owned: hostname, white lists */
-	struct white_lists_spec lists;    /* in the arena */
+	struct pod_context context;    /* the namespace fds are owned */
+	struct spawn worker;           /* prepares, sends SIGTERM to all, releases */
+	int cgroup_parent;             /* owned: the agent's; -1: no cgroups */
+	struct arena arena;            /* owned: hostname, white lists */
+	struct white_lists_spec lists; /* in the arena */
 	struct containers containers;
 	int device_filter; /* owned: see container.c */
 	struct spawn init;
-	struct timer patience;     /* limits the present state, from TERMINATING on … */
-	bool is_impatient;         /* … and has fired */
+	struct timer overdue;      /* limits the present state, from TERMINATING on … */
+	bool is_overdue;           /* … and has fired */
 	uint64_t written;          /* RELEASING: writeback_count() so far … */
 	uint64_t release_until_ms; /* … and how long at most it may grow */
 	bool has_failed;           /* it ends because its start failed: request.failure */
-	uint8_t *before; /* owned: what undoes the changes of the network, until RUNNING; or NULL */
+	uint8_t *network_undo;     /* owned: undoes the changes of the network; NULL once RUNNING */
 	const struct pod_spec *spec; /* borrowed from the message until RUNNING */
 	size_t filled;               /* how many of its containers were started */
 };
 
-void pod_init(struct pod *pod, struct process_table *table);
+void pod_init(struct pod *pod, struct shared *shared);
 
 /* 0: the request will be done; or -1 with err, and nothing has changed. The spec must stay until then. */
 int pod_start(struct pod *pod, const struct pod_spec *spec, struct error *err);

@@ -11,7 +11,7 @@
  *     all of that has left         REPORTED, and the owner is called
  *
  * A step may need room in a queue, or bytes to have left it; from REAPED to REPORTED the process is in
- * table->ending, and is settled before every sleep. stdin is routed as soon as the command is taken, not
+ * shared->ending, and is settled before every sleep. stdin is routed as soon as the command is taken, not
  * from STARTED: a host sends it right behind the command. Outputs are not read before STARTED, so no
  * byte of a process precedes the ACK of its command.
  */
@@ -64,7 +64,7 @@ bool process_is_running(const struct process *process)
 
 static void process_settle(struct process *process)
 {
-	struct process_table *table = process->table;
+	struct shared *shared = process->shared;
 	int code;
 
 	if (!process_is(process, PROCESS_REAPED) || !process_is(process, PROCESS_OUT_CLOSED) ||
@@ -72,59 +72,59 @@ static void process_settle(struct process *process)
 		return;
 	code = spawn_exit_code(&process->spawn);
 	if (!process_is(process, PROCESS_EOF_QUEUED)) {
-		if (!mux_put_end(table->mux, process->stdio_seq, process->id ? -1 : code))
+		if (!mux_put_end(shared->mux, process->stdio_seq, process->id ? -1 : code))
 			return;
-		process->eof_mark = mux_mark(table->mux);
+		process->eof_mark = mux_mark(shared->mux);
 		process_set(process, PROCESS_EOF_QUEUED);
 	}
 	if (process->id && !process_is(process, PROCESS_EVENT_QUEUED)) {
 		/* runv pairs the event with the end of the stream: the EOF must be out first. */
-		if (!mux_has_sent(table->mux, process->eof_mark) ||
-			!control_event(table->control, process->container, process->id, code,
+		if (!mux_has_sent(shared->mux, process->eof_mark) ||
+			!control_event(shared->control, process->container, process->id, code,
 				&process->event_mark))
 			return;
 		process_set(process, PROCESS_EVENT_QUEUED);
 	}
-	if (process->id && !control_has_sent(table->control, process->event_mark))
+	if (process->id && !control_has_sent(shared->control, process->event_mark))
 		return;
 	process_set(process, PROCESS_REPORTED);
 	list_remove(&process->ending);
-	table->count--;
+	shared->count--;
 	process->on_finished(process);
 }
 
 /* A background process with the same pipe may have read the bytes that an output still waits for. */
 static void last_calls_due(struct timer *timer)
 {
-	struct process_table *table = list_entry(timer, struct process_table, last_calls);
+	struct shared *shared = list_entry(timer, struct shared, last_calls);
 	bool open = false;
 
-	list_for_each (it, after, &table->ending) {
+	list_for_each (it, after, &shared->ending) {
 		struct process *process = list_entry(it, struct process, ending);
 
 		open |= output_look_again(&process->out);
 		open |= output_look_again(&process->err);
 	}
 	if (open)
-		timer_set(table->loop, timer, LAST_CALL_MS);
+		timer_set(shared->loop, timer, LAST_CALL_MS);
 }
 
-void process_table_init(struct process_table *table)
+void shared_init(struct shared *shared)
 {
-	request_init(&table->request, table->control, table->loop);
-	list_init(&table->ending);
-	timer_init(&table->last_calls, last_calls_due);
+	request_init(&shared->request, shared->control, shared->loop);
+	list_init(&shared->ending);
+	timer_init(&shared->last_calls, last_calls_due);
 }
 
-void process_table_pump(struct process_table *table)
+void shared_pump(struct shared *shared)
 {
-	list_for_each (it, after, &table->ending)
+	list_for_each (it, after, &shared->ending)
 		process_settle(list_entry(it, struct process, ending));
 }
 
-void process_table_retell(struct process_table *table)
+void shared_resend_events(struct shared *shared)
 {
-	list_for_each (it, after, &table->ending)
+	list_for_each (it, after, &shared->ending)
 		list_entry(it, struct process, ending)->facts &= ~(1u << PROCESS_EVENT_QUEUED);
 }
 
@@ -140,20 +140,20 @@ static void err_closed(struct output *output)
 
 static void slave_close(struct process *process)
 {
-	watch_close(process->table->mux->watch, process->container, &process->slave);
+	watch_close(process->shared->mux->watch, process->container, &process->slave);
 }
 
 static void process_reaped(struct process *process)
 {
 	process_set(process, PROCESS_REAPED);
-	list_push_back(&process->table->ending, &process->ending);
+	list_push_back(&process->shared->ending, &process->ending);
 	input_close(&process->in);
 	slave_close(process);
 	process->on_reaped(process);
 	output_last_call(&process->out);
 	output_last_call(&process->err);
-	if (list_is_empty(&process->table->last_calls.node))
-		timer_set(process->table->loop, &process->table->last_calls, LAST_CALL_MS);
+	if (list_is_empty(&process->shared->last_calls.node))
+		timer_set(process->shared->loop, &process->shared->last_calls, LAST_CALL_MS);
 }
 
 static void close_streams(struct process *process)
@@ -167,7 +167,7 @@ static void close_streams(struct process *process)
 static void process_changed(struct spawn *spawn)
 {
 	struct process *process = list_entry(spawn, struct process, spawn);
-	struct process_table *table = process->table;
+	struct shared *shared = process->shared;
 	struct error err;
 
 	if (process_is(process, PROCESS_STARTED)) {
@@ -177,19 +177,19 @@ static void process_changed(struct spawn *spawn)
 		spawn_forget_report(spawn);
 		output_start(&process->out);
 		output_start(&process->err);
-		if (table->begun_ms)
+		if (shared->begun_ms)
 			log_info("pod: ms since the kernel began: STARTPOD %llu, first execve %llu",
-				(unsigned long long)table->begun_ms,
+				(unsigned long long)shared->begun_ms,
 				(unsigned long long)clock_now());
-		table->begun_ms = 0;
-		request_done(&table->request, NULL);
+		shared->begun_ms = 0;
+		request_done(&shared->request, NULL);
 		if (spawn->reaped)
 			process_reaped(process);
 	} else if (spawn_is_reported(spawn) && spawn->reaped) {
 		spawn_error(spawn, &err);
 		spawn_forget_report(spawn);
 		close_streams(process);
-		table->count--;
+		shared->count--;
 		process->on_failed(process, &err);
 	}
 }
@@ -278,7 +278,7 @@ static void close_all(int fds[3])
 static int open_streams(
 	struct process *process, const struct process_spec *spec, int ours[3], struct error *err)
 {
-	struct mux *mux = process->table->mux;
+	struct mux *mux = process->shared->mux;
 
 	input_open(&process->in, mux, spec->stdio_seq, ours[0], spec->terminal);
 	process->in.container = process->container;
@@ -308,13 +308,13 @@ static void log_missing_capabilities(
 		missing &= ~capability_own();
 	for (int i = 0; missing >> i; i++)
 		if (missing >> i & 1)
-			log_info("process %s/%s: CAP_%s is not to be had: skipped",
+			log_info("process %s/%s: CAP_%s cannot be granted: skipped",
 				process->container, process->id ? process->id : "-",
 				capability_name(i));
 }
 
-int process_start(struct process *process, struct process_table *table,
-	const struct process_plan *plan, struct error *err)
+int process_start(struct process *process, struct shared *shared, const struct process_plan *plan,
+	struct error *err)
 {
 	struct child_exec child = plan->child;
 	int ours[3] = {-1, -1, -1};
@@ -322,13 +322,13 @@ int process_start(struct process *process, struct process_table *table,
 
 	child.process = plan->spec;
 	child.stdio[0] = child.stdio[1] = child.stdio[2] = -1;
-	process->table = table;
+	process->shared = shared;
 	process->stdio_seq = plan->spec->stdio_seq;
 	process->terminal = plan->spec->terminal;
 	process->slave = -1;
 	list_init(&process->ending);
 	log_missing_capabilities(process, plan->spec->capabilities);
-	if (table->count >= PROCESSES_MAX)
+	if (shared->count >= PROCESSES_MAX)
 		return error_set(err, EAGAIN, "too many processes: %u", PROCESSES_MAX);
 	if (open_stdio(process, plan, ours, &child, err) < 0) {
 		close_all(ours);
@@ -344,15 +344,15 @@ int process_start(struct process *process, struct process_table *table,
 			.argument = &child,
 			.keep = keep,
 			.keep_count = COUNT(keep),
-			.deadline_ms = table->settings->deadline_ms,
+			.deadline_ms = shared->settings->deadline_ms,
 			.changed = process_changed,
 		};
 
 		child.terminal = process->slave;
-		rc = spawn_fork(table->spawner, &process->spawn, &spawn_plan, err);
+		rc = spawn_fork(shared->spawner, &process->spawn, &spawn_plan, err);
 		if (rc == 0) {
-			table->count++;
-			request_await(&table->request, &process->spawn);
+			shared->count++;
+			request_await(&shared->request, &process->spawn);
 		} else {
 			close_streams(process);
 		}
@@ -383,11 +383,11 @@ int process_resize(
 		return error_set(err, ENOTTY, "process '%s' of container '%s' has no terminal",
 			process->id ? process->id : "", process->container);
 	if (!process_is_running(process))
-		return error_set(err, ESRCH, "process '%s' of container '%s' is gone",
+		return error_set(err, ESRCH, "process '%s' of container '%s' has ended",
 			process->id ? process->id : "", process->container);
-	watch_enter(process->table->mux->watch, process->container);
+	watch_enter(process->shared->mux->watch, process->container);
 	rc = ioctl(process->in.source.fd, TIOCSWINSZ, &size);
-	watch_leave(process->table->mux->watch);
+	watch_leave(process->shared->mux->watch);
 	if (rc < 0)
 		return error_errno(err, "resize the terminal");
 	return 0;

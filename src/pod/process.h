@@ -21,7 +21,7 @@ enum process_fact {
 };
 
 /* What the pod, its containers and all processes share: one, in struct daemon. */
-struct process_table {
+struct shared {
 	const struct settings *settings; /* these five: borrowed */
 	struct loop *loop;
 	struct control *control;
@@ -50,7 +50,7 @@ struct process {
 	/* REPORTED: the owner may free it. */
 	void (*on_finished)(struct process *process);
 
-	struct process_table *table;
+	struct shared *shared;
 	uint64_t stdio_seq;
 	bool terminal;
 	unsigned facts; /* bits of enum process_fact */
@@ -73,11 +73,11 @@ struct process_plan {
 	struct child_exec child; /* without process, terminal, stdio: process_start() makes them */
 };
 
-void process_table_init(struct process_table *table);
+void shared_init(struct shared *shared);
 /* Settles what is ending. Before every sleep. */
-void process_table_pump(struct process_table *table);
+void shared_pump(struct shared *shared);
 /* After a hang-up of control: events that had not left are sent again. */
-void process_table_retell(struct process_table *table);
+void shared_resend_events(struct shared *shared);
 
 /* A devpts for one container, attached nowhere: its first process mounts it, and the agent opens
  * terminals in it without a path that the container controls. An fd, or -1 with err. */
@@ -85,8 +85,8 @@ int process_devpts(struct error *err);
 
 /* A process that is all 0 but for what its owner sets. The request is done when its program runs, or
  * on_failed() follows; -1 with err: nothing is left. */
-int process_start(struct process *process, struct process_table *table,
-	const struct process_plan *plan, struct error *err);
+int process_start(struct process *process, struct shared *shared, const struct process_plan *plan,
+	struct error *err);
 
 bool process_is(const struct process *process, enum process_fact fact);
 /* STARTED and not REAPED. */

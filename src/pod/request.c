@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The one command that is owed a reply: how it is answered, what it waits for, how it is cut short.
+/* The one command that is owed a reply: how it is answered, what it waits for, how it is cancelled.
  *
  * The function that finishes the work calls request_done(), wherever it is. Commands are served one at a
  * time, so there is one request.
@@ -18,10 +18,10 @@ void request_begin(struct request *request, const char *name)
 {
 	assert(!request->name);
 	request->name = name;
-	request->cut = NULL;
+	request->cancel_reason = NULL;
 }
 
-static void request_rest(struct request *request)
+static void request_wait_over(struct request *request)
 {
 	assert(request->name);
 	request->child = NULL;
@@ -30,7 +30,7 @@ static void request_rest(struct request *request)
 
 void request_done_with(struct request *request, uint8_t *payload, size_t length)
 {
-	request_rest(request);
+	request_wait_over(request);
 	request->name = NULL;
 	control_ack(request->control, payload, length);
 }
@@ -39,7 +39,7 @@ void request_done(struct request *request, const struct error *err)
 {
 	struct error named;
 
-	request_rest(request);
+	request_wait_over(request);
 	if (request->next) {
 		request->next(request->context, err);
 		return;
@@ -66,12 +66,12 @@ void request_await_until(
 	request->waiter = waiter;
 	request->child = NULL;
 	request->timer.fire = on_overdue;
-	timer_set(request->loop, &request->timer, request->cut ? 0 : ms);
+	timer_set(request->loop, &request->timer, request->cancel_reason ? 0 : ms);
 }
 
-void request_cut(struct request *request, const char *reason)
+void request_cancel(struct request *request, const char *reason)
 {
-	request->cut = reason;
+	request->cancel_reason = reason;
 	if (request->child)
 		spawn_cancel(request->child, reason);
 	else if (!list_is_empty(&request->timer.node))

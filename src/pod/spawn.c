@@ -387,7 +387,8 @@ int spawn_fork(struct spawner *spawner, struct spawn *spawn, const struct spawn_
 		}
 		/* fork fails like this in a PID namespace whose init is dead. */
 		if (spawn->pid < 0 && errno == ENOMEM && plan->pid_ns >= 0)
-			rc = error_set(err, ESRCH, "pod is gone (or out of memory)");
+			rc = error_set(err, ESRCH,
+				"fork: the init of the pod has ended, or memory is short");
 		else if (spawn->pid < 0)
 			rc = error_errno(err, "fork");
 	}

@@ -136,7 +136,7 @@ static void take_header(struct control *control)
 	message->code = load_be32(header);
 	message->length = port_frame_length(&control->port, header) - CONTROL_HEADER;
 	control->muted = in->sent < control->muted_until;
-	control->cut = false;
+	control->is_cancelled = false;
 	queue_consume(in, CONTROL_HEADER);
 	arena_init(&message->arena, MESSAGE_ARENA_MAX);
 	if (announced != message->length + CONTROL_HEADER) {
@@ -196,10 +196,10 @@ static bool control_step(struct control *control)
 		take_payload(control);
 		return true;
 	case CONTROL_RUNNING:
-		if (!control->cut && queue_length(in) >= CONTROL_HEADER &&
+		if (!control->is_cancelled && queue_length(in) >= CONTROL_HEADER &&
 			load_be32(queue_peek(in)) == DESTROYPOD) {
-			control->cut = true;
-			control->on_cut(control);
+			control->is_cancelled = true;
+			control->on_cancel(control);
 			return true;
 		}
 		return false;

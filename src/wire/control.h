@@ -34,7 +34,7 @@ struct control {
 	uint64_t ready_mark;  /* READY has left when out.sent gets here */
 	uint64_t muted_until; /* commands that start before this byte of in get no reply */
 	bool muted;           /* the present one gets none */
-	bool cut;             /* on_cut was called for the present one */
+	bool is_cancelled;    /* on_cancel was called for the present one */
 	uint32_t reply_code;
 	/* Bytes of the reply's payload: all, and those queued. */
 	size_t reply_length, reply_put;
@@ -47,7 +47,7 @@ struct control {
 	/* A whole command: answer now or later with control_ack() or control_error(). */
 	void (*on_command)(struct control *control, struct message *message);
 	/* A DESTROYPOD comes next: the command that runs must end soon. At most once per command. */
-	void (*on_cut)(struct control *control);
+	void (*on_cancel)(struct control *control);
 	/* The host disconnected; events that have not left (control_has_sent) must be queued again. */
 	void (*on_hangup)(struct control *control);
 };

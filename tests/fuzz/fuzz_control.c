@@ -255,7 +255,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	control = (struct control){
 		.payload_max = payload_max,
 		.on_command = run,
-		.on_cut = ignore,
+		.on_cancel = ignore,
 		.on_hangup = ignore,
 	};
 	assert(control_open(&control, &loop, &settings, &err) == 0);

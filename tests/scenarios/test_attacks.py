@@ -309,7 +309,7 @@ def test_the_watcher_sleeps_while_nothing_is_marked(pod, other):
 def test_a_watcher_that_is_killed_is_said_to_be_gone(pod):
     pod.guest.look(pod, """for pid in $(cat /proc/$AGENT/task/$AGENT/children); do
         [ "$(cat /proc/$pid/comm)" = watch ] && kill -9 $pid; done""")
-    pod.wait_log("watch: the watcher is gone")
+    pod.wait_log("watch: the watcher has ended")
     pod.ping()
 
 

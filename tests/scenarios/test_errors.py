@@ -354,7 +354,7 @@ def test_signalprocess_to_one_that_is_gone_but_whose_end_is_not_told_yet(scene):
     def is_alive():
         cmd = scene.reply_to(scene.send(Code.SIGNALPROCESS, {**command, "signal": 0}))
         if cmd.kind == Code.ERROR:
-            assert cmd.text == "signalprocess: process 'last' of container 'web' is gone"
+            assert cmd.text == "signalprocess: process 'last' of container 'web' has ended"
         return cmd.kind == Code.ACK
     while is_alive():
         pass

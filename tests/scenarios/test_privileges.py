@@ -158,7 +158,7 @@ def test_a_capability_that_cannot_be_given_is_skipped_and_logged(pod, box):
     pod.run(box.name, ["true"], capabilities=sets(*[CAPABILITIES] * 4, NONE))
     pod.run(box.name, ["true"], capabilities=sets(*[DOCKER] * 4, NONE))
     pod.guest.describe()
-    line = f"process {box.name}/-: CAP_%s is not to be had: skipped"
+    line = f"process {box.name}/-: CAP_%s cannot be granted: skipped"
     for name in CAPABILITIES:
         assert pod.guest.log.count(line % name) == (name in lacking), name
 

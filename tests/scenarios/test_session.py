@@ -359,7 +359,7 @@ def test_winsize_of_a_process_whose_end_is_not_told_yet_says_that_it_is_gone(pod
     pod.wait_seen(lambda: pod.reply_to(pod.send(Code.SIGNALPROCESS, {**brief, "signal": 0})).kind
                   == Code.ERROR, "its exit")
     text = pod.error(Code.WINSIZE, {**brief, "row": 3, "column": 4})
-    assert text == f"winsize: process 'brief' of container '{box.name}' is gone"
+    assert text == f"winsize: process 'brief' of container '{box.name}' has ended"
     pod.connect_tty()
     assert process.wait() == 0
 

@@ -39,5 +39,5 @@ def test_over_vsock_only_one_cid_is_the_host(start, asked, host_cid, others):
 
 def test_without_a_port_or_a_vsock_device_the_wait_is_told(start):
     host = start(transport=None)
-    host.wait_log("port sh.hyper.channel.0 is not there, waiting since 2 s")
+    host.wait_log("port sh.hyper.channel.0 has not appeared, 2 s after the start")
     assert "vsock, the host" not in host.guest.log

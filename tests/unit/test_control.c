@@ -47,7 +47,7 @@ static void run(struct control *c, struct message *message)
 		answer(message->code);
 }
 
-static void count_cut(struct control *c)
+static void count_cancel(struct control *c)
 {
 	assert_ptr_equal(c, &control);
 	cuts++;
@@ -96,7 +96,7 @@ static int setup(void **state)
 	control = (struct control){
 		.payload_max = payload_max,
 		.on_command = run,
-		.on_cut = count_cut,
+		.on_cancel = count_cancel,
 		.on_hangup = count_hangup,
 	};
 	answers = true;
