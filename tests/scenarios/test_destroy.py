@@ -238,7 +238,7 @@ def test_two_hundred_processes_are_all_told(pod, box):
 
 
 @pytest.mark.only("host", "holds a process in its exit, as its tracer")
-@pytest.mark.options(fresh=True, deadline=60)
+@pytest.mark.options(fresh=True, deadline=60, devices=60)
 def test_a_startpod_after_one_that_failed_is_refused_until_the_pods_init_is_gone(host):
     """A process that hangs in the kernel keeps the init of its PID namespace. Here a tracer does."""
     absent = {"id": "c", "image": "box", "rootfs": "rootfs",

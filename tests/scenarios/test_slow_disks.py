@@ -82,7 +82,7 @@ def test_what_a_slow_disk_has_yet_to_take_is_written_before_the_ack(pod, disks):
     assert tool("debugfs", "-R", "cat /_data/file", disks / "slow") == "x" * 16000000
 
 
-@pytest.mark.options(deadline=60)
+@pytest.mark.options(deadline=600, devices=600)
 def test_a_destroypod_behind_a_start_on_a_hung_disk_does_not_wait_for_its_deadline(pod):
     start(pod, "other")
     waiting = pod.newcontainer("late", ["true"], container={"volumes": [
