@@ -56,7 +56,8 @@ MUSL_CFLAGS := $(LANGUAGE) -Os -isystem $(O)/kh "-ffile-prefix-map=$(CURDIR)=." 
 # (and nobody to do it, in a static program of musl). common-page-size: no padding before the data.
 MUSL_LDFLAGS := -static -s -Wl,--gc-sections -Wl,--build-id=sha1 \
 	-Wl,-z,norelro -Wl,-z,noexecstack -Wl,-z,noseparate-code -Wl,-z,common-page-size=64
-PRODUCT_LDFLAGS := $(MUSL_LDFLAGS) -Wl,-T,src/children.ld
+# Nothing may refer to raise or abort, see base/fork.h: there is no __wrap_raise, so the link would fail.
+PRODUCT_LDFLAGS := $(MUSL_LDFLAGS) -Wl,-T,src/children.ld -Wl,--wrap=raise,--wrap=abort
 
 # The same source for the host rig and the unit tests: glibc, and every mistake is fatal.
 HOST_CC := gcc
@@ -143,7 +144,7 @@ build/host/hyperstart: $(ROOMS:%=build/host/%.o)
 
 # The same with each call in turn failing: tests/faults/faults.c.
 FAULTS := malloc calloc strdup pipe2 read readv write writev epoll_ctl epoll_wait accept4 setns \
-	unshare mkdirat unlinkat _Fork open openat ioctl syscall
+	unshare mkdirat unlinkat fork_raw open openat ioctl syscall
 
 build/faults/hyperstart: tests/faults/faults.c $(ROOMS:%=build/host/%.o) Makefile
 	$(call cc,LINK,$(HOST_CC) $(HOST_CFLAGS) $(FAULTS:%=-Wl,--wrap=%))

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/fork.h"
 #include "base/number.h"
 
 /* The number behind `key`, which begins a line; 0: there is none. */
@@ -47,7 +48,7 @@ void writeback_finish(void)
 	sigaddset(&set, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	/* Memory may be short for a moment. */
-	for (int tries = 20; (pid = _Fork()) < 0 && tries > 0; tries--)
+	for (int tries = 20; (pid = fork_raw()) < 0 && tries > 0; tries--)
 		nanosleep(&moment, NULL);
 	if (pid == 0) {
 		sync();

@@ -86,11 +86,12 @@ void report_alive(void)
 	report_pipe = -1;
 }
 
-void child_execve(const char *path, char *const argv[], char *const envp[])
+void child_execve(
+	const char *path, char *const argv[], char *const envp[], const void *result, size_t length)
 {
 	/* Every fd is opened close-on-exec; this is a second line of defence. */
 	syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
-	report_write(report_pipe, REPORT_EXECUTING, NULL, 0);
+	report_write(report_pipe, REPORT_EXECUTING, result, length);
 	execve(path, argv, envp);
 	/* ENOENT is also for a script whose interpreter is missing; access() on a missing file leaves the
 	 * same errno. */

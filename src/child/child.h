@@ -28,7 +28,9 @@ _Noreturn void report_done(const void *result, size_t length);
 /* DONE from a child that lives on; then closes the report pipe. */
 void report_alive(void);
 
-/* EXECUTING, then execve; on its failure die("exec '<path>': …"). */
-_Noreturn void child_execve(const char *path, char *const argv[], char *const envp[]);
+/* EXECUTING with `length` bytes of result (at most a record), then execve; on its failure
+ * die("exec '<path>': …"). */
+_Noreturn void child_execve(const char *path, char *const argv[], char *const envp[],
+	const void *result, size_t length);
 
 #endif

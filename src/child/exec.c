@@ -29,14 +29,36 @@
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+/* Not on the stack or the heap: each page that a child touches costs it a fault, and all that most of them need
+ * is in one page here. */
+static struct {
+	size_t used;
+	char space[3072]; /* for the environment */
+	struct child_user user;
+	struct user_known learned;
+	char path[PATH_MAX];
+} memory __attribute__((aligned(4096)));
+
+static void *allocate(size_t size)
+{
+	char *start = memory.space + memory.used;
+
+	size = (size + sizeof(char *) - 1) & ~(sizeof(char *) - 1);
+	if (size > sizeof(memory.space) - memory.used)
+		start = malloc(size);
+	else
+		memory.used += size;
+	if (!start)
+		die_errno("environment");
+	return start;
+}
+
 /* Adds a variable, or replaces its value. */
 static void environment_set(char **variables, const char *name, const char *value)
 {
 	size_t length = strlen(name), size = length + strlen(value) + 2;
-	char *variable = malloc(size);
+	char *variable = allocate(size);
 
-	if (!variable)
-		die_errno("environment");
 	format(variable, size, "%s=%s", name, value);
 	while (*variables && strncmp(*variables, variable, length + 1) != 0)
 		variables++;
@@ -48,10 +70,9 @@ static char **environment_make(const struct child_exec *exec, const struct child
 {
 	const struct process_spec *process = exec->process;
 	size_t defaults = 5, most = defaults + exec->container_envs_count + process->envs_count;
-	char **variables = calloc(most + 1, sizeof(*variables));
+	char **variables = memset(
+		allocate((most + 1) * sizeof(*variables)), 0, (most + 1) * sizeof(*variables));
 
-	if (!variables)
-		die_errno("environment");
 	environment_set(variables, "PATH", DEFAULT_PATH);
 	environment_set(variables, "HOME", user->home);
 	if (user->name[0] != '\0')
@@ -97,7 +118,6 @@ static void stdio_set(const struct child_exec *exec, const struct child_user *us
 
 static void workdir_enter(int root, const char *path)
 {
-	char at[PATH_MAX];
 	int fd = child_path_open(root, path, O_PATH | O_DIRECTORY);
 
 	if (fd < 0 && errno == ENOENT)
@@ -106,9 +126,9 @@ static void workdir_enter(int root, const char *path)
 		die_errno("workdir '%s'", path);
 	close(fd);
 	/* The system call itself, which returns "(unreachable)/…" for a place outside the root. */
-	if (syscall(SYS_getcwd, at, sizeof(at)) < 0)
+	if (syscall(SYS_getcwd, memory.path, sizeof(memory.path)) < 0)
 		die_errno("workdir '%s'", path);
-	if (at[0] != '/')
+	if (memory.path[0] != '/')
 		die("workdir '%s': outside the container", path);
 }
 
@@ -162,9 +182,10 @@ void child_exec_main(const void *child_exec)
 {
 	const struct child_exec *exec = child_exec;
 	const struct process_spec *process = exec->process;
+	struct child_user *user = &memory.user;
 	const char *path, *program;
-	char found[PATH_MAX], **environment;
-	struct child_user user;
+	char **environment;
+	bool has_learned;
 	int root;
 
 	/* The agent's own is -1000, and is inherited. Written through the agent's procfs, before the
@@ -187,19 +208,20 @@ void child_exec_main(const void *child_exec)
 	if (exec->container &&
 		!(capabilities_any(process->capabilities) & CAPABILITY_BIT(CAP_SYS_ADMIN)))
 		child_rootfs_mask(root);
-	child_user_find(root, process, &user);
-	environment = environment_make(exec, &user);
+	has_learned = child_user_find(root, process, exec->known, user, &memory.learned);
+	environment = environment_make(exec, user);
 	workdir_enter(root, process->workdir ? process->workdir : "/");
-	stdio_set(exec, &user);
+	stdio_set(exec, user);
 	umask(022);
 	/* Last: under a low limit the steps above could fail to get an fd or memory. */
-	child_privileges_take(process, &user, &exec->settings->nofile, root);
+	child_privileges_take(process, user, &exec->settings->nofile, root);
 
 	path = environment[0] + strlen("PATH=");
-	program = program_find(process->args[0], path, found, sizeof(found));
+	program = program_find(process->args[0], path, memory.path, sizeof(memory.path));
 	if (!program && errno == ENOENT)
 		die("exec '%s': not found in PATH '%s'", process->args[0], path);
 	if (!program)
 		die_errno("exec '%s'", process->args[0]);
-	child_execve(program, (char *const *)process->args, environment);
+	child_execve(program, (char *const *)process->args, environment, &memory.learned,
+		has_learned ? sizeof(memory.learned) : 0);
 }

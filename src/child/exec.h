@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include "base/settings.h"
+#include "child/user.h"
 #include "spec/spec.h"
 
 /* Made before the fork; the child has a copy, and all these fds. */
@@ -17,6 +18,8 @@ struct child_exec {
 	const char *hostname;    /* "": the pod has none */
 	const char *cgroup_path; /* see child/rootfs.h */
 	const struct settings *settings;
+	const struct user_known
+		*known;    /* see child/user.h; what is learned is EXECUTING's result */
 	uint64_t until_ms; /* until when to wait for disks: clock_now() */
 
 	int uts_ns, ipc_ns;

@@ -29,6 +29,7 @@
 
 #include "base/count.h"
 #include "base/file.h"
+#include "base/fork.h"
 #include "base/format.h"
 #include "child/child.h"
 
@@ -100,7 +101,7 @@ static int run(
 	if (complaints < 0)
 		return -1;
 	lseek(input, 0, SEEK_SET);
-	pid = _Fork();
+	pid = fork_raw();
 	if (pid == 0)
 		run_child(argv, (const int[]){input, output, complaints}, parent);
 	poller.fd = pid < 0 ? -1 : (int)syscall(SYS_pidfd_open, pid, 0);

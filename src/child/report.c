@@ -56,9 +56,6 @@ static size_t record_take(struct report *report, const uint8_t *bytes, size_t le
 	if (here < header.length && header.kind != REPORT_DONE)
 		return 0;
 	switch (header.kind) {
-	case REPORT_EXECUTING:
-		report->executing = true;
-		break;
 	case REPORT_ERROR:
 		if (here < sizeof(code))
 			goto unreadable;
@@ -67,19 +64,22 @@ static size_t record_take(struct report *report, const uint8_t *bytes, size_t le
 			(const char *)payload + sizeof(code));
 		report->failed = true;
 		break;
+	case REPORT_EXECUTING:
 	case REPORT_DONE:
+		report->executing = header.kind == REPORT_EXECUTING;
 		if (header.length > 0) {
 			report->result = malloc(header.length);
-			if (!report->result) {
+			if (report->result) {
+				memcpy(report->result, payload, here);
+			} else if (!report->executing) {
 				error_memory(&report->error);
 				report->failed = true;
 				break;
 			}
-			memcpy(report->result, payload, here);
 		}
 		report->result_length = header.length;
 		report->result_filled = here;
-		report->done = here == header.length;
+		report->done = !report->executing && here == header.length;
 		break;
 	default:
 		goto unreadable;

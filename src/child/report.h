@@ -12,9 +12,10 @@
 #include "limits.h"
 
 enum report_kind {
-	REPORT_EXECUTING = 1, /* the last act before execve, which succeeded if EOF follows */
-	REPORT_ERROR,         /* a struct error, up to the end of its text */
-	REPORT_DONE,          /* a worker's result, possibly empty, at most RESULT_MAX */
+	/* The last act before execve, which succeeded if EOF follows; its result may be lost. */
+	REPORT_EXECUTING = 1,
+	REPORT_ERROR, /* a struct error, up to the end of its text */
+	REPORT_DONE,  /* a worker's result, possibly empty, at most RESULT_MAX */
 };
 
 /* Child: one record, in one write if it fits REPORT_RECORD_MAX; a longer result blocks until the agent

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/fork.h"
 #include "child/child.h"
 #include "child/portmap.h"
 
@@ -43,7 +44,7 @@ size_t child_unmount_all(const int *mount_ns, size_t count)
 	int status;
 
 	for (size_t i = 0; i < count; i++) {
-		pid_t pid = _Fork();
+		pid_t pid = fork_raw();
 
 		if (pid == 0) {
 			/* Without the worker's report pipe: the worker may be killed while this process

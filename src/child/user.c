@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/count.h"
 #include "base/file.h"
 #include "child/child.h"
 #include "child/path.h"
@@ -235,7 +236,7 @@ static gid_t find_group(const char *file, size_t length, const char *name)
 	return gid;
 }
 
-void child_user_find(int root, const struct process_spec *process, struct child_user *user)
+static void user_look_up(int root, const struct process_spec *process, struct child_user *user)
 {
 	const char *text = process->user ? process->user : "";
 	const char *colon = strchr(text, ':'), *group = process->group;
@@ -263,6 +264,68 @@ void child_user_find(int root, const struct process_spec *process, struct child_
 		if (!user_add_group(user, find_group(file, length, *g)))
 			die("more than %u groups", USER_GROUPS_MAX);
 	free(file);
+}
+
+/* Of passwd and group, as they are now. False: no versions that can be compared. */
+static bool versions_read(int root, struct file_version versions[2])
+{
+	static const char *const names[] = {"passwd", "group"};
+	int etc = child_path_open(root, "/etc", O_PATH | O_DIRECTORY);
+	struct stat st;
+	size_t i = 0;
+
+	while (etc >= 0 && i < COUNT(names) &&
+		fstatat(etc, names[i], &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+		versions[i++] = (struct file_version){
+			st.st_dev, st.st_ino, (uint64_t)st.st_size, st.st_ctim, st.st_mtim};
+	fd_close(&etc);
+	return i == COUNT(names);
+}
+
+static bool fits(char *to, size_t size, const char *text)
+{
+	return slice_copy(&(struct slice){text, strlen(text)}, to, size);
+}
+
+bool child_user_find(int root, const struct process_spec *process, const struct user_known *known,
+	struct child_user *user, struct user_known *learned)
+{
+	const char *asked = process->user ? process->user : "";
+	const char *group = process->group ? process->group : "";
+	struct file_version files[2];
+	bool comparable = !process->additional_groups && versions_read(root, files);
+	struct timespec now;
+
+	/* It was written by a child that another process may have traced. */
+	if (known && comparable && strncmp(known->user, asked, sizeof(known->user)) == 0 &&
+		strncmp(known->group, group, sizeof(known->group)) == 0 &&
+		known->groups_count <= COUNT(known->groups) &&
+		memcmp(known->files, files, sizeof(files)) == 0) {
+		user->uid = known->uid;
+		user->gid = known->gid;
+		user->groups_count = known->groups_count;
+		memcpy(user->groups, known->groups, known->groups_count * sizeof(gid_t));
+		memcpy(user->name, known->name, sizeof(known->name));
+		memcpy(user->home, known->home, sizeof(known->home));
+		user->name[sizeof(known->name) - 1] = user->home[sizeof(known->home) - 1] = '\0';
+		return false;
+	}
+	user_look_up(root, process, user);
+	/* A file that was changed just now may change again with the same time and size. */
+	clock_gettime(CLOCK_REALTIME, &now);
+	for (size_t i = 0; comparable && i < COUNT(files); i++)
+		comparable = now.tv_sec - files[i].changed.tv_sec > 2;
+	if (!comparable || user->groups_count > COUNT(learned->groups))
+		return false;
+	memcpy(learned->files, files, sizeof(files));
+	learned->uid = user->uid;
+	learned->gid = user->gid;
+	learned->groups_count = user->groups_count;
+	memcpy(learned->groups, user->groups, user->groups_count * sizeof(gid_t));
+	return fits(learned->user, sizeof(learned->user), asked) &&
+		fits(learned->group, sizeof(learned->group), group) &&
+		fits(learned->name, sizeof(learned->name), user->name) &&
+		fits(learned->home, sizeof(learned->home), user->home);
 }
 
 void child_user_become(const struct child_user *user)

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <time.h>
 
 #include "spec/spec.h"
 
@@ -18,16 +19,33 @@
 struct child_user {
 	uid_t uid;
 	gid_t gid;
-	gid_t groups[USER_GROUPS_MAX];
 	size_t groups_count;
 	char name[USER_NAME_MAX]; /* "": passwd has no such uid */
 	char home[USER_HOME_MAX];
+	gid_t groups[USER_GROUPS_MAX];
+};
+
+/* What was found, for the next process of the container that asks for the same: as long as both files are these
+ * versions it need not read them. Over 9p that is an eighth of an exec. */
+struct user_known {
+	struct file_version {
+		uint64_t device, inode, size;
+		struct timespec changed, modified;
+	} files[2];
+	char user[64], group[64]; /* as they were asked for */
+	uid_t uid;
+	gid_t gid;
+	size_t groups_count;
+	gid_t groups[32];
+	char name[64], home[128];
 };
 
 /* From process->user ("", "user", "user:group"), ->group and ->additional_groups, by the files
  * below the directory fd `root`. As Docker has it: no user is uid 0; a group that is given takes
- * the place of passwd's, and of the groups that list the user as a member. May die. */
-void child_user_find(int root, const struct process_spec *process, struct child_user *user);
+ * the place of passwd's, and of the groups that list the user as a member. May die.
+ * `known`: by an earlier look-up of the container, or NULL. True: `learned` is to take its place. */
+bool child_user_find(int root, const struct process_spec *process, const struct user_known *known,
+	struct child_user *user, struct user_known *learned);
 
 /* The groups, the gid and the uid: in this order, and for good. May die. */
 void child_user_become(const struct child_user *user);

@@ -117,6 +117,7 @@ void container_free(struct container *container, bool is_unmounted)
 	fd_close(&container->devpts);
 	list_remove(&container->node);
 	container->pod->shared->kept -= container->arena.used;
+	free(container->known);
 	arena_free(&container->arena);
 	free(container);
 }
@@ -375,6 +376,7 @@ static int start_process(struct container *container, struct process *process,
 	process->on_failed = on_failed;
 	process->on_reaped = on_reaped;
 	process->on_finished = on_finished;
+	process->known = &container->known;
 	plan->devpts = container->devpts;
 	plan->pid_ns = container->is_agent ? -1 : pod->pid_ns;
 	plan->child.uts_ns = container->is_agent ? -1 : pod->uts_ns;
@@ -457,10 +459,10 @@ static int keep_spec(
 		container->capabilities = &container->described;
 	}
 	shared->kept += arena->used;
-	if (!complete)
-		error_set(err, ENOMEM, "the environments of all containers take more than %u bytes",
-			KEPT_ARENAS_MAX);
-	return complete ? 0 : -1;
+	return complete ? 0
+			: error_set(err, ENOMEM,
+				  "the environments of all containers take more than %u bytes",
+				  KEPT_ARENAS_MAX);
 }
 
 /* 0, also where there are no cgroups; or -1 with err. `constraints` may be NULL. */

@@ -42,6 +42,7 @@ struct container {
 	int devpts;                             /* owned */
 	int cgroup;                             /* owned; -1: none, or removed */
 	char cgroup_name[sizeof("c-") + ID_MAX];
+	struct user_known *known;          /* owned: see child/user.h; NULL: nothing yet */
 	uint64_t oom_kills;                /* in it, logged so far */
 	unsigned chain;                    /* of the packet filter, for its ports; 0: none */
 	const struct container_spec *spec; /* borrowed from the message until it has started */

@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -168,12 +169,21 @@ static void process_changed(struct spawn *spawn)
 {
 	struct process *process = list_entry(spawn, struct process, spawn);
 	struct shared *shared = process->shared;
+	struct user_known *known;
 	struct error err;
+	size_t length = 0;
 
 	if (process_is(process, PROCESS_STARTED)) {
 		process_reaped(process);
 	} else if (spawn_succeeded(spawn)) {
 		process_set(process, PROCESS_STARTED);
+		known = (struct user_known *)spawn_take_result(spawn, &length);
+		if (known && length == sizeof(*known)) {
+			free(*process->known);
+			*process->known = known;
+		} else {
+			free(known);
+		}
 		spawn_forget_report(spawn);
 		output_start(&process->out);
 		output_start(&process->err);
@@ -321,6 +331,7 @@ int process_start(struct process *process, struct shared *shared, const struct p
 	int rc = -1;
 
 	child.process = plan->spec;
+	child.known = *process->known;
 	child.stdio[0] = child.stdio[1] = child.stdio[2] = -1;
 	process->shared = shared;
 	process->stdio_seq = plan->spec->stdio_seq;

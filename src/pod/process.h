@@ -39,7 +39,7 @@ struct shared {
 struct container;
 
 struct process {
-	/* These seven are the owner's: set before process_start(), which leaves them alone. */
+	/* These eight are the owner's: set before process_start(), which leaves them alone. */
 	struct list node;
 	struct container *owner; /* for the callbacks */
 	const char *container;   /* borrowed: its id, for the event and the log */
@@ -49,6 +49,7 @@ struct process {
 	void (*on_reaped)(struct process *process);
 	/* REPORTED: the owner may free it. */
 	void (*on_finished)(struct process *process);
+	struct user_known **known; /* where what is learned of its user is kept: malloc, or NULL */
 
 	struct shared *shared;
 	uint64_t stdio_seq;

@@ -2,10 +2,8 @@
 /* Step into namespaces, fork, step out; the report pipe as a source; the only waitpid.
  *
  * Theory of operation. The agent has one thread, so it can enter the PID namespace of the child and
- * unshare a mount namespace for it, fork (_Fork(), which leaves out what only threads need), and step
- * back. The child is a direct child: no double fork, no pid to pass on, and its mount namespace is open
- * before it exists. Raw clone would do it in one call, but under musl such a child keeps the parent's
- * cached tid, and its raise() or abort() would hit PID 1.
+ * unshare a mount namespace for it, fork, and step back. The child is a direct child: no double fork, no
+ * pid to pass on, and its mount namespace is open before it exists.
  *
  * A spawn has two facts, in either order: the report pipe is at EOF, and the child was reaped. A killed
  * child leaves the same EOF as one that executed its program; therefore success is the record EXECUTING
@@ -31,6 +29,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/fork.h"
 #include "base/invariant.h"
 #include "base/log.h"
 #include "base/queue.h"
@@ -355,6 +354,7 @@ int spawn_fork(struct spawner *spawner, struct spawn *spawn, const struct spawn_
 	struct error *err)
 {
 	int report[2], rc;
+	pid_t pid;
 
 	if (spawn_is_busy(spawn)) /* a release that pod.c has given up */
 		return error_set(err, EBUSY, "an earlier command still hangs in the kernel");
@@ -379,18 +379,20 @@ int spawn_fork(struct spawner *spawner, struct spawn *spawn, const struct spawn_
 	}
 	rc = step_in(plan, err);
 	if (rc == 0) {
-		spawn->pid = _Fork();
-		if (spawn->pid == 0) {
+		pid = fork_raw();
+		if (pid ==
+			0) { /* which does not write to the agent's pages: each would be copied */
 			child_begin(report[1], plan->keep, plan->keep_count);
 			plan->entry(plan->argument);
 			_exit(1); /* not reached */
 		}
 		/* fork fails like this in a PID namespace whose init is dead. */
-		if (spawn->pid < 0 && errno == ENOMEM && plan->pid_ns >= 0)
+		if (pid < 0 && errno == ENOMEM && plan->pid_ns >= 0)
 			rc = error_set(err, ESRCH,
 				"fork: the init of the pod has ended, or memory is short");
-		else if (spawn->pid < 0)
+		else if (pid < 0)
 			rc = error_errno(err, "fork");
+		spawn->pid = pid;
 	}
 	step_out(spawner, plan);
 	close(report[1]);

@@ -65,7 +65,7 @@ GUESTS = 3
 CPU = "qemu64,+rdrand"
 BOARD = struct.Struct("4Q")  # tests/bench/profile.c: the phase, and what these have counted
 COUNTED = ("agent", "children", "bare")
-COUNTING = ["-icount", "shift=0,sleep=off", "-rtc", "base=2020-01-01,clock=vm"]
+COUNTING = ["-icount", "shift=0,sleep=off", "-rtc", "base=2040-01-01,clock=vm"]
 # The deadline: virtual time flies while the guest waits for its host.
 APPEND = "nokaslr norandmaps tsc=reliable hyperstart.deadline=86400"
 

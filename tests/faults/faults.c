@@ -86,11 +86,11 @@ WRAP(int, unshare, -1, ENOSPC, (int flags), (flags))
 WRAP(int, mkdirat, -1, ENOSPC, (int fd, const char *path, mode_t mode), (fd, path, mode))
 WRAP(int, unlinkat, -1, EBUSY, (int fd, const char *path, int flags), (fd, path, flags))
 
-pid_t __real__Fork(void);
-pid_t __wrap__Fork(void);
-pid_t __wrap__Fork(void)
+pid_t __real_fork_raw(void);
+pid_t __wrap_fork_raw(void);
+pid_t __wrap_fork_raw(void)
 {
-	pid_t pid = fails("fork", EAGAIN) ? -1 : __real__Fork();
+	pid_t pid = fails("fork", EAGAIN) ? -1 : __real_fork_raw();
 
 	if (pid == 0) {
 		armed = false;

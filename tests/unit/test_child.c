@@ -166,7 +166,7 @@ static void execute(const char *path)
 	char *argv[] = {"program", "-c", "test ! -e /proc/self/fd/50 && exit 7", NULL};
 	char *envp[] = {NULL};
 
-	child_execve(path, argv, envp);
+	child_execve(path, argv, envp, "found", 6);
 }
 
 static void execute_shell(void)
@@ -195,6 +195,9 @@ static void a_program_that_runs_leaves_a_bare_end_behind_executing(void **state)
 	(void)state;
 	report = run(execute_shell, NULL, 0, &status);
 	assert_true(report.executing && !report.failed && !report.done);
+	assert_int_equal(report.result_length, 6);
+	assert_memory_equal(report.result, "found", 6);
+	report_close(&report);
 	assert_int_equal(WEXITSTATUS(status), 7);
 }
 
@@ -208,6 +211,7 @@ static void a_program_that_does_not_run_says_why(void **state)
 	assert_true(report.executing && report.failed);
 	assert_string_equal(
 		report.error.text, "exec '/no/such/program': no such file or directory");
+	report_close(&report);
 
 	fd = mkstemp(script);
 	assert_int_equal(write(fd, "#!/no/such/shell\n", 17), 17);
@@ -219,6 +223,7 @@ static void a_program_that_does_not_run_says_why(void **state)
 	assert_int_equal(report.error.code, ENOENT);
 	assert_non_null(
 		strstr(report.error.text, "the interpreter or loader that it needs is missing"));
+	report_close(&report);
 }
 
 int main(void)

@@ -301,10 +301,11 @@ static const char *found(
 	assert_int_equal(pipe(result), 0);
 	if (fork() == 0) {
 		const int keep[] = {result[1], place->root};
+		struct user_known learned;
 		struct child_user is;
 
 		child_begin(report_pipe[1], keep, 2);
-		child_user_find(place->root, &process, &is);
+		child_user_find(place->root, &process, NULL, &is, &learned);
 		dprintf(result[1], "%u:%u:%s:%s:", is.uid, is.gid, is.name, is.home);
 		for (size_t i = 0; i < is.groups_count; i++)
 			dprintf(result[1], "%s%u", i > 0 ? "," : "", is.groups[i]);
@@ -452,6 +453,91 @@ static void a_file_that_is_too_large_is_an_error(void **state)
 		found(place, "0", NULL, NULL), "'/etc/group' is larger than 1048576 bytes");
 }
 
+static time_t ahead; /* of the files' times */
+
+int __real_clock_gettime(clockid_t clock, struct timespec *now);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
+{
+	int rc = __real_clock_gettime(clock, now);
+
+	now->tv_sec += ahead;
+	return rc;
+}
+
+static void what_was_found_is_known_while_the_files_are_the_same(void **state)
+{
+	struct place *place = *state;
+	struct process_spec process = {.user = "web"};
+	struct user_known known, other;
+	struct child_user user;
+
+	/* Just written, so it may be written again unnoticed. */
+	ahead = 0;
+	write_files(place);
+	assert_false(child_user_find(place->root, &process, NULL, &user, &known));
+	ahead = 10;
+	assert_true(child_user_find(place->root, &process, NULL, &user, &known));
+	assert_int_equal(user.uid, 33);
+
+	known.uid = 4711; /* tells that the files were not read */
+	assert_false(child_user_find(place->root, &process, &known, &user, &other));
+	assert_int_equal(user.uid, 4711);
+	assert_int_equal(user.gid, 44);
+	assert_string_equal(user.name, "web");
+	assert_string_equal(user.home, "/srv/web");
+	assert_int_equal(user.groups_count, 2);
+	assert_true(user.groups[0] == 4 && user.groups[1] == 66);
+
+	process.user = "last";
+	assert_true(child_user_find(place->root, &process, &known, &user, &other));
+	assert_int_equal(user.uid, 77);
+	process = (struct process_spec){.user = "web", .group = "tail"};
+	assert_true(child_user_find(place->root, &process, &known, &user, &other));
+	assert_int_equal(user.gid, 66);
+	process.group = NULL;
+	write_file(place, "etc/group", group);
+	assert_true(child_user_find(place->root, &process, &known, &user, &other));
+	assert_int_equal(user.uid, 33);
+}
+
+/* It comes from a child that a process of the container may have traced. */
+static void what_is_known_may_be_forged(void **state)
+{
+	struct place *place = *state;
+	const struct process_spec process = {.user = "web"};
+	struct user_known known, other;
+	struct child_user user;
+
+	write_files(place);
+	ahead = 10;
+	assert_true(child_user_find(place->root, &process, NULL, &user, &known));
+	memset(known.name, 'x', sizeof(known.name));
+	memset(known.home, 'x', sizeof(known.home));
+	assert_false(child_user_find(place->root, &process, &known, &user, &other));
+	assert_int_equal(strlen(user.name), sizeof(known.name) - 1);
+	assert_int_equal(strlen(user.home), sizeof(known.home) - 1);
+	known.groups_count = 33;
+	assert_true(child_user_find(place->root, &process, &known, &user, &other));
+	assert_int_equal(user.groups_count, 2);
+}
+
+static void a_link_has_no_version(void **state)
+{
+	struct place *place = *state;
+	const struct process_spec process = {.user = "last"};
+	struct user_known known;
+	struct child_user user;
+
+	write_files(place);
+	ahead = 10;
+	assert_int_equal(renameat(place->root, "etc/passwd", place->root, "real"), 0);
+	assert_int_equal(symlinkat("/real", place->root, "etc/passwd"), 0);
+	assert_false(child_user_find(place->root, &process, NULL, &user, &known));
+	assert_int_equal(user.uid, 77);
+}
+
 #define IN_A_PLACE(test) cmocka_unit_test_setup_teardown(test, make_place, remove_place)
 
 int main(void)
@@ -481,6 +567,9 @@ int main(void)
 		IN_A_PLACE(the_files_are_looked_for_inside_the_root),
 		IN_A_PLACE(a_file_that_is_no_file_is_an_error),
 		IN_A_PLACE(a_file_that_is_too_large_is_an_error),
+		IN_A_PLACE(what_was_found_is_known_while_the_files_are_the_same),
+		IN_A_PLACE(what_is_known_may_be_forged),
+		IN_A_PLACE(a_link_has_no_version),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,14 +17,14 @@
 
 static int forks, failing;
 
-pid_t __real__Fork(void);
-pid_t __wrap__Fork(void);
+pid_t __real_fork_raw(void);
+pid_t __wrap_fork_raw(void);
 
-pid_t __wrap__Fork(void)
+pid_t __wrap_fork_raw(void)
 {
 	forks++;
 	if (forks > failing)
-		return __real__Fork();
+		return __real_fork_raw();
 	errno = ENOMEM;
 	return -1;
 }
