@@ -63,8 +63,8 @@ FLOODS = 4
 GUESTS = 3
 
 CPU = "qemu64,+rdrand"
-BOARD = struct.Struct("4Q")  # tests/bench/profile.c: the phase, and what these have counted
-COUNTED = ("agent", "children", "bare")
+BOARD = struct.Struct("5Q")  # tests/bench/profile.c: the phase, and what these have counted
+COUNTED = ("agent", "children", "bare", "kernel")
 COUNTING = ["-icount", "shift=0,sleep=off", "-rtc", "base=2040-01-01,clock=vm"]
 # The deadline: virtual time flies while the guest waits for its host.
 APPEND = "nokaslr norandmaps tsc=reliable hyperstart.deadline=86400"
@@ -108,7 +108,7 @@ class Guest(VmGuest):
                 "-device", f"virtserialport,chardev={name},name=bench.{name}"]
         if symbols:
             board = self.vm.directory / "board"
-            board.write_bytes(BOARD.pack(phase, 0, 0, 0))
+            board.write_bytes(BOARD.pack(phase, 0, 0, 0, 0))
             with open(board, "r+b") as file:
                 self.board = mmap.mmap(file.fileno(), 0)
             self.vm.arguments += ["-plugin", f"{PROGRAMS}/profile.so,symbols={symbols},"
@@ -160,10 +160,15 @@ class Guest(VmGuest):
         while before != (before := self.agent()):
             time.sleep(0.2)  # QEMU may still be busy
 
-    def second(self):
-        """What PID 1 runs in a second in which nothing is asked of it."""
+    def second(self, *names):
+        """What these, or PID 1, run in a second in which nothing is asked of it."""
         self.rest()
-        return cost(self.agent, lambda: self.ask("sleep", 1000))
+        count = functools.partial(self.counted, *names or ["agent"])
+        return cost(count, lambda: self.ask("sleep", 1000))
+
+    def free(self):
+        """KiB of memory that nobody uses."""
+        return int(re.search(r"^MemFree: +(\d+)", self.ask("read", "/proc/meminfo"), re.M)[1])
 
     def bare(self, *words):
         """Runs a bare program; what it counted."""
@@ -273,6 +278,13 @@ def prepare(directory):
     return functools.partial(Guest, share, initrd, symbols)
 
 
+# Docker's capabilities, as virtcontainers describes them.
+FOURTEEN = {"capabilities": dict.fromkeys(
+    ("bounding", "effective", "inheritable", "permitted"),
+    [f"CAP_{name}" for name in """CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP
+     SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL AUDIT_WRITE""".split()])}
+
+
 # --- Jobs, and what they cost -----------------------------------------------------------------------
 
 
@@ -311,8 +323,8 @@ def sink(guest, size):
     process.wait()
 
 
-def exec_true(guest):
-    guest.host.run("box0", ["/bin/true"])
+def exec_true(guest, **process):
+    guest.host.run("box0", ["/bin/true"], **process)
 
 
 def bare_beside(guest, peer, *words):
@@ -496,7 +508,8 @@ def turns_of(events):
 
 class Row(NamedTuple):
     """One line of the table: a name, a figure, the figure of a bare program, and what the figure may
-    be: so many times the bare one, or so much."""
+    be: so many times the bare one, or so much. Then what both old agents took, when they were measured
+    once: whole guests, without +rdrand."""
 
     name: str
     unit: str
@@ -504,21 +517,25 @@ class Row(NamedTuple):
     limit: str = None
     times: float = None
     most: float = None
+    old: tuple = ("", "")
 
 
 ROWS = [
-    Row("exec of the agent to READY", "k", "ready", "bare ready"),
-    Row(".. with all modules there", "k", "bound", "bare bound"),
-    Row("exec of true", "k", "exec", "bare exec", times=2.0),
-    Row(".. of it PID 1", "k", "exec, PID 1"),
-    Row("stdout, a MiB", "k", "out", "bare out", times=1.3),
-    Row("stdin, a MiB", "k", "in", "bare in", times=1.5),
-    Row("PING", "k", "ping", "bare echo"),
-    Row("NEWCONTAINER", "k", "container", "bare container"),
+    Row("exec of the agent to READY and idle", "k", "start", "bare start", most=600, old=(893, 1625)),
+    Row(".. to READY, with all modules there", "k", "bound", "bare bound"),
+    Row("STARTPOD", "k", "pod", "bare pod", most=1700, old=(2109, 2190)),
+    Row("NEWCONTAINER", "k", "container", "bare container", most=1750, old=(3344, 3850)),
     Row(f".. the {LATE}th with three mounts", "k", "late", "early", times=1.3),
-    Row("STARTPOD", "k", "pod", "bare pod"),
-    Row(f"exec of true beside {MANY} containers", "k", "exec beside many", "exec", times=1.1),
+    Row("exec of true", "k", "exec", "bare exec", most=690),
+    Row(".. of it PID 1", "k", "exec, PID 1"),
+    Row(".. with Docker's fourteen capabilities", "k", "exec, fourteen", "exec", times=1.2),
+    Row(f".. beside {MANY} containers", "k", "exec beside many", "exec", times=1.05,
+        old=("3.2x", "1.26x")),
+    Row("stdout, a MiB", "k", "out", "bare out", times=1.15, old=(15399, 11313)),
+    Row("stdin, a MiB", "k", "in", "bare in", times=1.25, old=("loses 94 %", "")),
+    Row("PING", "k", "ping", "bare echo"),
     Row("an idle second", "", "idle", most=0),
+    Row(".. of the kernel", "k", "idle, kernel", "bare idle, kernel", most=66, old=(65, 66)),
     Row("a second with the host not reading", "", "unread", most=0),
     Row(f"echo beside {FLOODS} floods", "frames", "echo frames", most=3 * FLOODS),
     Row("..", "k", "echo"),
@@ -526,12 +543,13 @@ ROWS = [
     Row("..", "k", "exit"),
     # 10 ms at an instruction a nanosecond.
     *(Row(f"longest turn: {name}", "k", name, most=10000) for name in TURNS),
-    Row("RSS at READY", "KiB", "RSS", "bare RSS", most=200),
+    Row("RSS at READY", "KiB", "RSS", "bare RSS", most=136, old=(208, "")),
     Row(".. with a container", "KiB", "RSS, one"),
     Row(f".. with {MANY} containers", "KiB", "RSS, many"),
     Row(".. for each, described in 1 KiB", "KiB", "RSS, each", most=4),
     Row(".. for each, as cc30 describes it", "KiB", "RSS, each of cc30", most=8),
-    Row("size of the binary", "kB", "size", most=156),
+    Row(f"guest's memory for each of {MANY}", "KiB", "memory, each", most=110, old=(136, 132)),
+    Row("size of the binary", "kB", "size", most=149.728, old=(170, "")),
 ]
 
 
@@ -541,8 +559,9 @@ def measure_one(guest):
     found = {"pod": cost(guest.family, guest.host.startpod)}
     start_containers(guest, [0], kib_container)
     found["RSS, one"] = guest.rss()
-    for name, count in ("exec", guest.family), ("exec, PID 1", guest.agent):
-        found[name] = usual(EXECS, count, lambda: exec_true(guest))
+    for name, count, process in (("exec", guest.family, {}), ("exec, PID 1", guest.agent, {}),
+                                 ("exec, fourteen", guest.family, FOURTEEN)):
+        found[name] = usual(EXECS, count, lambda: exec_true(guest, **process))
     return found | {"container": usual_container(guest, kib_container, 1)}
 
 
@@ -550,13 +569,13 @@ def measure(start, show):
     """All figures: instructions, KiB, or bytes."""
     found = {"size": AGENT.stat().st_size}
     show("READY")
-    with start("/bare") as guest:
-        found["bare ready"] = guest.ready
-    with start("/bare", "preload=1") as guest:
-        found |= {"bare bound": guest.ready, "bare RSS": guest.rss(),
-                  "bare pod": guest.bare("pod", "share")}
-    with start("/agent", "preload=1") as guest:
-        found["bound"] = guest.ready
+    for name, before in ("/bare", "bare "), ("/agent", ""):
+        with start(name, "preload=1") as guest:
+            guest.rest()
+            found |= {f"{before}bound": guest.ready, f"{before}start": guest.agent(),
+                      f"{before}RSS": guest.rss(), f"{before}idle, kernel": guest.second("kernel")}
+            if before:
+                found["bare pod"] = guest.bare("pod", "share")
 
     show(f"{MANY} containers as cc30 describes them")
     with start("/agent") as guest:
@@ -579,7 +598,6 @@ def measure(start, show):
             several.append(measure_one(guest))
     with start("/agent") as guest:
         assert "erms" not in guest.ask("read", "/proc/cpuinfo"), "the CPU model has ERMS"
-        found |= {"ready": guest.ready, "RSS": guest.rss()}
         several.append(measure_one(guest))
         found |= {name: median(one[name] for one in several) for name in several[0]}
         found["idle"] = guest.second()
@@ -597,7 +615,9 @@ def measure(start, show):
         show(f"{MANY} containers")
         found["bare container"] = median(guest.bare("container", SHARED, "/bin/load", "cat")
                                          for _ in range(CONTAINERS))
+        free = guest.free()
         found["RSS, each"] = rss_per_container(guest, kib_container, CONTAINERS + 2)
+        found["memory, each"] = (free - guest.free()) / (MANY - CONTAINERS - 2)
         found["RSS, many"] = guest.rss()
         found["exec beside many"] = usual(EXECS, guest.family, lambda: exec_true(guest))
         show("latencies")
@@ -616,12 +636,12 @@ def number(value):
 def table(found, last):
     """Prints the rows. Their figures by number and name, in their units, and whether each target is
     met."""
-    def line(name, figure, unit, limit, ratio, target, met, change):
-        print(f"{name:37} {figure:>9} {unit:6} {limit:>9} {ratio:>6} {target:>8} {met:>6} "
-              f"{change:>9}")
+    def line(name, figure, unit, limit, ratio, target, met, old, change):
+        print(f"{name:40} {figure:>7} {unit:6} {limit:>7} {ratio:>6} {target:>8} {met:>4} "
+              f"{old[0]:>10} {old[1]:>7} {change:>9}")
 
     figures, targets = {}, []
-    line("", "figure", "", "limit", "ratio", "target", "met", "last run")
+    line("", "figure", "", "limit", "ratio", "target", "met", ("old 4242*", "4244*"), "last run")
     for place, row in enumerate(ROWS):
         figure, limit = (found[name] / 1000 if name and row.unit in ("k", "kB") else found.get(name)
                          for name in (row.figure, row.limit))
@@ -635,7 +655,7 @@ def table(found, last):
             f"{100 * (figure / before - 1):+.2f} %" if before else number(before))
         line(row.name, number(figure), row.unit, number(limit),
              f"{figure / limit:.2f}x" if limit else "", target,
-             {True: "yes", False: "NO", None: ""}[met], change)
+             {True: "yes", False: "NO", None: ""}[met], row.old, change)
         figures[f"{place} {row.name}"] = figure
         targets += [] if met is None else [met]
     return figures, targets
@@ -654,6 +674,7 @@ def bench(start, show):
     if last["figures"]:
         print("The last run was of", "this binary." if last["binary"] == binary else "another one.")
     figures, targets = table(found, last["figures"])
+    print("* Constants of this page: measured once, whole guests without +rdrand.")
     print(f"{targets.count(False)} of {len(targets)} targets missed,"
           f" {time.monotonic() - began:.0f} s")
     LAST.write_text(json.dumps({"binary": binary, "figures": figures}, indent=1) + "\n")

@@ -149,7 +149,8 @@ struct slot {
 /* Shared with tests/bench/bench.py. */
 static volatile struct board {
 	uint64_t phase;                 /* set by tests/bench/bench.py; 0: no profile */
-	uint64_t agent, children, bare; /* instructions so far */
+	/* Instructions so far. `kernel`: of interrupts, the scheduler, kernel threads, and while idle. */
+	uint64_t agent, children, bare, kernel;
 } * board;
 
 static struct symbol *symbols;
@@ -386,8 +387,8 @@ static void on_block(unsigned vcpu, void *data)
 		context_follow(task, block);
 	if (board->phase != 0)
 		slot_add(task, block);
-	if (frame_top(task)->apart)
-		;
+	if (frame_top(task)->apart || task->role == KERNEL || task->role == IDLE)
+		board->kernel += block->count;
 	else if (task->role == AGENT)
 		board->agent += block->count;
 	else if (task->role == CHILD)
