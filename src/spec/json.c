@@ -73,6 +73,24 @@ size_t utf8_length(const char *at, const char *end)
 	return length;
 }
 
+/* How many bytes from `at` on, in words of eight, are plain ASCII: no control, quote or backslash. */
+static size_t plain_length(const char *at, const char *end)
+{
+	const uint64_t ones = 0x0101010101010101u, high = 0x80 * ones;
+	const char *start = at;
+	uint64_t word, quote, backslash;
+
+	for (; end - at >= 8; at += 8) {
+		memcpy(&word, at, sizeof(word));
+		quote = word ^ '"' * ones;
+		backslash = word ^ '\\' * ones;
+		/* Bit 7 of a byte that is not plain, and maybe of bytes above it. */
+		if ((word | (word - ' ' * ones) | (quote - ones) | (backslash - ones)) & high)
+			break;
+	}
+	return (size_t)(at - start);
+}
+
 /* The XXXX of a \uXXXX, whose digits jsmn has checked; -1: there is none. */
 static int utf16_unit(const char *at, const char *end)
 {
@@ -178,11 +196,13 @@ static int decode_string(const struct decoder *d, const jsmntok_t *value, const 
 	*out = to = arena_strndup(d->arena, at, (size_t)(end - at));
 	if (!to)
 		return refuse_memory(d);
+	/* Plain ASCII, nearly all of every text, is there already. */
+	to += plain_length(at, end);
+	at += to - *out;
 	while (at < end) {
 		char character[4];
 		size_t length;
 
-		/* Plain ASCII: nearly all of every text. */
 		while (at < end && (signed char)*at >= ' ' && *at != '\\')
 			*to++ = *at++;
 		if (at == end)
@@ -397,18 +417,20 @@ ssize_t json_span(const char *text, size_t length, struct error *err)
 	for (i = 0; i < length; i++) {
 		const char c = text[i];
 
-		if (c == '{' || c == '[') {
+		if (depth == 0 && c != '{' && c != '[') {
+			if (!c || !strchr(SPACE, c))
+				break;
+		} else if (c == '"') {
+			i += 1 + plain_length(text + i + 1, text + length);
+			for (; i < length && text[i] != '"'; i++)
+				i += text[i] == '\\';
+		} else if (c == '{' || c == '[') {
 			if (++depth > JSON_DEPTH_MAX)
 				return error_set(err, EINVAL, "JSON nested deeper than %u levels",
 					JSON_DEPTH_MAX);
-		} else if (depth == 0 && !(c && strchr(SPACE, c))) {
-			break;
 		} else if (c == '}' || c == ']') {
 			if (--depth == 0)
 				return (ssize_t)i + 1;
-		} else if (c == '"') {
-			while (++i < length && text[i] != '"')
-				i += text[i] == '\\';
 		} else if (c != ':' && !ends_word(c)) {
 			while (i + 1 < length && !ends_word(text[i + 1]))
 				i++;
