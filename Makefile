@@ -143,8 +143,8 @@ build/host/hyperstart: $(ROOMS:%=build/host/%.o)
 	$(call cc,LINK,$(HOST_CC) $(HOST_CFLAGS))
 
 # The same with each call in turn failing: tests/faults/faults.c.
-FAULTS := malloc calloc strdup pipe2 read readv write writev epoll_ctl epoll_wait accept4 setns \
-	unshare mkdirat unlinkat fork_raw open openat ioctl syscall
+FAULTS := malloc calloc strdup mmap pipe2 read readv write writev epoll_ctl epoll_wait accept4 \
+	setns unshare mkdirat unlinkat fork_raw open openat ioctl syscall
 
 build/faults/hyperstart: tests/faults/faults.c $(ROOMS:%=build/host/%.o) Makefile
 	$(call cc,LINK,$(HOST_CC) $(HOST_CFLAGS) $(FAULTS:%=-Wl,--wrap=%))

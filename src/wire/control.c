@@ -161,7 +161,7 @@ static void take_payload(struct control *control)
 	if (n > queue_length(in))
 		n = queue_length(in);
 	if (message->payload)
-		memcpy(message->payload + message->filled, queue_peek(in), n);
+		memmove(message->payload + message->filled, queue_peek(in), n); /* as queue_put() */
 	message->filled += n;
 	queue_consume(in, n);
 	if (message->filled < message->length)

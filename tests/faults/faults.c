@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -54,6 +55,9 @@ static bool fails(const char *call, int code)
 WRAP(void *, malloc, NULL, ENOMEM, (size_t size), (size))
 WRAP(void *, calloc, NULL, ENOMEM, (size_t n, size_t size), (n, size))
 WRAP(char *, strdup, NULL, ENOMEM, (const char *text), (text))
+WRAP(void *, mmap, MAP_FAILED, ENOMEM,
+	(void *at, size_t size, int access, int flags, int fd, off_t from),
+	(at, size, access, flags, fd, from))
 WRAP(int, pipe2, -1, EMFILE, (int fds[2], int flags), (fds, flags))
 WRAP(ssize_t, read, -1, EIO, (int fd, void *to, size_t size), (fd, to, size))
 WRAP(ssize_t, readv, -1, EIO, (int fd, const struct iovec *v, int n), (fd, v, n))

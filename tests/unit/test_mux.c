@@ -309,7 +309,7 @@ static void a_slow_reader_costs_no_more_than_a_fast_one(void **state)
 		reader_read(&r, 4096);
 	}
 	assert_int_equal(mux.queued_inputs, 1);
-	assert_true(moved < 2 * r.read);
+	assert_true(moved < 3 * r.read); /* once into the queue */
 	reader_close(&r);
 }
 
