@@ -185,9 +185,12 @@ static bool name_is(const struct decoder *d, const jsmntok_t *name, const char *
 
 /* --- Values ----------------------------------------------------------------------------------- */
 
-static int decode_string(const struct decoder *d, const jsmntok_t *value, const char **out)
+/* Checked as the field is; NULL: it has none. */
+static int decode_string(const struct decoder *d, const struct json_field *field,
+	const jsmntok_t *value, const char **out)
 {
 	const char *at = d->text + value->start, *end = d->text + value->end, *why;
+	struct error error;
 	char *to;
 
 	if (value->type != JSMN_STRING)
@@ -214,15 +217,7 @@ static int decode_string(const struct decoder *d, const jsmntok_t *value, const 
 		to += length;
 	}
 	*to = '\0';
-	return 0;
-}
-
-/* Against the field's own check, if it has one. */
-static int check_string(const struct decoder *d, const struct json_field *field, const char *string)
-{
-	struct error why;
-
-	return field->check && field->check(string, &why) < 0 ? refuse(d, why.text) : 0;
+	return field && field->check && field->check(*out, &error) < 0 ? refuse(d, error.text) : 0;
 }
 
 /* A number in the field's range; a negative one is its two's complement. */
@@ -309,8 +304,8 @@ static int decode_list(
 			rc = decode_object(d, field->schema, value, item);
 		else if (!is_whole(value))
 			rc = refuse(d, "expected string");
-		else if ((rc = decode_string(d, value, (const char **)item)) == 0)
-			rc = check_string(d, field, *(const char **)item);
+		else
+			rc = decode_string(d, field, value, (const char **)item);
 		if (rc < 0) {
 			format(index, sizeof(index), "[%d]", i);
 			return refuse_in(d, index);
@@ -336,9 +331,9 @@ static int decode_map(const struct decoder *d, const jsmntok_t *object, void **o
 			return -1;
 		if (token_is(d, name + 1, "null"))
 			continue;
-		if (decode_string(d, name, &member->name) < 0)
+		if (decode_string(d, NULL, name, &member->name) < 0)
 			return -1;
-		if (decode_string(d, name + 1, &member->value) < 0)
+		if (decode_string(d, NULL, name + 1, &member->value) < 0)
 			return refuse_in(d, member->name);
 		(*count)++;
 	}
@@ -360,9 +355,7 @@ static int decode_value(
 	case JSON_STRING:
 		if (is_empty_string && field->required == OPT)
 			return 0;
-		rc = decode_string(d, value, member);
-		if (rc == 0)
-			rc = check_string(d, field, *(const char **)member);
+		rc = decode_string(d, field, value, member);
 		break;
 	case JSON_LIST:
 		*count = (size_t)value->size;
