@@ -115,13 +115,26 @@ void control_ack(struct control *control, uint8_t *payload, size_t length)
 	reply_set(control, ACK, payload, length);
 }
 
-void control_error(struct control *control, const struct error *err)
+static void reply_set_error(struct control *control, const struct error *err)
 {
 	size_t length = strlen(err->text);
 
-	log_info("control: command %u: error: %s", control->message.code, err->text);
 	memcpy(control->reply, err->text, length);
 	reply_set(control, ERROR, NULL, length);
+}
+
+void control_error(struct control *control, const struct error *err)
+{
+	log_info("control: command %u: error: %s", control->message.code, err->text);
+	reply_set_error(control, err);
+}
+
+static void log_bad_headers(struct timer *timer)
+{
+	struct control *control = list_entry(timer, struct control, bad_headers_timer);
+
+	log_info("control: headers with a bad length: %u", control->bad_headers);
+	control->bad_headers = 0;
 }
 
 /* The header at the head of the queue, whole. */
@@ -141,8 +154,10 @@ static void take_header(struct control *control)
 	arena_init(&message->arena, MESSAGE_ARENA_MAX);
 	if (announced != message->length + CONTROL_HEADER) {
 		error_set(&err, EPROTO, "command %u: bad length %u", message->code, announced);
+		if (control->bad_headers++ == 0)
+			timer_set(control->port.loop, &control->bad_headers_timer, 1000);
 		control->state = CONTROL_RUNNING;
-		control_error(control, &err);
+		reply_set_error(control, &err);
 		return;
 	}
 	control->state = CONTROL_PAYLOAD;
@@ -283,6 +298,7 @@ int control_open(struct control *control, struct loop *loop, const struct settin
 	struct error *err)
 {
 	control->ready_again = settings->ready_again;
+	timer_init(&control->bad_headers_timer, log_bad_headers);
 	if (port_open(&control->port, loop, &port_kind, settings->control_fd, settings, err) < 0)
 		return -1;
 	put_ready(control);

@@ -35,6 +35,9 @@ struct control {
 	uint64_t muted_until; /* commands that start before this byte of in get no reply */
 	bool muted;           /* the present one gets none */
 	bool is_cancelled;    /* on_cancel was called for the present one */
+	/* Headers with a bad length often come one behind the other: a line a second, with their number. */
+	struct timer bad_headers_timer;
+	unsigned int bad_headers;
 	uint32_t reply_code;
 	/* Bytes of the reply's payload: all, and those queued. */
 	size_t reply_length, reply_put;

@@ -284,6 +284,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	free(control.message.payload);
 	arena_free(&control.message.arena);
 	free(control.reply_owned);
+	timer_cancel(&control.bad_headers_timer);
 	port_close(&control.port);
 	turns_close();
 	host_close(&host);

@@ -454,6 +454,14 @@ def test_commands_that_are_no_commands(host):
         (bytes(5 << 20), "command 15: 5242880 bytes of payload are more than 4259840")])
 
 
+def test_headers_with_a_bad_length_one_behind_the_other_are_one_line_of_the_log(host):
+    for reply in host.send_raw(bytes(13 * 8), replies=13):
+        assert host.reply_to(reply).text == "command 0: bad length 0"
+    host.wait_for(lambda: "bad length" in host.guest.describe(), "the line")
+    assert [line for line in host.guest.log.splitlines() if "bad length" in line] == \
+        ["hyperstart: info: control: headers with a bad length: 13"]
+
+
 # The end
 
 @pytest.mark.options(fresh=True, deadline=2)

@@ -112,6 +112,7 @@ static int teardown(void **state)
 	free(control.message.payload);
 	arena_free(&control.message.arena);
 	free(control.reply_owned);
+	timer_cancel(&control.bad_headers_timer);
 	port_close(&control.port);
 	turns_close();
 	host_close(&host);
