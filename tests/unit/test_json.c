@@ -389,6 +389,35 @@ static void utf8_passes_unchanged(void **state)
 	assert_string_equal(t.string, text);
 }
 
+static void no_byte_is_taken_for_a_plain_one_at_any_place(void **state)
+{
+	char json[100], text[32];
+	struct tree t;
+
+	(void)state;
+	for (int length = 1; length <= 26; length++) {
+		for (int place = 0; place < length; place++) {
+			for (int byte = 1; byte < 0x80; byte++) {
+				const char *slash = byte == '"' || byte == '\\' ? "\\" : "";
+				int rc;
+
+				memset(text, 0x7f - byte % 2, sizeof(text));
+				text[place] = (char)byte;
+				text[length] = '\0';
+				rc = snprintf(json, sizeof(json), "{\"string\":\"%.*s%s%s\"}",
+					place, text, slash, text + place);
+				assert_int_equal(json_span(json, sizeof(json), &err), rc);
+				rc = json_decode(
+					&tree_schema, json, strlen(json), &arena, &t, &err);
+				assert_int_equal(rc, byte < ' ' ? -1 : 0);
+				if (rc == 0)
+					assert_string_equal(t.string, text);
+				arena_free(&arena);
+			}
+		}
+	}
+}
+
 static void bad_utf8_is_refused(void **state)
 {
 	static const char *const texts[] = {"\x80", "\xbf", "\xc0\x80", "\xc1\xbf", "\xc2",
@@ -842,6 +871,7 @@ int main(int argc, char *argv[])
 		test_with_arena(booleans_may_be_numbers),
 		test_with_arena(escapes_are_undone),
 		test_with_arena(utf8_passes_unchanged),
+		test_with_arena(no_byte_is_taken_for_a_plain_one_at_any_place),
 		test_with_arena(bad_utf8_is_refused),
 		test_with_arena(nul_and_half_surrogates_are_refused),
 		test_with_arena(a_wrong_type_is_refused_by_path),
