@@ -121,13 +121,13 @@ void timer_cancel(struct timer *timer)
 	list_remove(&timer->node);
 }
 
-/* Milliseconds until the next timer or the next try; INT_MAX, 24 days, stands for ever. */
+/* Milliseconds until the next timer or the next try; -1: for ever, which costs the kernel no timer. */
 static int sleep_limit(const struct loop *loop, bool retry)
 {
 	uint64_t most = retry ? RETRY_MS : INT_MAX, now, at;
 
 	if (list_is_empty(&loop->timers))
-		return (int)most;
+		return retry ? RETRY_MS : -1;
 	now = clock_now();
 	at = list_entry(loop->timers.next, struct timer, node)->at;
 	if (at <= now)
