@@ -49,19 +49,14 @@ void queue_commit(struct queue *q, size_t size)
 	q->total += size;
 }
 
-/* An empty queue begins at the front again: bytes are rarely moved, and few pages ever touched. */
-static void queue_rewind(struct queue *q)
-{
-	if (queue_is_empty(q))
-		q->head = q->tail = 0;
-}
-
 void queue_consume(struct queue *q, size_t size)
 {
 	assert(size <= queue_length(q));
 	q->head += size;
 	q->sent += size;
-	queue_rewind(q);
+	/* It begins at the front again: bytes are rarely moved, and few pages ever touched. */
+	if (queue_is_empty(q))
+		q->head = q->tail = 0;
 }
 
 bool queue_put(struct queue *q, const void *bytes, size_t size)
@@ -81,7 +76,6 @@ void queue_unput(struct queue *q, size_t size)
 	assert(size <= queue_length(q));
 	q->tail -= size;
 	q->total -= size;
-	queue_rewind(q);
 }
 
 ssize_t queue_fill(struct queue *q, int fd)

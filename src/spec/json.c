@@ -396,12 +396,6 @@ static int decode_value(
 	return rc;
 }
 
-/* Where jsmn ends a number or a word. */
-static bool ends_word(char c)
-{
-	return c == ' ' || c == '\t' || c == '\r' || c == '\n' || c == ',' || c == ']' || c == '}';
-}
-
 ssize_t json_span(const char *text, size_t length, struct error *err)
 {
 	unsigned int depth = 0;
@@ -424,8 +418,10 @@ ssize_t json_span(const char *text, size_t length, struct error *err)
 		} else if (c == '}' || c == ']') {
 			if (--depth == 0)
 				return (ssize_t)i + 1;
-		} else if (c != ':' && !ends_word(c)) {
-			while (i + 1 < length && !ends_word(text[i + 1]))
+		} else if (c > ',' && c != ':') {
+			/* A number or a word: to where jsmn ends it. */
+			while (i + 1 < length && text[i + 1] > ' ' && text[i + 1] != ',' &&
+				text[i + 1] != ']' && text[i + 1] != '}')
 				i++;
 		}
 	}
