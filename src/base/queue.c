@@ -20,6 +20,9 @@ int queue_open(struct queue *q, size_t capacity)
 		mmap(NULL, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	*q = (struct queue){.data = data == MAP_FAILED ? NULL : data, .capacity = capacity};
+	/* No child needs it: its pages would be shared first, and copied when the agent writes next. */
+	if (q->data)
+		madvise(data, capacity, MADV_DONTFORK);
 	return q->data ? 0 : -1;
 }
 

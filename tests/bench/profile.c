@@ -148,7 +148,7 @@ struct slot {
 
 /* Shared with tests/bench/bench.py. */
 static volatile struct board {
-	uint64_t phase;                 /* set by tests/bench/bench.py; 0: no profile */
+	uint64_t phase; /* set by tests/bench/bench.py; 0: no profile */
 	/* Instructions so far. `kernel`: of interrupts, the scheduler, kernel threads, and while idle. */
 	uint64_t agent, children, bare, kernel;
 } * board;
