@@ -87,6 +87,7 @@ static void pump(void *context)
 
 static void watch_begin(const void *watch)
 {
+	report_result(NULL, 0);
 	report_alive();
 	watch_main(watch);
 }

@@ -73,15 +73,19 @@ void die_errno(const char *fmt, ...)
 	die_error(&err);
 }
 
-void report_done(const void *result, size_t length)
+void report_result(const void *result, size_t length)
 {
 	report_write(report_pipe, REPORT_DONE, result, length);
+}
+
+void report_done(const void *result, size_t length)
+{
+	report_result(result, length);
 	_exit(0);
 }
 
 void report_alive(void)
 {
-	report_write(report_pipe, REPORT_DONE, NULL, 0);
 	close(report_pipe);
 	report_pipe = -1;
 }

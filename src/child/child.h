@@ -22,10 +22,13 @@ _Noreturn void die_errno(const char *fmt, ...) __attribute__((format(printf, 1, 
 /* The same with the errno and text of `err`. */
 _Noreturn void die_error(const struct error *err);
 
-/* A worker's good end: DONE with `length` bytes of result, then _exit(0). */
+/* DONE with `length` bytes of result. A step that fails after it may still die. */
+void report_result(const void *result, size_t length);
+
+/* A worker's good end: report_result(), then _exit(0). */
 _Noreturn void report_done(const void *result, size_t length);
 
-/* DONE from a child that lives on; then closes the report pipe. */
+/* The end of the report of a child that lives on, after its result. */
 void report_alive(void);
 
 /* EXECUTING with `length` bytes of result (at most a record), then execve; on its failure

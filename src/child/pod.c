@@ -11,12 +11,12 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/count.h"
 #include "base/format.h"
 #include "base/module.h"
-#include "child/cgroup.h"
 #include "child/cgroup_limits.h"
 #include "child/child.h"
 #include "child/hotplug.h"
@@ -133,9 +133,9 @@ static void detach(const char *name)
 		die_errno("unmount the pod's %s", name);
 }
 
-/* The last step, and all or nothing: what fails before it leaves the network alone. Reports what undoes it:
- * the journal, whose first entry is the text for portmap_undo(). */
-static _Noreturn void network_prepare(const struct child_pod *pod)
+/* All or nothing: what fails before it leaves the network alone. Reports what undoes it: the journal, whose
+ * first entry is the text for portmap_undo(). */
+static void network_prepare(const struct child_pod *pod)
 {
 	const struct pod_spec *spec = pod->spec;
 	const struct child_network network = {
@@ -158,13 +158,12 @@ static _Noreturn void network_prepare(const struct child_pod *pod)
 		journal_undo(&journal);
 		die_error(&err);
 	}
-	report_done(journal.bytes + journal.start, journal.end - journal.start);
+	report_result(journal.bytes + journal.start, journal.end - journal.start);
 }
 
-void child_pod_prepare(const void *child_pod)
+static void prepare(const struct child_pod *pod)
 {
 	static const char *const directories[] = {"share", "shm", "root", "volume"};
-	const struct child_pod *pod = child_pod;
 	char options[64];
 	struct error err;
 
@@ -183,6 +182,30 @@ void child_pod_prepare(const void *child_pod)
 	if (pod->cgroup >= 0 && cgroup_limits_pod(pod->cgroup_parent, pod->cgroup, &err) < 0)
 		die("limit the pod: %s", err.text);
 	network_prepare(pod);
+}
+
+void child_pod_init(const void *child_pod)
+{
+	const struct child_pod *pod = child_pod;
+	const char *hostname = pod->spec->hostname;
+
+	prctl(PR_SET_NAME, "pod-init");
+	prepare(pod);
+	if (unshare(CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNS) < 0)
+		die_errno("make the pod's namespaces");
+	if (hostname && sethostname(hostname, strlen(hostname)) < 0)
+		die_errno("set host name '%s'", hostname);
+	child_rootfs_empty(pod->settings->run_dir);
+
+	/* The kernel then reaps all children, orphans too. */
+	signal(SIGCHLD, SIG_IGN);
+	setsid();
+	report_alive();
+	syscall(SYS_close_range, 0, ~0U, 0);
+	/* No signal from inside its PID namespace reaches an init that has no handler for it; the agent's
+	 * SIGKILL does. */
+	for (;;)
+		pause();
 }
 
 void child_pod_release(const void *child_pod)
@@ -210,32 +233,4 @@ void child_pod_release(const void *child_pod)
 	if (failed > 0)
 		die("%zu of %zu containers could not be unmounted", failed, pod->mount_ns_count);
 	report_done(NULL, 0);
-}
-
-void child_pod_init(const void *child_pod)
-{
-	const struct child_pod *pod = child_pod;
-	const char *hostname = pod->spec->hostname;
-
-	prctl(PR_SET_NAME, "pod-init");
-	if (pod->cgroup_leaf >= 0)
-		child_cgroup_join(pod->cgroup_leaf, 0);
-	if (unshare(CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNS) < 0)
-		die_errno("make the pod's namespaces");
-	if (hostname && sethostname(hostname, strlen(hostname)) < 0)
-		die_errno("set host name '%s'", hostname);
-	child_rootfs_empty(pod->settings->run_dir);
-
-	/* The kernel then reaps all children, orphans too. */
-	signal(SIGCHLD, SIG_IGN);
-	setsid();
-	for (int fd = 0; fd < 3; fd++)
-		close(fd);
-	if (pod->cgroup_leaf >= 0)
-		close(pod->cgroup_leaf);
-	report_alive();
-	/* No signal from inside its PID namespace reaches an init that has no handler for it; the agent's
-	 * SIGKILL does. */
-	for (;;)
-		pause();
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The children of STARTPOD and DESTROYPOD: a worker that prepares what all containers share, the pod's
- * init, which holds its namespaces, and a worker that releases all of it. */
+/* The children of STARTPOD and DESTROYPOD: the pod's init, which makes what all containers share and holds
+ * the namespaces, and a worker that releases all of it. */
 #ifndef CHILD_POD_H
 #define CHILD_POD_H
 
@@ -11,24 +11,21 @@ struct child_pod {
 	const struct pod_spec *spec;
 	const struct settings *settings;
 	int cgroup_parent, cgroup; /* the pod's, to be limited; -1: none */
-	int cgroup_leaf;           /* pod init's own; -1: none */
 	const int *mount_ns;       /* release: of the containers that are left */
 	size_t mount_ns_count;
-	void *network_undo; /* release, of a pod whose start failed: what prepare reported; or NULL */
+	void *network_undo; /* release, of a pod whose start failed: what its init reported; or NULL */
 };
 
-/* Worker, in the agent's own namespaces: mounts the share (9p over virtio, else virtiofs, of the tag
- * spec->share_dir) on run_dir/share and a tmpfs on run_dir/shm, writes run_dir/{resolv.conf,hosts,hostname},
- * makes run_dir/{root,volume}, limits the pod's cgroup, sets up the network and the port mapping, and
- * reports what undoes these two. The argument is a struct child_pod, as for both below. */
-_Noreturn void child_pod_prepare(const void *child_pod);
+/* First process of a new PID namespace, otherwise in the agent's own: mounts the share (9p over virtio, else
+ * virtiofs, of the tag spec->share_dir) on run_dir/share and a tmpfs on run_dir/shm, writes
+ * run_dir/{resolv.conf,hosts,hostname}, makes run_dir/{root,volume}, limits the pod's cgroup, sets up the
+ * network and the port mapping, and reports what undoes these two. Then it makes new UTS, IPC and mount
+ * namespaces, sets the host name, moves into an empty read-only root, ends its report, and reaps until it is
+ * killed. The argument is a struct child_pod, as for the one below. */
+_Noreturn void child_pod_init(const void *child_pod);
 
 /* Worker: undoes that. Unmounts all that the containers have and the share, syncs, then restores the network
  * from `before`. */
 _Noreturn void child_pod_release(const void *child_pod);
-
-/* First process of a new PID namespace: makes new UTS, IPC and mount namespaces, sets the host name, moves
- * into an empty read-only root, becomes non-dumpable, writes the record DONE, and reaps until it is killed. */
-_Noreturn void child_pod_init(const void *child_pod);
 
 #endif

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The pod: its namespaces, how it begins and how it ends.
  *
- *     NONE ─▶ PREPARING ─▶ STARTING ─▶ FILLING ─▶ RUNNING ─▶ TERMINATING ─▶ KILLING ─▶ REPORTING ─▶ RELEASING ─▶ DESTROYED
- *       ▲         └───────────┴───────────┴──── a failed start ───────────────▲                         │
- *       └───────────────────────────────────────────────────────────────────────────────────────────────┘
+ *     NONE ─▶ STARTING ─▶ FILLING ─▶ RUNNING ─▶ TERMINATING ─▶ KILLING ─▶ REPORTING ─▶ RELEASING ─▶ DESTROYED
+ *       ▲         └───────────┴──── a failed start ───────────────▲                         │
+ *       └───────────────────────────────────────────────────────────────────────────────────┘
  */
 #include "pod/pod.h"
 
@@ -59,9 +59,7 @@ static void pod_clear(struct pod *pod)
 	fd_close(&pod->context.pid_ns);
 	fd_close(&pod->context.uts_ns);
 	fd_close(&pod->context.ipc_ns);
-	if (pod->context.cgroup >= 0 &&
-		(cgroup_remove(pod->context.cgroup, "init", &err) < 0 ||
-			cgroup_remove(pod->cgroup_parent, "pod", &err) < 0))
+	if (pod->context.cgroup >= 0 && cgroup_remove(pod->cgroup_parent, "pod", &err) < 0)
 		log_warn("pod: %s", err.text);
 	fd_close(&pod->context.cgroup);
 	free(pod->network_undo);
@@ -80,7 +78,6 @@ static struct child_pod describe(const struct pod *pod)
 		.settings = pod->context.shared->settings,
 		.cgroup_parent = pod->cgroup_parent,
 		.cgroup = pod->context.cgroup,
-		.cgroup_leaf = -1,
 		.network_undo = pod->network_undo,
 	};
 }
@@ -192,7 +189,7 @@ void pod_destroy(struct pod *pod)
 		return;
 	}
 	/* A worker sends it to all processes in the cgroup; without one the agent sends it to its own
-	 * children. The pod's init gets it, too, and ignores it. */
+	 * children. */
 	if (is_signalled && containers_state(&pod->containers) == CONTAINER_RUNNING &&
 		spawn_fork(pod->context.shared->spawner, &pod->worker, &plan, &err) < 0) {
 		log_warn("pod: SIGTERM: %s", err.text);
@@ -299,15 +296,19 @@ static void init_changed(struct spawn *spawn)
 	struct pod *pod = list_entry(spawn, struct pod, init);
 	bool succeeded = !spawn->reaped && spawn_succeeded(spawn);
 	struct error err;
+	size_t length;
 
 	if (succeeded && pod->state == POD_STARTING) {
+		pod->network_undo = spawn_take_result(spawn, &length);
 		spawn_forget_report(spawn);
+		pod->containers.are_open = true;
 		if (open_namespaces(pod, &err) < 0)
 			start_failed(pod, &err);
 		else
 			start_next(pod, NULL);
 	} else if (spawn->reaped && spawn_is_reported(spawn)) {
 		if (pod->state == POD_STARTING) {
+			pod->network_undo = spawn_take_result(spawn, &length);
 			spawn_error(spawn, &err);
 			start_failed(pod, &err);
 		} else if (pod->state > POD_STARTING && pod->state < POD_KILLING) {
@@ -316,33 +317,6 @@ static void init_changed(struct spawn *spawn)
 		}
 		spawn_forget_report(spawn);
 	}
-}
-
-static int fork_init(struct pod *pod, struct error *err)
-{
-	struct shared *shared = pod->context.shared;
-	struct child_pod child = describe(pod);
-	const struct spawn_plan plan = {
-		.pid_ns = -1,
-		.new_pid_ns = true,
-		.entry = child_pod_init,
-		.argument = &child,
-		.keep = &child.cgroup_leaf,
-		.keep_count = 1,
-		.deadline_ms = shared->settings->deadline_ms,
-		.changed = init_changed,
-	};
-	int rc;
-
-	if (pod->context.cgroup >= 0) {
-		child.cgroup_leaf = cgroup_create(pod->context.cgroup, "init", err);
-		if (child.cgroup_leaf < 0)
-			return -1;
-	}
-	request_await(&shared->request, &pod->init);
-	rc = spawn_fork(shared->spawner, &pod->init, &plan, err);
-	fd_close(&child.cgroup_leaf);
-	return rc;
 }
 
 static const char **copy_list(const char **list, struct arena *arena)
@@ -379,22 +353,6 @@ static int keep_spec(struct pod *pod, const struct pod_spec *spec, struct error 
 	return pod->lists.internal && pod->lists.external ? 0 : error_memory(err);
 }
 
-static void prepared(struct spawn *worker, const struct error *err)
-{
-	struct pod *pod = list_entry(worker, struct pod, worker);
-	struct error failure;
-	size_t length;
-
-	pod->network_undo = spawn_take_result(worker, &length);
-	pod->state = POD_STARTING;
-	if (err)
-		start_failed(pod, err);
-	else if (fork_init(pod, &failure) < 0)
-		start_failed(pod, &failure);
-	else
-		pod->containers.are_open = true;
-}
-
 int pod_start(struct pod *pod, const struct pod_spec *spec, struct error *err)
 {
 	struct shared *shared = pod->context.shared;
@@ -402,12 +360,13 @@ int pod_start(struct pod *pod, const struct pod_spec *spec, struct error *err)
 	int keep[2];
 	const struct spawn_plan plan = {
 		.pid_ns = -1,
-		.entry = child_pod_prepare,
+		.new_pid_ns = true,
+		.entry = child_pod_init,
 		.argument = &child,
 		.keep = keep,
 		.keep_count = COUNT(keep),
 		.deadline_ms = shared->settings->deadline_ms,
-		.done = prepared,
+		.changed = init_changed,
 	};
 
 	if (pod->state != POD_NONE)
@@ -429,10 +388,10 @@ int pod_start(struct pod *pod, const struct pod_spec *spec, struct error *err)
 	child = describe(pod);
 	keep[0] = child.cgroup_parent;
 	keep[1] = child.cgroup;
-	request_await(&shared->request, &pod->worker);
-	if (spawn_fork(shared->spawner, &pod->worker, &plan, err) < 0)
+	request_await(&shared->request, &pod->init);
+	if (spawn_fork(shared->spawner, &pod->init, &plan, err) < 0)
 		goto fail;
-	pod->state = POD_PREPARING;
+	pod->state = POD_STARTING;
 	return 0;
 
 fail:

@@ -7,8 +7,7 @@
 
 enum pod_state {
 	POD_NONE,        /* no namespace, no container */
-	POD_PREPARING,   /* a worker mounts the share and writes the pod's files */
-	POD_STARTING,    /* its init is being set up */
+	POD_STARTING,    /* its init makes what all containers share */
 	POD_FILLING,     /* the containers that STARTPOD brought are started in order */
 	POD_RUNNING,     /* containers may come and go */
 	POD_TERMINATING, /* SIGTERM was sent to every process */
@@ -20,11 +19,11 @@ enum pod_state {
 
 struct pod {
 	enum pod_state state;
-	struct pod_context context;    /* the namespace fds are owned */
-	struct spawn worker;           /* prepares, sends SIGTERM to all, releases */
-	int cgroup_parent;             /* owned: the agent's; -1: no cgroups */
-	struct arena arena;            /* owned: hostname, white lists */
-	struct white_lists_spec lists; /* in the arena */
+	struct pod_context context; /* the namespace fds are owned */
+	struct spawn worker;              /* sends SIGTERM to all, releases */
+	int cgroup_parent;                /* owned: the agent's; -1: no cgroups */
+	struct arena arena;               /* owned: hostname, white lists */
+	struct white_lists_spec lists;    /* in the arena */
 	struct containers containers;
 	int device_filter; /* owned: see container.c */
 	struct spawn init;
