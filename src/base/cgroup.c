@@ -88,19 +88,19 @@ int cgroup_get_number(
 	return 0;
 }
 
-int cgroup_enable(int cgroup, const char *controller, struct error *err)
+int cgroup_enable(int cgroup, const char *const *controllers, size_t count, struct error *err)
 {
-	char text[256], *rest = text, *word, change[32];
+	char text[256], *rest = text, *word, change[64] = "";
+	size_t length = 0;
 
 	if (text_read(cgroup, "cgroup.controllers", text, sizeof(text), err) < 0)
 		return -1;
-	while ((word = strsep(&rest, " \n")) != NULL) {
-		if (strcmp(word, controller) != 0)
-			continue;
-		format(change, sizeof(change), "+%s", controller);
-		return cgroup_set(cgroup, "cgroup.subtree_control", change, err);
-	}
-	return 0;
+	while ((word = strsep(&rest, " \n")) != NULL)
+		for (size_t i = 0; i < count; i++)
+			if (strcmp(word, controllers[i]) == 0)
+				length += (size_t)format(
+					change + length, sizeof(change) - length, "+%s ", word);
+	return length > 0 ? cgroup_set(cgroup, "cgroup.subtree_control", change, err) : 0;
 }
 
 int cgroup_kill(int cgroup, struct error *err)

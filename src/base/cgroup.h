@@ -4,6 +4,7 @@
 #define CGROUP_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -16,9 +17,9 @@ int cgroup_create(int parent, const char *name, struct error *err);
  * yet to join. 0, or -1 with err. */
 int cgroup_kill(int cgroup, struct error *err);
 
-/* Enables `controller` for the cgroups below this one; that the kernel does not have it is no error. 0, or
- * -1 with err. */
-int cgroup_enable(int cgroup, const char *controller, struct error *err);
+/* Enables these controllers for the cgroups below this one, all at once; that the kernel lacks one is no error.
+ * 0, or -1 with err. */
+int cgroup_enable(int cgroup, const char *const *controllers, size_t count, struct error *err);
 
 /* Whether it has this file: it may be missing with its controller, or in an older kernel. */
 bool cgroup_has(int cgroup, const char *file);

@@ -21,13 +21,13 @@ static uint64_t leave(uint64_t all, uint64_t reserve)
 
 int cgroup_limits_pod(int parent, int pod, struct error *err)
 {
+	static const char *const controllers[] = {"cpu", "memory", "pids"};
 	uint64_t kib, pids, threads;
 
 	/* `parent`: cpu without a limit, or each process of the pod would weigh as much as the agent. `pod`:
 	 * cpu for the containers' shares, memory to know in which of them the kernel killed a process. */
-	if (cgroup_enable(parent, "cpu", err) < 0 || cgroup_enable(parent, "memory", err) < 0 ||
-		cgroup_enable(parent, "pids", err) < 0 || cgroup_enable(pod, "cpu", err) < 0 ||
-		cgroup_enable(pod, "memory", err) < 0)
+	if (cgroup_enable(parent, controllers, 3, err) < 0 ||
+		cgroup_enable(pod, controllers, 2, err) < 0)
 		return -1;
 	/* Procfs is read like a cgroup. Not MemTotal: it includes what the kernel itself has taken. */
 	if (cgroup_has(pod, "memory.max") &&
