@@ -29,9 +29,9 @@ void child_mount_setattr(int mount, uint64_t set, uint64_t clear, bool with_subm
 		die_errno("set mount attributes");
 }
 
-int child_mount_attach(int mount, int at)
+int child_mount_attach(int mount, int at, const char *name)
 {
-	return (int)syscall(SYS_move_mount, mount, "", at, "",
+	return (int)syscall(SYS_move_mount, mount, "", at, name,
 		MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
 }
 
@@ -39,12 +39,14 @@ void child_mount_attach_below(int mount, int parent, const char *name)
 {
 	int at;
 
+	if (child_mount_attach(mount, parent, name) == 0)
+		return;
 	if (mkdirat(parent, name, 0755) < 0 && errno != EEXIST)
 		die_errno("create mount point '%s'", name);
 	at = child_path_open(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW);
 	if (at < 0)
 		die_errno("mount point '%s'", name);
-	if (child_mount_attach(mount, at) < 0)
+	if (child_mount_attach(mount, at, "") < 0)
 		die_errno("mount on '%s'", name);
 	close(at);
 }

@@ -16,8 +16,9 @@ int child_mount_clone(int directory, const char *path, bool with_submounts);
 /* mount_setattr(2): sets and clears MOUNT_ATTR_* of a mount, or of its submounts, too. May die. */
 void child_mount_setattr(int mount, uint64_t set, uint64_t clear, bool with_submounts);
 
-/* Attaches on what the fd `at` is. 0, or -1 with errno. */
-int child_mount_attach(int mount, int at);
+/* Attaches on `name` below the directory fd `at` ("": on what the fd is); a symlink at its end is not followed.
+ * 0, or -1 with errno. */
+int child_mount_attach(int mount, int at, const char *name);
 
 /* Attaches on the directory `name` of `parent`, made when missing. A symlink is no directory. */
 void child_mount_attach_below(int mount, int parent, const char *name);

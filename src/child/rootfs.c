@@ -27,11 +27,6 @@ static const struct mount_plan dev_plan = {
 	.attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
 };
 
-static const struct mount_plan proc_plan = {
-	.type = "proc",
-	.attributes = MOUNT_NOTHING_SPECIAL,
-};
-
 static const struct mount_plan sys_plan = {
 	.type = "sysfs",
 	.attributes = MOUNT_NOTHING_SPECIAL | MOUNT_ATTR_RDONLY,
@@ -61,8 +56,11 @@ static const struct device {
 };
 
 static const struct link {
-	const char *name, *target;
+	const char *name, *target; /* NULL: a directory, to be mounted on */
 } links[] = {
+	{"pts", NULL},
+	{"shm", NULL},
+	{"mqueue", NULL},
 	{"ptmx", "pts/ptmx"},
 	{"fd", "/proc/self/fd"},
 	{"stdin", "/proc/self/fd/0"},
@@ -123,7 +121,8 @@ static int mount_clone(int directory, const char *path, uint64_t attributes)
 
 	if (fd < 0)
 		die_errno("clone mount '%s'", path);
-	child_mount_setattr(fd, attributes, 0, false);
+	if (attributes)
+		child_mount_setattr(fd, attributes, 0, false);
 	return fd;
 }
 
@@ -152,7 +151,7 @@ static void dev_build(const struct child_rootfs *rootfs, int run, int root)
 {
 	const struct system_mounts_spec *mounts = &rootfs->container->system_mounts;
 	int dev = mounts->bind_mount_dev ? mount_clone(AT_FDCWD, "/dev", 0) : mount_new(&dev_plan);
-	int shm = mount_clone(run, "shm", MOUNT_NOTHING_SPECIAL);
+	int shm = mount_clone(run, "shm", 0);
 	int mqueue = mount_make(&mqueue_plan), at, slave;
 
 	for (size_t i = 0; !mounts->bind_mount_dev && i < COUNT(devices); i++)
@@ -162,7 +161,9 @@ static void dev_build(const struct child_rootfs *rootfs, int run, int root)
 	child_mount_attach_below(dev, root, "dev");
 	/* The guest's own /dev may have them already. */
 	for (size_t i = 0; i < COUNT(links); i++)
-		if (symlinkat(links[i].target, dev, links[i].name) < 0 && errno != EEXIST)
+		if ((links[i].target ? symlinkat(links[i].target, dev, links[i].name)
+				     : mkdirat(dev, links[i].name, 0755)) < 0 &&
+			errno != EEXIST)
 			die_errno("create /dev/%s", links[i].name);
 	child_mount_attach_below(rootfs->devpts, dev, "pts");
 	child_mount_attach_below(shm, dev, "shm");
@@ -177,7 +178,7 @@ static void dev_build(const struct child_rootfs *rootfs, int run, int root)
 		if (at < 0 && errno == EEXIST)
 			at = openat(dev, "console", O_PATH | O_NOFOLLOW | O_CLOEXEC);
 		slave = child_mount_clone(rootfs->console, "", false);
-		if (at < 0 || slave < 0 || child_mount_attach(slave, at) < 0)
+		if (at < 0 || slave < 0 || child_mount_attach(slave, at, "") < 0)
 			die_errno("bind the terminal on /dev/console");
 		close(slave);
 		close(at);
@@ -189,18 +190,15 @@ static void dev_build(const struct child_rootfs *rootfs, int run, int root)
 
 static void sys_build(const struct child_rootfs *rootfs, int root)
 {
-	const char *const cgroup_path = "fs/cgroup";
-	int sys = mount_new(&sys_plan), cgroup, at;
+	int sys = mount_new(&sys_plan), cgroup;
 
 	child_mount_attach_below(sys, root, "sys");
 	if (rootfs->cgroup_path) {
 		/* Its own part, and where /proc/self/cgroup says it is. */
 		cgroup = mount_clone(
 			AT_FDCWD, rootfs->cgroup_path, MOUNT_NOTHING_SPECIAL | MOUNT_ATTR_RDONLY);
-		at = child_path_open(sys, cgroup_path, O_PATH | O_DIRECTORY | O_NOFOLLOW);
-		if (at < 0 || child_mount_attach(cgroup, at) < 0)
-			die_errno("mount on '/sys/%s'", cgroup_path);
-		close(at);
+		if (child_mount_attach(cgroup, sys, "fs/cgroup") < 0)
+			die_errno("mount on '/sys/fs/cgroup'");
 		close(cgroup);
 	}
 	close(sys);
@@ -216,7 +214,7 @@ static void modules_bind(int root)
 	at = child_path_directory(root, "lib/modules");
 	if (at >= 0) {
 		child_mount_setattr(modules, MOUNT_NOTHING_SPECIAL | MOUNT_ATTR_RDONLY, 0, false);
-		if (child_mount_attach(modules, at) < 0)
+		if (child_mount_attach(modules, at, "") < 0)
 			die_errno("mount on '/lib/modules'");
 		close(at);
 	}
@@ -256,7 +254,7 @@ static void etc_bind(int root, int run, const struct etc_file *file)
 	if (target >= 0 && (file->replace || st.st_size == 0)) {
 		/* Shared by the whole pod: no container rewrites it for the others. */
 		child_mount_setattr(source, MOUNT_NOTHING_SPECIAL | MOUNT_ATTR_RDONLY, 0, false);
-		if (child_mount_attach(source, target) < 0)
+		if (child_mount_attach(source, target, "") < 0)
 			die_errno("bind /%s", file->path);
 	}
 	fd_close(&target);
@@ -368,7 +366,7 @@ void child_rootfs_build(const struct child_rootfs *rootfs)
 	if (container->initialize && (volumes.image = child_mount_clone(root, "", true)) < 0)
 		die_errno("clone the image");
 	dev_build(rootfs, run, root);
-	proc = mount_new(&proc_plan);
+	proc = mount_clone(run, "proc", 0);
 	for (size_t i = 0; i < container->sysctl_count; i++)
 		child_sysctl_set(proc, container->sysctl[i].name, container->sysctl[i].value);
 	child_mount_attach_below(proc, root, "proc");
@@ -417,7 +415,7 @@ void child_rootfs_mask(int root)
 		if (place < 0 && errno == ENOENT)
 			continue;
 		cover = place < 0 ? -1 : cover_open(root, place, masked->read_only);
-		if (cover < 0 || child_mount_attach(cover, place) < 0)
+		if (cover < 0 || child_mount_attach(cover, place, "") < 0)
 			die_errno("mask /%s", masked->path);
 		close(cover);
 		close(place);
@@ -426,7 +424,7 @@ void child_rootfs_mask(int root)
 
 void child_rootfs_empty(const char *run_dir)
 {
-	int run = run_open(run_dir), root = mount_new(&empty_plan);
+	int run = run_open(run_dir), root = mount_clone(run, "root", empty_plan.attributes);
 
 	child_mount_attach_below(root, run, "root");
 	close(run);

@@ -128,7 +128,7 @@ static void tree_attach(
 		die("mount point '%.200s': the container's root itself", path);
 	if (read_only)
 		child_mount_setattr(tree, MOUNT_ATTR_RDONLY, 0, true);
-	if (child_mount_attach(tree, at) < 0)
+	if (child_mount_attach(tree, at, "") < 0)
 		die_errno("mount on '%.200s'", path);
 	close(at);
 	close(tree);
