@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -108,17 +109,31 @@ static void faults_catch(void)
 
 /* --- Mounts ----------------------------------------------------------------------------------- */
 
-/* Mounts, unless something is mounted there already: a service's init has done it. */
-static int mount_at(const char *type, const char *at, unsigned long flags, const char *options)
+/* Of the file system there; 0: nothing is there. */
+static unsigned long magic_at(const char *path)
 {
-	char above[64];
-	struct stat st, above_st;
+	struct statfs fs;
 
-	if (mkdir(at, 0755) < 0 && errno != EEXIST)
-		return -1;
-	format(above, sizeof(above), "%s/..", at);
-	if (stat(at, &st) == 0 && stat(above, &above_st) == 0 && st.st_dev != above_st.st_dev)
+	return statfs(path, &fs) == 0 ? (unsigned long)fs.f_type : 0;
+}
+
+static bool is_in_memory(const char *path)
+{
+	unsigned long magic = magic_at(path);
+
+	return magic == RAMFS_MAGIC || magic == TMPFS_MAGIC;
+}
+
+/* Mounts, unless it is mounted there already: a service's init has done it. */
+static int mount_at(const char *type, const char *at, unsigned long magic, unsigned long flags,
+	const char *options)
+{
+	unsigned long found = magic_at(at);
+
+	if (found == magic)
 		return 0;
+	if (found == 0 && mkdir(at, 0755) < 0)
+		return -1;
 	return mount(type, at, type, flags, options);
 }
 
@@ -126,9 +141,7 @@ static int mount_at(const char *type, const char *at, unsigned long flags, const
  * is a root like any other. */
 static void root_make_pivotable(void)
 {
-	struct statfs fs;
-
-	if (statfs("/", &fs) < 0 || (fs.f_type != RAMFS_MAGIC && fs.f_type != TMPFS_MAGIC))
+	if (!is_in_memory("/"))
 		return;
 	if (mkdir("/run", 0755) < 0 && errno != EEXIST)
 		fail("create /run");
@@ -158,14 +171,14 @@ static void console_open(void)
 static void kernel_check(void)
 {
 	static const struct {
-		const char *path, *option;
+		int type;
+		const char *option;
 	} needed[] = {
-		{"/proc/self/ns/pid", "CONFIG_PID_NS"},
-		{"/proc/self/ns/uts", "CONFIG_UTS_NS"},
-		{"/proc/self/ns/ipc", "CONFIG_IPC_NS"},
-		{"/proc/sys/fs/mqueue", "CONFIG_POSIX_MQUEUE"},
-		{"/dev/ptmx", "CONFIG_UNIX98_PTYS"},
+		{CLONE_NEWPID, "CONFIG_PID_NS"},
+		{CLONE_NEWUTS, "CONFIG_UTS_NS"},
+		{CLONE_NEWIPC, "CONFIG_IPC_NS"},
 	};
+	int self = (int)syscall(SYS_pidfd_open, agent, 0);
 	struct utsname name;
 	const char *at = name.release;
 	uint64_t major, minor;
@@ -178,9 +191,15 @@ static void kernel_check(void)
 	/* mount_setattr came with 5.12; cgroup.kill, which shows only in a cgroup, with 5.14. */
 	if (syscall(SYS_mount_setattr, -1, "", 0, NULL, 0) < 0 && errno == ENOSYS)
 		log_error("boot: kernel lacks mount_setattr: containers will not start");
+	/* Into its own, where it is. Of a type that the kernel lacks it has none. */
 	for (size_t i = 0; i < COUNT(needed); i++)
-		if (access(needed[i].path, F_OK) < 0)
+		if (setns(self, needed[i].type) < 0)
 			log_error("boot: kernel lacks %s", needed[i].option);
+	fd_close(&self);
+	if (syscall(SYS_mq_unlink, "") < 0 && errno == ENOSYS)
+		log_error("boot: kernel lacks CONFIG_POSIX_MQUEUE");
+	if (access("/dev/ptmx", F_OK) < 0)
+		log_error("boot: kernel lacks CONFIG_UNIX98_PTYS");
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, NULL) < 0 && errno != EFAULT)
 		log_warn("boot: kernel lacks CONFIG_SECCOMP_FILTER: containers can make user "
 			 "namespaces, and take what no limit covers");
@@ -337,7 +356,9 @@ void boot_start(struct settings *settings)
 	umask(022);
 	if (is_init)
 		root_make_pivotable();
-	if (mount_at("devtmpfs", "/dev", MS_NOSUID | MS_NOEXEC, "mode=755") < 0)
+	/* EBUSY: it is there already. It has the magic number of a tmpfs, as the initramfs may have. */
+	if (mount_at("devtmpfs", "/dev", ~0UL, MS_NOSUID | MS_NOEXEC, "mode=755") < 0 &&
+		errno != EBUSY)
 		fail("mount /dev");
 	/* Children inherit stdio until they have their own: it must not be one of the agent's fds. */
 	do
@@ -348,9 +369,9 @@ void boot_start(struct settings *settings)
 		console_open();
 	else
 		log_open(STDERR_FILENO, false, LOG_LEVEL_INFO); /* the journal */
-	if (mount_at("proc", "/proc", NOTHING_SPECIAL, NULL) < 0)
+	if (mount_at("proc", "/proc", PROC_SUPER_MAGIC, NOTHING_SPECIAL, NULL) < 0)
 		fail("mount /proc");
-	if (mount_at("sysfs", "/sys", NOTHING_SPECIAL, NULL) < 0)
+	if (mount_at("sysfs", "/sys", SYSFS_MAGIC, NOTHING_SPECIAL, NULL) < 0)
 		fail("mount /sys");
 	settings->run_dir = RUN_DIR;
 	settings->after_ready = boot_finish;
@@ -393,16 +414,18 @@ void boot_finish(struct settings *settings)
 	uint64_t ready_ms = clock_now();
 
 	modules_load(false);
-	if (mount_at("tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=755") < 0 ||
+	/* In the initramfs it needs no file system of its own. */
+	if ((!is_in_memory("/run") &&
+		    mount_at("tmpfs", "/run", TMPFS_MAGIC, MS_NOSUID | MS_NODEV, "mode=755") < 0) ||
 		(mkdir(RUN_DIR, 0700) < 0 && errno != EEXIST))
 		fail("make " RUN_DIR);
-	if (mount_at("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "mode=0620,gid=5") < 0)
-		log_error("boot: mount /dev/pts: %s", ERROR_REASON(errno));
 	/* favordynmods, of 6.0: without it, joining a cgroup waits for RCU, 10 to 20 ms. nsdelegate:
 	 * a container that mounts cgroup2 gets its own part of it without the limits at its top. */
-	if (mount_at("cgroup2", CGROUP_DIR, NOTHING_SPECIAL, "nsdelegate,favordynmods") == 0 ||
+	if (mount_at("cgroup2", CGROUP_DIR, CGROUP2_SUPER_MAGIC, NOTHING_SPECIAL,
+		    "nsdelegate,favordynmods") == 0 ||
 		(errno == EINVAL &&
-			mount_at("cgroup2", CGROUP_DIR, NOTHING_SPECIAL, "nsdelegate") == 0))
+			mount("cgroup2", CGROUP_DIR, "cgroup2", NOTHING_SPECIAL, "nsdelegate") ==
+				0))
 		settings->cgroup_dir = cgroup_take();
 	if (!settings->cgroup_dir)
 		log_error("boot: take cgroup2: %s: containers cannot be killed as a whole",

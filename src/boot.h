@@ -21,7 +21,7 @@ bool boot_option(struct settings *settings, const char *key, const char *value);
 void boot_raise_nofile(struct settings *settings);
 
 /* What READY does not need, done after it is queued: the other modules; /run, cgroup2 (favordynmods,
- * without on EINVAL), /dev/pts …, what is not mounted yet; takes a cgroup; says on the console what the
+ * without on EINVAL), what is not mounted yet; takes a cgroup; says on the console what the
  * kernel lacks. Called once by the daemon. */
 void boot_finish(struct settings *settings);
 
