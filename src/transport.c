@@ -30,39 +30,49 @@
 
 #define BACKLOG 8
 
+/* A way that is two device nodes. */
+struct way {
+	const char *control, *tty;
+	/* Opens those that are there. */
+	void (*look)(const struct way *way, struct settings *settings);
+	const char *subsystem; /* whose uevents say when to look again */
+};
+
 /* --- Virtio-serial ---------------------------------------------------------------------------- */
 
-/* Opens the port that the host calls `name`; the kernel calls its device node something else. -1: it is
- * not ready, and an event will follow. */
-static int virtio_find(const char *name)
+/* Opens the ports with the names that the host gave them; the kernel calls their device nodes something else. */
+static void virtio_look(const struct way *way, struct settings *settings)
 {
 	DIR *ports = opendir("/sys/class/virtio-ports");
-	char path[NAME_MAX + 64], text[64];
+	char path[NAME_MAX + 64], name[64];
 	struct dirent *entry;
-	int fd = -1;
+	int *fd;
 
-	while (ports && fd < 0 && (entry = readdir(ports)) != NULL) {
+	while (ports && (settings->control_fd < 0 || settings->tty_fd < 0) &&
+		(entry = readdir(ports)) != NULL) {
 		format(path, sizeof(path), "/sys/class/virtio-ports/%s/name", entry->d_name);
-		if (entry->d_name[0] == '.' || file_read(path, text, sizeof(text)) < 0)
+		if (entry->d_name[0] == '.' || file_read(path, name, sizeof(name)) < 0)
 			continue;
-		text[strcspn(text, "\n")] = '\0';
-		if (strcmp(text, name) != 0)
+		name[strcspn(name, "\n")] = '\0';
+		fd = strcmp(name, way->control) == 0  ? &settings->control_fd
+			: strcmp(name, way->tty) == 0 ? &settings->tty_fd
+						      : NULL;
+		if (!fd || *fd >= 0)
 			continue;
 		format(path, sizeof(path), "/dev/%s", entry->d_name);
-		fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
-		if (fd < 0 && errno != ENOENT)
+		*fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+		if (*fd < 0 && errno != ENOENT)
 			log_error(
 				"transport: port %s: open %s: %s", name, path, ERROR_REASON(errno));
 	}
 	if (ports)
 		closedir(ports);
-	return fd;
 }
 
 /* --- ISA serial ------------------------------------------------------------------------------- */
 
 /* A missing UART can be opened; only tcsetattr() fails. */
-static int serial_find(const char *path)
+static int serial_open(const char *path)
 {
 	const struct termios raw = {
 		.c_cflag = B115200 | CS8 | CLOCAL | CREAD | CRTSCTS,
@@ -73,6 +83,14 @@ static int serial_find(const char *path)
 	if (fd >= 0 && tcsetattr(fd, TCSANOW, &raw) < 0)
 		fd_close(&fd);
 	return fd;
+}
+
+static void serial_look(const struct way *way, struct settings *settings)
+{
+	if (settings->control_fd < 0)
+		settings->control_fd = serial_open(way->control);
+	if (settings->tty_fd < 0)
+		settings->tty_fd = serial_open(way->tty);
 }
 
 /* --- Vsock ------------------------------------------------------------------------------------ */
@@ -124,34 +142,19 @@ static int vsock_open(uint32_t host_cid, struct settings *settings)
 
 /* --- Which ------------------------------------------------------------------------------------ */
 
-/* A way that is two device nodes. */
-struct way {
-	const char *control, *tty;
-	int (*find)(const char *name); /* an fd, or -1: not there yet */
-	const char *subsystem;         /* whose uevents say when to look again */
-};
-
 static const struct way virtio = {
 	.control = "sh.hyper.channel.0",
 	.tty = "sh.hyper.channel.1",
-	.find = virtio_find,
+	.look = virtio_look,
 	.subsystem = "virtio-ports",
 };
 
 static const struct way isa_serial = {
 	.control = "/dev/ttyS1",
 	.tty = "/dev/ttyS2",
-	.find = serial_find,
+	.look = serial_look,
 	.subsystem = "tty",
 };
-
-static void look(const struct way *way, struct settings *settings)
-{
-	if (settings->control_fd < 0)
-		settings->control_fd = way->find(way->control);
-	if (settings->tty_fd < 0)
-		settings->tty_fd = way->find(way->tty);
-}
 
 int transport_await(const struct transport *asked, struct settings *settings)
 {
@@ -165,14 +168,14 @@ int transport_await(const struct transport *asked, struct settings *settings)
 	if (uevents < 0)
 		return -1;
 	/* Subscribed first, so that nothing can come between a look and the wait. */
-	look(way, settings);
+	way->look(way, settings);
 	while (settings->control_fd < 0 || settings->tty_fd < 0) {
 		now = clock_now();
 		if (now < wake) {
 			/* Any action counts: a virtio port appears with `add`, and gets its name
 			 * with `change`. */
 			if (uevent_wait(uevents, way->subsystem, (int)(wake - now)))
-				look(way, settings);
+				way->look(way, settings);
 			continue;
 		}
 		if (way == &virtio && settings->control_fd < 0 && settings->tty_fd < 0 &&
