@@ -89,12 +89,6 @@ static char **environment_make(const struct child_exec *exec, const struct child
 	return variables;
 }
 
-static void namespace_join(int fd, int type, const char *what)
-{
-	if (fd >= 0 && setns(fd, type) < 0)
-		die_errno("join the %s namespace", what);
-}
-
 /* A session, its terminal if it has one, and fds 0 to 2. */
 static void stdio_set(const struct child_exec *exec, const struct child_user *user)
 {
@@ -198,8 +192,8 @@ void child_exec_main(const void *child_exec)
 	if (exec->cgroup >= 0 && child_cgroup_join(exec->cgroup, exec->first) &&
 		(exec->container || exec->first > 0) && unshare(CLONE_NEWCGROUP) < 0)
 		die_errno("make a cgroup namespace");
-	namespace_join(exec->uts_ns, CLONE_NEWUTS, "UTS");
-	namespace_join(exec->ipc_ns, CLONE_NEWIPC, "IPC");
+	if (exec->namespaces >= 0 && setns(exec->namespaces, CLONE_NEWUTS | CLONE_NEWIPC) < 0)
+		die_errno("join the pod's namespaces");
 	if (exec->container)
 		root_build(exec);
 

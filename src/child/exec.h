@@ -22,7 +22,7 @@ struct child_exec {
 		*known;    /* see child/user.h; what is learned is EXECUTING's result */
 	uint64_t until_ms; /* until when to wait for disks: clock_now() */
 
-	int uts_ns, ipc_ns;
+	int namespaces; /* a pidfd of the pod's init; -1: stays in the agent's */
 	int mount_ns; /* exec: the container's; -1: the caller is in a fresh copy of the agent's */
 	int cgroup;   /* the container's; -1: none */
 	pid_t first;  /* exec: the container's first process; 0: in the agent's own container */

@@ -163,7 +163,7 @@ static void network_prepare(const struct child_pod *pod)
 
 static void prepare(const struct child_pod *pod)
 {
-	static const char *const directories[] = {"share", "shm", "proc", "root", "volume"};
+	static const char *const directories[] = {"share", "shm", "proc", "root"};
 	char options[64];
 	struct error err;
 

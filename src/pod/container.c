@@ -380,9 +380,7 @@ static int start_process(struct container *container, struct process *process,
 	process->on_finished = on_finished;
 	process->known = &container->known;
 	plan->devpts = container->devpts;
-	plan->pid_ns = container->is_agent ? -1 : pod->pid_ns;
-	plan->child.uts_ns = container->is_agent ? -1 : pod->uts_ns;
-	plan->child.ipc_ns = container->is_agent ? -1 : pod->ipc_ns;
+	plan->pid_ns = plan->child.namespaces = container->is_agent ? -1 : pod->namespaces;
 	plan->child.hostname = pod->hostname;
 	plan->child.settings = pod->shared->settings;
 	plan->child.cgroup = container->cgroup;

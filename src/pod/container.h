@@ -11,9 +11,9 @@
 struct pod_context {
 	struct shared *shared;
 	const char *hostname; /* all borrowed from the pod */
-	int pid_ns, uts_ns, ipc_ns;
-	int cgroup;         /* the pod's; -1: no cgroups */
-	int *device_filter; /* for containers that may not mount; see container.c */
+	int namespaces;       /* a pidfd of the pod's init, which holds them */
+	int cgroup;           /* the pod's; -1: no cgroups */
+	int *device_filter;   /* for containers that may not mount; see container.c */
 	const struct white_lists_spec *lists; /* who may reach mapped ports; NULL: none is mapped */
 };
 

@@ -12,6 +12,8 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/cgroup.h"
 #include "base/clock.h"
@@ -39,8 +41,7 @@ void pod_init(struct pod *pod, struct shared *shared)
 	const char *path = shared->settings->cgroup_dir;
 
 	*pod = (struct pod){
-		.context =
-			{.shared = shared, .pid_ns = -1, .uts_ns = -1, .ipc_ns = -1, .cgroup = -1},
+		.context = {.shared = shared, .namespaces = -1, .cgroup = -1},
 		.cgroup_parent = path ? open(path, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1,
 		.device_filter = DEVICE_FILTER_UNTRIED,
 	};
@@ -56,9 +57,7 @@ static void pod_clear(struct pod *pod)
 {
 	struct error err;
 
-	fd_close(&pod->context.pid_ns);
-	fd_close(&pod->context.uts_ns);
-	fd_close(&pod->context.ipc_ns);
+	fd_close(&pod->context.namespaces);
 	if (pod->context.cgroup >= 0 && cgroup_remove(pod->cgroup_parent, "pod", &err) < 0)
 		log_warn("pod: %s", err.text);
 	fd_close(&pod->context.cgroup);
@@ -237,28 +236,6 @@ void pod_pump(struct pod *pod)
 
 /* --- Begin ------------------------------------------------------------------------------------ */
 
-static int open_namespaces(struct pod *pod, struct error *err)
-{
-	const struct {
-		const char *name;
-		int *fd;
-	} namespaces[] = {
-		{"pid", &pod->context.pid_ns},
-		{"uts", &pod->context.uts_ns},
-		{"ipc", &pod->context.ipc_ns},
-	};
-	char path[64];
-
-	for (size_t i = 0; i < COUNT(namespaces); i++) {
-		format(path, sizeof(path), "/proc/%d/ns/%s", (int)pod->init.pid,
-			namespaces[i].name);
-		*namespaces[i].fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (*namespaces[i].fd < 0)
-			return error_errno(err, "open '%s'", path);
-	}
-	return 0;
-}
-
 /* Called when the pod's init or one more container runs (err NULL), or with the reason why that container does
  * not. The old form of STARTPOD describes containers, too: they are started one after the other. */
 static void start_next(void *context, const struct error *err)
@@ -302,10 +279,10 @@ static void init_changed(struct spawn *spawn)
 		pod->network_undo = spawn_take_result(spawn, &length);
 		spawn_forget_report(spawn);
 		pod->containers.are_open = true;
-		if (open_namespaces(pod, &err) < 0)
-			start_failed(pod, &err);
-		else
-			start_next(pod, NULL);
+		pod->context.namespaces = (int)syscall(SYS_pidfd_open, spawn->pid, 0);
+		if (pod->context.namespaces < 0)
+			error_errno(&err, "open the pod's init");
+		start_next(pod, pod->context.namespaces < 0 ? &err : NULL);
 	} else if (spawn->reaped && spawn_is_reported(spawn)) {
 		if (pod->state == POD_STARTING) {
 			pod->network_undo = spawn_take_result(spawn, &length);

@@ -19,11 +19,11 @@ enum pod_state {
 
 struct pod {
 	enum pod_state state;
-	struct pod_context context; /* the namespace fds are owned */
-	struct spawn worker;              /* sends SIGTERM to all, releases */
-	int cgroup_parent;                /* owned: the agent's; -1: no cgroups */
-	struct arena arena;               /* owned: hostname, white lists */
-	struct white_lists_spec lists;    /* in the arena */
+	struct pod_context context;    /* the namespace fds are owned */
+	struct spawn worker;           /* sends SIGTERM to all, releases */
+	int cgroup_parent;             /* owned: the agent's; -1: no cgroups */
+	struct arena arena;            /* owned: hostname, white lists */
+	struct white_lists_spec lists; /* in the arena */
 	struct containers containers;
 	int device_filter; /* owned: see container.c */
 	struct spawn init;

@@ -345,9 +345,9 @@ int process_start(struct process *process, struct shared *shared, const struct p
 		close_all(ours);
 		fd_close(&process->slave);
 	} else if (open_streams(process, plan->spec, ours, err) == 0) {
-		const int keep[] = {process->slave, child.uts_ns, child.ipc_ns, child.mount_ns,
-			child.cgroup, child.device_filter, child.devpts, child.stdio[0],
-			child.stdio[1], child.stdio[2]};
+		const int keep[] = {process->slave, child.namespaces, child.mount_ns, child.cgroup,
+			child.device_filter, child.devpts, child.stdio[0], child.stdio[1],
+			child.stdio[2]};
 		const struct spawn_plan spawn_plan = {
 			.pid_ns = plan->pid_ns,
 			.mount_ns = plan->mount_ns,
