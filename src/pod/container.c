@@ -19,8 +19,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
 
 #include "base/cgroup.h"
 #include "base/clock.h"
@@ -593,10 +591,6 @@ struct container *container_open_agent(const struct pod_context *pod, struct err
 		return NULL;
 	container->id = CONTAINER_AGENT;
 	container->is_agent = true;
-	/* Unless a service's init has done it, or an earlier process. */
-	if (mkdir("/dev/pts", 0755) == 0 &&
-		mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "mode=0620,gid=5") < 0)
-		log_error("mount /dev/pts: %s", ERROR_REASON(errno));
 	container->devpts = open("/dev/pts", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (open_cgroup(container, NULL, err) == 0)
 		return container;
