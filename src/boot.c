@@ -356,8 +356,9 @@ void boot_start(struct settings *settings)
 	umask(022);
 	if (is_init)
 		root_make_pivotable();
-	/* EBUSY: it is there already. It has the magic number of a tmpfs, as the initramfs may have. */
-	if (mount_at("devtmpfs", "/dev", ~0UL, MS_NOSUID | MS_NOEXEC, "mode=755") < 0 &&
+	/* It has the magic number of a tmpfs, as the initramfs may have. EBUSY: the kernel has done it. */
+	if (is_init &&
+		mount_at("devtmpfs", "/dev", ~0UL, MS_NOSUID | MS_NOEXEC, "mode=755") < 0 &&
 		errno != EBUSY)
 		fail("mount /dev");
 	/* Children inherit stdio until they have their own: it must not be one of the agent's fds. */
@@ -421,8 +422,9 @@ void boot_finish(struct settings *settings)
 		fail("make " RUN_DIR);
 	/* favordynmods, of 6.0: without it, joining a cgroup waits for RCU, 10 to 20 ms. nsdelegate:
 	 * a container that mounts cgroup2 gets its own part of it without the limits at its top. */
-	if (mount_at("cgroup2", CGROUP_DIR, CGROUP2_SUPER_MAGIC, NOTHING_SPECIAL,
-		    "nsdelegate,favordynmods") == 0 ||
+	if (magic_at(CGROUP_DIR) != SYSFS_MAGIC || /* a service's init has mounted some */
+		mount("cgroup2", CGROUP_DIR, "cgroup2", NOTHING_SPECIAL,
+			"nsdelegate,favordynmods") == 0 ||
 		(errno == EINVAL &&
 			mount("cgroup2", CGROUP_DIR, "cgroup2", NOTHING_SPECIAL, "nsdelegate") ==
 				0))
