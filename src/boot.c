@@ -357,8 +357,7 @@ void boot_start(struct settings *settings)
 	if (is_init)
 		root_make_pivotable();
 	/* It has the magic number of a tmpfs, as the initramfs may have. EBUSY: the kernel has done it. */
-	if (is_init &&
-		mount_at("devtmpfs", "/dev", ~0UL, MS_NOSUID | MS_NOEXEC, "mode=755") < 0 &&
+	if (is_init && mount_at("devtmpfs", "/dev", ~0UL, MS_NOSUID | MS_NOEXEC, "mode=755") < 0 &&
 		errno != EBUSY)
 		fail("mount /dev");
 	/* Children inherit stdio until they have their own: it must not be one of the agent's fds. */

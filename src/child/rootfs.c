@@ -390,31 +390,41 @@ void child_rootfs_build(const struct child_rootfs *rootfs)
 	root_switch(root);
 }
 
-/* What is mounted over it: itself, read-only; or an empty directory; or /dev/null. */
-static int cover_open(int root, int place, bool read_only)
+/* What is mounted over it: itself, read-only; or /dev/null; or an empty directory, the one over *empty or, if that
+ * is NULL, a new one for the next. */
+static int cover_open(int root, int place, const struct masked_path *masked, const char **empty)
 {
 	struct stat st;
 	int cover;
 
+	if (masked->read_only) {
+		cover = child_mount_clone(place, "", false);
+		if (cover >= 0)
+			child_mount_setattr(
+				cover, MOUNT_NOTHING_SPECIAL | MOUNT_ATTR_RDONLY, 0, false);
+		return cover;
+	}
 	if (fstat(place, &st) < 0)
 		return -1;
-	if (!read_only && S_ISDIR(st.st_mode))
-		return mount_make(&empty_plan);
-	cover = child_mount_clone(read_only ? place : root, read_only ? "" : "dev/null", false);
-	if (cover >= 0 && read_only)
-		child_mount_setattr(cover, MOUNT_NOTHING_SPECIAL | MOUNT_ATTR_RDONLY, 0, false);
-	return cover;
+	if (!S_ISDIR(st.st_mode))
+		return child_mount_clone(root, "dev/null", false);
+	if (*empty)
+		return child_mount_clone(root, *empty, false);
+	*empty = masked->path;
+	return mount_make(&empty_plan);
 }
 
 void child_rootfs_mask(int root)
 {
+	const char *empty = NULL;
+
 	for (size_t i = 0; i < COUNT(masked_paths); i++) {
 		const struct masked_path *masked = &masked_paths[i];
 		int place = child_path_open(root, masked->path, O_PATH | O_NOFOLLOW), cover;
 
 		if (place < 0 && errno == ENOENT)
 			continue;
-		cover = place < 0 ? -1 : cover_open(root, place, masked->read_only);
+		cover = place < 0 ? -1 : cover_open(root, place, masked, &empty);
 		if (cover < 0 || child_mount_attach(cover, place, "") < 0)
 			die_errno("mask /%s", masked->path);
 		close(cover);
