@@ -299,7 +299,8 @@ uint8_t *spawn_take_result(struct spawn *spawn, size_t *length)
 {
 	uint8_t *result = NULL;
 
-	if (spawn->report->done) { /* else a part of it may have come */
+	/* Else a part of it may have come. */
+	if (spawn->report->done || spawn->report->executing) {
 		result = spawn->report->result;
 		*length = spawn->report->result_length;
 		spawn->report->result = NULL;
