@@ -154,18 +154,6 @@ static void root_make_pivotable(void)
 		fail("make the root pivotable");
 }
 
-/* Lines go to the console, not to /dev/kmsg: with "quiet" the kernel would show only errors. It
- * does not block: a host that does not read its console must not stop the agent. */
-static void console_open(void)
-{
-	int fd = open("/dev/console", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
-	bool is_kmsg = fd < 0;
-
-	if (is_kmsg)
-		fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
-	log_open(fd, is_kmsg, LOG_LEVEL_INFO);
-}
-
 /* --- The kernel ------------------------------------------------------------------------------- */
 
 static void kernel_check(void)
@@ -365,10 +353,15 @@ void boot_start(struct settings *settings)
 		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	while (fd >= 0 && fd <= STDERR_FILENO);
 	fd_close(&fd);
-	if (is_init)
-		console_open();
+	/* Lines go to the console, not to /dev/kmsg: with "quiet" the kernel would show only errors. It
+	 * does not block: a host that does not read its console must not stop the agent. A service's go
+	 * to the journal. */
+	fd = is_init ? open("/dev/console", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)
+		     : STDERR_FILENO;
+	if (fd >= 0)
+		log_open(fd, false, LOG_LEVEL_INFO);
 	else
-		log_open(STDERR_FILENO, false, LOG_LEVEL_INFO); /* the journal */
+		log_open(open("/dev/kmsg", O_WRONLY | O_CLOEXEC), true, LOG_LEVEL_INFO);
 	if (mount_at("proc", "/proc", PROC_SUPER_MAGIC, NOTHING_SPECIAL, NULL) < 0)
 		fail("mount /proc");
 	if (mount_at("sysfs", "/sys", SYSFS_MAGIC, NOTHING_SPECIAL, NULL) < 0)

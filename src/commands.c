@@ -42,14 +42,9 @@ static bool is_nothing(const struct message *message)
 	return message->length == 0;
 }
 
-static struct request *request_of(const struct commands *commands)
-{
-	return &commands->shared->request;
-}
-
 static int done(const struct commands *commands)
 {
-	request_done(request_of(commands), NULL);
+	request_done(&commands->shared->request, NULL);
 	return 0;
 }
 
@@ -61,7 +56,7 @@ static int command_getversion(struct commands *commands, const void *spec, struc
 	if (!version)
 		return error_memory(err);
 	store_be32(version, commands->shared->settings->api);
-	request_done_with(request_of(commands), version, 4);
+	request_done_with(&commands->shared->request, version, 4);
 	return 0;
 }
 
@@ -105,7 +100,7 @@ static int command_removecontainer(struct commands *commands, const void *spec, 
 
 static void work_done(struct spawn *worker, const struct error *err)
 {
-	struct request *request = request_of(list_entry(worker, struct commands, worker));
+	struct request *request = &list_entry(worker, struct commands, worker)->shared->request;
 	uint8_t *result;
 	size_t length;
 
@@ -375,7 +370,7 @@ static void *decode(struct commands *commands, const struct command *command,
 void commands_run(struct commands *commands, struct message *message)
 {
 	const struct command *command = command_find(message->code);
-	struct request *request = request_of(commands);
+	struct request *request = &commands->shared->request;
 	const void *spec = NULL;
 	struct error err;
 	int rc;

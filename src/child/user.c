@@ -282,11 +282,6 @@ static bool versions_read(int root, struct file_version versions[2])
 	return i == COUNT(names);
 }
 
-static bool fits(char *to, size_t size, const char *text)
-{
-	return slice_copy(&(struct slice){text, strlen(text)}, to, size);
-}
-
 bool child_user_find(int root, const struct process_spec *process, const struct user_known *known,
 	struct child_user *user, struct user_known *learned)
 {
@@ -315,17 +310,21 @@ bool child_user_find(int root, const struct process_spec *process, const struct 
 	clock_gettime(CLOCK_REALTIME, &now);
 	for (size_t i = 0; comparable && i < COUNT(files); i++)
 		comparable = now.tv_sec - files[i].changed.tv_sec > 2;
-	if (!comparable || user->groups_count > COUNT(learned->groups))
+	if (!comparable || user->groups_count > COUNT(learned->groups) ||
+		strlen(asked) >= sizeof(learned->user) || strlen(group) >= sizeof(learned->group) ||
+		strlen(user->name) >= sizeof(learned->name) ||
+		strlen(user->home) >= sizeof(learned->home))
 		return false;
 	memcpy(learned->files, files, sizeof(files));
 	learned->uid = user->uid;
 	learned->gid = user->gid;
 	learned->groups_count = user->groups_count;
 	memcpy(learned->groups, user->groups, user->groups_count * sizeof(gid_t));
-	return fits(learned->user, sizeof(learned->user), asked) &&
-		fits(learned->group, sizeof(learned->group), group) &&
-		fits(learned->name, sizeof(learned->name), user->name) &&
-		fits(learned->home, sizeof(learned->home), user->home);
+	memcpy(learned->user, asked, strlen(asked) + 1);
+	memcpy(learned->group, group, strlen(group) + 1);
+	memcpy(learned->name, user->name, strlen(user->name) + 1);
+	memcpy(learned->home, user->home, strlen(user->home) + 1);
+	return true;
 }
 
 void child_user_become(const struct child_user *user)

@@ -469,7 +469,7 @@ static int open_cgroup(
 {
 	if (container->pod->cgroup < 0)
 		return 0;
-	/* With the prefix no id is the name of pod/init, or of a file of the kernel. */
+	/* With the prefix no id is the name of a file of the kernel. */
 	format(container->cgroup_name, sizeof(container->cgroup_name), "c-%s", container->id);
 	container->cgroup = cgroup_create(container->pod->cgroup, container->cgroup_name, err);
 	if (container->cgroup < 0)

@@ -18,19 +18,17 @@ void containers_init(struct containers *containers, const struct pod_context *po
 	list_init(&containers->list);
 }
 
-/* For runV a container does not exist any more when the end of its process was reported; then its orphans may
- * still be dying, and its mounts still exist. */
-static bool is_gone(const struct container *container)
-{
-	return container->init.id && process_is(&container->init, PROCESS_REPORTED);
-}
-
+/* For runV a container is gone when the end of its process was reported; then its orphans may still be dying,
+ * and its mounts still exist. */
 static struct container *find(struct containers *containers, const char *id, bool gone)
 {
 	list_for_each (it, after, &containers->list) {
 		struct container *container = list_entry(it, struct container, node);
 
-		if (strcmp(container->id, id) == 0 && is_gone(container) == gone)
+		if (strcmp(container->id, id) == 0 &&
+			gone ==
+				(container->init.id &&
+					process_is(&container->init, PROCESS_REPORTED)))
 			return container;
 	}
 	return NULL;
