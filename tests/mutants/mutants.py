@@ -33,19 +33,20 @@ GUARD = ("unshare", "--mount", "sh", "-ec", """
 
 # The scenarios that most likely notice, by room: those of the first pattern that matches.
 LANES = (
-    ("boot|module|transport|uevent|version|child_(clock|hotplug)", "vm:hardware vm:setup"),
-    (".*network.*|child_(netlink|route)|address", "vm:network network_input"),
-    (".*portmap", "vm:portmap"),
-    ("child_(device|volume)", "vm:disks vm:hardware rootfs"),
-    ("child_(copy|etc|mount|path|rootfs)|devpts", "rootfs hostile_images setup"),
+    ("transport", "vm:setup vm:transport isa:hosts"),
+    ("boot|module|uevent|version|child_(clock|hotplug)", "hardware vm:setup vm:stay"),
+    (".*network.*|child_(journal|netlink|route)|address", "vm:network network_input"),
+    (".*portmap", "portmap_programs vm:portmap"),
+    ("child_(device|volume)", "hardware vm:disks rootfs"),
+    ("child_(copy|mount|path|rootfs)|mount", "rootfs hostile_images setup errors"),
     ("child_(ps.*|files)", "ps files"),
     ("child_unmount|container|containers|request", "remove session exits cgroups"),
     ("child_(exec|privileges|s.*|user)|privilege|device_filter", "privileges vm:guard session"),
     (".*cgroup.*", "cgroups vm:limits session"),
     ("loop|mux|port|queue|watch", "input output guard reconnect framing"),
     ("commands|control|json|spec", "errors framing session"),
-    (".*pod|daemon|main|log|writeback", "setup destroy vm:virtiofs session"),
-    ("spawn|process|report|child", "agents_own_place session exits"),
+    (".*pod|daemon|main|log|writeback", "setup destroy errors vm:virtiofs session"),
+    ("spawn|process|report|child|fork", "agents_own_place session exits output attacks"),
     (".*", "session"))
 
 INFIX = "< <=, <= <, > >=, >= >, < >, == !=, != ==, && ||, || &&, | &, & |, + -, - +, * +, += -="
@@ -106,7 +107,8 @@ def failing(tree, rig, name, *arguments):
         return None if make(tree, target) and run(tree, *GUARD, target) == 0 else name
     if not make(tree, "build/host/hyperstart", "build/initrd.cpio"):
         return name
-    code = run(tree, *GUARD, sys.executable, "-m", "pytest", "-qx", f"--rig={rig or 'host'}",
+    rigs = {"": ["--rig=host"], "vm": ["--rig=vm"], "isa": ["--rig=vm", "--transport=isa"]}
+    code = run(tree, *GUARD, sys.executable, "-m", "pytest", "-qx", *rigs[rig],
                name if "." in name else f"tests/scenarios/test_{name}.py", *arguments)
     failed = re.search(r"^(?:FAILED|ERROR) (\S+::.*?)(?: - |$)", (tree / "build/log").read_text(),
                        re.MULTILINE)

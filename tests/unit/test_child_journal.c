@@ -17,7 +17,7 @@
 #include "base/file.h"
 #include "child/journal.h"
 
-#define FILE_NAME "test_child_journal.txt"
+#define FILE_NAME "/tmp/hyperstart-test-journal"
 
 /* A kernel that has these; a dump is two datagrams: what there is, and the end. */
 struct object {
