@@ -7,6 +7,7 @@ test_setup.py's; PSCONTAINER's and the files' own are in test_ps.py and test_fil
 """
 
 import os
+import re
 
 import pytest
 
@@ -455,11 +456,14 @@ def test_commands_that_are_no_commands(host):
 
 
 def test_headers_with_a_bad_length_one_behind_the_other_are_one_line_of_the_log(host):
+    def told():
+        host.guest.describe()
+        return [int(n) for n in re.findall(r"headers with a bad length: (\d+)\s", host.guest.log)]
+    before = len(told())
     for reply in host.send_raw(bytes(13 * 8), replies=13):
         assert host.reply_to(reply).text == "command 0: bad length 0"
-    host.wait_for(lambda: "bad length" in host.guest.describe(), "the line")
-    assert [line for line in host.guest.log.splitlines() if "bad length" in line] == \
-        ["hyperstart: info: control: headers with a bad length: 13"]
+    host.wait_for(lambda: sum(told()[before:]) >= 13, "the line")
+    assert len(told()) - before <= 2  # the second was over in between
 
 
 # The end
