@@ -217,5 +217,5 @@ void child_exec_main(const void *child_exec)
 	if (!program)
 		die_errno("exec '%s'", process->args[0]);
 	child_execve(program, (char *const *)process->args, environment, &memory.learned,
-		has_learned ? sizeof(memory.learned) : 0);
+		has_learned && !exec->container ? sizeof(memory.learned) : 0);
 }

@@ -18,8 +18,8 @@ struct child_exec {
 	const char *hostname;    /* "": the pod has none */
 	const char *cgroup_path; /* see child/rootfs.h */
 	const struct settings *settings;
-	const struct user_known
-		*known;    /* see child/user.h; what is learned is EXECUTING's result */
+	/* See child/user.h; what an exec learns is EXECUTING's result. Most containers see no exec. */
+	const struct user_known *known;
 	uint64_t until_ms; /* until when to wait for disks: clock_now() */
 
 	int namespaces; /* a pidfd of the pod's init; -1: stays in the agent's */
