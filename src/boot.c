@@ -412,6 +412,10 @@ void boot_finish(struct settings *settings)
 		    mount_at("tmpfs", "/run", TMPFS_MAGIC, MS_NOSUID | MS_NODEV, "mode=755") < 0) ||
 		(mkdir(RUN_DIR, 0700) < 0 && errno != EEXIST))
 		fail("make " RUN_DIR);
+	/* Before any container could make something else there (bindMountDev). */
+	if (mount_at("devpts", "/dev/pts", DEVPTS_SUPER_MAGIC, MS_NOSUID | MS_NOEXEC,
+		    "mode=0620,gid=5") < 0)
+		log_error("boot: mount /dev/pts: %s", ERROR_REASON(errno));
 	/* favordynmods, of 6.0: without it, joining a cgroup waits for RCU, 10 to 20 ms. nsdelegate:
 	 * a container that mounts cgroup2 gets its own part of it without the limits at its top. */
 	if (magic_at(CGROUP_DIR) != SYSFS_MAGIC || /* a service's init has mounted some */

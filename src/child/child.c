@@ -13,7 +13,7 @@
 #include "base/count.h"
 #include "child/report.h"
 
-/* The only global of a child. */
+/* Where die() reports. */
 static int report_pipe = -1;
 
 /* All signals that the agent ever catches (boot); it ignores none. 64 system calls instead of 5 would

@@ -49,8 +49,8 @@ static size_t record_take(struct report *report, const uint8_t *bytes, size_t le
 		return 0;
 	memcpy(&header, bytes, sizeof(header));
 	here = left - sizeof(header) < header.length ? left - sizeof(header) : header.length;
-	/* DONE is the last record; after EXECUTING there can be only the reason why that failed. */
-	if (report->done || (report->executing && header.kind != REPORT_ERROR) ||
+	/* After DONE or EXECUTING there can be only the reason why a later step failed. */
+	if (((report->done || report->executing) && header.kind != REPORT_ERROR) ||
 		header.length > (header.kind == REPORT_DONE ? RESULT_MAX : PAYLOAD_MAX))
 		goto unreadable;
 	if (here < header.length && header.kind != REPORT_DONE)

@@ -84,7 +84,7 @@ void container_signal(struct container *container, int signal, bool all);
 /* SIGKILL to everything in it, fork bombs included. */
 void container_kill(struct container *container);
 
-/* As soon as it is empty, a child unmounts what is mounted in it, and it is freed. When it is awaited, the
+/* As soon as it is empty, a child unmounts what is mounted in it, and it is freed. When it is requested, the
  * request is done then; if it cannot be removed in time it stays, and the request fails. */
 void container_remove(struct container *container, bool is_requested);
 

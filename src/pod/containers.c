@@ -9,8 +9,6 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
 
 void containers_init(struct containers *containers, const struct pod_context *pod)
 {
@@ -119,13 +117,9 @@ int containers_exec(struct containers *containers, const struct exec_spec *spec,
 
 	if (!containers->are_open)
 		return error_set(err, ESRCH, "there is no pod");
-	/* The container `hyperstart` is made on first use, with its terminals if no service's init has them. */
+	/* The container `hyperstart` is made on first use. */
 	if (strcmp(spec->container, CONTAINER_AGENT) == 0 &&
 		!find(containers, CONTAINER_AGENT, false)) {
-		if (mkdir("/dev/pts", 0755) == 0 &&
-			mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
-				"mode=0620,gid=5") < 0)
-			return error_errno(err, "mount /dev/pts");
 		container = container_open_agent(containers->pod, err);
 		if (!container)
 			return -1;

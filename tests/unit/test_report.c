@@ -214,12 +214,28 @@ static void a_record_that_is_not_ours_is_a_failure(void **state)
 	}
 }
 
-static void nothing_follows_done_and_only_an_error_follows_executing(void **state)
+/* The pod's init has changed the network when a later step fails. */
+static void an_error_behind_a_result_keeps_its_text(void **state)
+{
+	struct error err;
+
+	(void)state;
+	error_set(&err, EPERM, "set host name");
+	report = (struct report){0};
+	report_write(fds[1], REPORT_DONE, "result", 6);
+	report_write(fds[1], REPORT_ERROR, &err, offsetof(struct error, text) + strlen(err.text));
+	while (report_read(&report, fds[0]) > 0 && !report.failed)
+		;
+	assert_true(report.done && report.failed);
+	assert_string_equal(report.error.text, "set host name");
+	report_close(&report);
+}
+
+static void only_an_error_follows_done_or_executing(void **state)
 {
 	static const enum report_kind pairs[][2] = {
 		{REPORT_DONE, REPORT_DONE},
 		{REPORT_DONE, REPORT_EXECUTING},
-		{REPORT_DONE, REPORT_ERROR},
 		{REPORT_EXECUTING, REPORT_EXECUTING},
 		{REPORT_EXECUTING, REPORT_DONE},
 	};
@@ -267,7 +283,8 @@ int main(void)
 		test_with_pipe(a_long_text_is_cut_and_the_record_stays_whole),
 		test_with_pipe(the_first_error_counts),
 		test_with_pipe(a_record_that_is_not_ours_is_a_failure),
-		test_with_pipe(nothing_follows_done_and_only_an_error_follows_executing),
+		test_with_pipe(an_error_behind_a_result_keeps_its_text),
+		test_with_pipe(only_an_error_follows_done_or_executing),
 		test_with_pipe(what_follows_a_failure_is_read_and_forgotten),
 	};
 
