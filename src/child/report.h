@@ -15,7 +15,7 @@ enum report_kind {
 	/* The last act before execve, which succeeded if EOF follows; its result may be lost. */
 	REPORT_EXECUTING = 1,
 	REPORT_ERROR, /* a struct error, up to the end of its text */
-	REPORT_DONE,  /* a worker's result, possibly empty, at most RESULT_MAX */
+	REPORT_DONE, /* the result of a worker or of the pod's init, possibly empty, at most RESULT_MAX */
 };
 
 /* Child: one record, in one write if it fits REPORT_RECORD_MAX; a longer result blocks until the agent

@@ -19,7 +19,6 @@
 #include "base/clock.h"
 #include "base/count.h"
 #include "base/file.h"
-#include "base/format.h"
 #include "base/log.h"
 #include "base/writeback.h"
 #include "child/cgroup.h"

@@ -19,7 +19,7 @@ enum pod_state {
 
 struct pod {
 	enum pod_state state;
-	struct pod_context context;    /* the namespace fds are owned */
+	struct pod_context context;    /* its fds are owned */
 	struct spawn worker;           /* sends SIGTERM to all, releases */
 	int cgroup_parent;             /* owned: the agent's; -1: no cgroups */
 	struct arena arena;            /* owned: hostname, white lists */

@@ -77,8 +77,8 @@ bool spawn_is_reported(const struct spawn *spawn);
 bool spawn_succeeded(const struct spawn *spawn);
 /* Why it did not succeed; only once it is both reported and reaped. Returns -1. */
 int spawn_error(const struct spawn *spawn, struct error *err);
-/* Within `done` or `changed`: the DONE record's payload, malloc, now the caller's, even if the child failed
- * later; NULL when it is empty, or has not come. */
+/* Within `done` or `changed`: the payload of DONE or EXECUTING, malloc, now the caller's, even if the child
+ * failed later; NULL when it is empty, or has not come. */
 uint8_t *spawn_take_result(struct spawn *spawn, size_t *length);
 /* Frees the report: nobody asks for the outcome any more. */
 void spawn_forget_report(struct spawn *spawn);

@@ -3,6 +3,7 @@
 
 import pytest
 
+from rig import pace
 from rig.host import Digest
 from rig.programs import pattern_sha256
 
@@ -162,11 +163,10 @@ def test_four_floods_get_equal_shares(pod, box):
     pod.tty.read_size = 16 * 1024
     before = [flood.out.length for flood in floods]
     read_in_bursts(pod, lambda: sum(flood.out.length for flood in floods) - sum(before) >= 16 * MIB,
-                   burst=64 * 1024, pause=0.01)
+                   burst=64 * 1024, pause=pace.scaled(0.01))
     shares = [flood.out.length - start for flood, start in zip(floods, before)]
     mean = sum(shares) / len(shares)
-    # On a busy machine the scheduler lets one wait now and then.
-    assert all(abs(share - mean) <= 0.25 * mean for share in shares), shares
+    assert all(abs(share - mean) <= 0.1 * mean for share in shares), shares
 
 
 def start_floods(host, box):
